@@ -1,0 +1,1 @@
+//! The control plane as a process part: engine, store and HTTP API.

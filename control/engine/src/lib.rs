@@ -1,0 +1,1 @@
+//! The control plane's decisions, without IO: routing and call records.

@@ -1,0 +1,1 @@
+//! The gateway as a process part: configuration, shards, steering, link end.

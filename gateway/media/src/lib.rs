@@ -1,0 +1,1 @@
+//! Audio without IO: codecs and tones.

@@ -1,0 +1,1 @@
+//! RTP and RTCP without IO: packets, receiver statistics, latching, quality.

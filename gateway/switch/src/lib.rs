@@ -1,0 +1,1 @@
+//! The calls of one shard: two legs, a bridge, a trunk.

@@ -1,0 +1,1 @@
+//! The load generator: callers, carriers, measurement and verdict.

@@ -1,0 +1,2 @@
+//! Trunkline: arguments in, one of the daemons started.
+fn main() {}
