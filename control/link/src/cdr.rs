@@ -1,0 +1,142 @@
+//! The call detail record: everything an operator wants to know of a call that is over.
+
+use crate::{CallId, ShardId, Text, TrunkName, UnixMicros};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A finished call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cdr {
+    /// The call.
+    pub call: CallId,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Call-ID of the caller's leg.
+    pub caller_sip_call_id: String,
+    /// Call-ID of the last callee leg tried, if any was.
+    pub callee_sip_call_id: Option<String>,
+    /// The caller's number (user part of From).
+    pub from: String,
+    /// The number dialled (user part of the Request-URI).
+    pub dialled: String,
+    /// The number sent to the carrier, after rewriting; `None` if no route matched.
+    pub routed: Option<String>,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// The trunk that answered or gave the final refusal.
+    pub trunk: Option<TrunkName>,
+    /// The peer of that trunk.
+    pub peer: Option<SocketAddr>,
+    /// Each peer tried, in order.
+    pub attempts: Vec<Attempt>,
+    /// When the INVITE arrived.
+    pub started: UnixMicros,
+    /// When the callee's 2xx arrived; `None` if it never did.
+    pub answered: Option<UnixMicros>,
+    /// When the call ended.
+    pub ended: UnixMicros,
+    /// Post-dial delay in microseconds: from INVITE to the first 18x or final answer shown to the caller.
+    pub pdd_us: Option<u64>,
+    /// Set-up delay in microseconds: from INVITE to the 2xx sent to the caller.
+    pub setup_us: Option<u64>,
+    /// How it ended.
+    pub end: End,
+    /// What was heard; `None` if no media was ever anchored.
+    pub media: Option<Media>,
+}
+
+impl Cdr {
+    /// Microseconds talked: from answer to end; 0 if never answered.
+    pub fn talked_us(&self) -> u64 {
+        self.answered.map_or(0, |answered| self.ended.since(answered))
+    }
+}
+
+/// One peer tried for a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The trunk.
+    pub trunk: TrunkName,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// The final status it gave; `None` if it gave none.
+    pub status: Option<u16>,
+    /// What came of it, in words: `answered`, `503 Service Unavailable`, `no response in 2 s`, `refused (ICMP)`.
+    pub cause: Text,
+    /// Microseconds spent on it until answer or until the next was tried.
+    pub spent_us: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Who ended it.
+    pub side: Side,
+    /// The final status of the INVITE as the caller saw it: 200 if answered, 487 if the caller gave up; 0 if it saw none.
+    pub status: u16,
+    /// Q.850 cause value (16 normal clearing, 17 busy, 34 no circuit, ...), where one is known.
+    pub q850: Option<u8>,
+    /// In words: `normal`, `busy`, `media timeout: carrier sent no RTP for 5 s`, `gateway restarted`.
+    pub cause: Text,
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The side that dialled.
+    Caller,
+    /// The side that was dialled.
+    Callee,
+    /// The gateway itself: time-outs, limits, loss of a peer.
+    Gateway,
+    /// A person or program through the API.
+    Operator,
+}
+
+/// What was heard in a call, per leg.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Media {
+    /// The leg towards the caller.
+    pub caller: LegMedia,
+    /// The leg towards the callee.
+    pub callee: LegMedia,
+}
+
+/// The media of one leg.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LegMedia {
+    /// Codec as in SDP (`PCMU`, `PCMA`, ...); empty if none was agreed.
+    pub codec: Text,
+    /// Where its RTP came from once latched, else where SDP said it would.
+    pub remote: Option<SocketAddr>,
+    /// What we received from it, measured by us.
+    pub received: StreamFacts,
+    /// What we sent to it; loss and jitter as its RTCP receiver reports say.
+    pub sent: StreamFacts,
+    /// Packets thrown away since they came from another address than the latched one.
+    pub strangers: u64,
+}
+
+/// One direction of RTP on one leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamFacts {
+    /// RTP packets.
+    pub packets: u64,
+    /// RTP payload bytes.
+    pub bytes: u64,
+    /// Packets that should have come and did not (RFC 3550 §6.4.1: expected less received, never negative).
+    pub lost: u64,
+    /// Packets that came after a later one.
+    pub out_of_order: u64,
+    /// Packets that came twice.
+    pub duplicates: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: Option<f32>,
+    /// Longest time without a packet, in milliseconds.
+    pub longest_gap_ms: Option<u32>,
+    /// R factor of ITU-T G.107; `None` until something was measured.
+    pub r: Option<f32>,
+    /// Mean opinion score derived from R, 1 to 4.5; `None` until something was measured.
+    pub mos: Option<f32>,
+}

@@ -1,0 +1,154 @@
+//! What a shard sees when it is asked: live calls, counters and its trunks.
+
+use crate::{CallId, ShardId, Text, Ticket, TrunkName, UnixMicros};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// One shard's answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShardReport {
+    /// As asked.
+    pub ticket: Ticket,
+    /// Calls on this shard now, from INVITE to the last word.
+    pub calls_total: u64,
+    /// Those of them that are answered.
+    pub calls_answered: u64,
+    /// As many of them as were asked for.
+    pub calls: Vec<LiveCall>,
+    /// This shard's counters and gauges.
+    pub figures: Vec<Figure>,
+    /// Every trunk as this shard sees it.
+    pub trunks: Vec<TrunkFacts>,
+    /// Whether it takes no new calls.
+    pub draining: bool,
+}
+
+/// A call in progress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveCall {
+    /// The call.
+    pub call: CallId,
+    /// Its shard.
+    pub shard: ShardId,
+    /// How far it is.
+    pub phase: Phase,
+    /// The caller's number.
+    pub from: String,
+    /// The number dialled.
+    pub dialled: String,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// The trunk in use or being tried.
+    pub trunk: Option<TrunkName>,
+    /// Its peer.
+    pub peer: Option<SocketAddr>,
+    /// When the INVITE arrived.
+    pub started: UnixMicros,
+    /// When it was answered.
+    pub answered: Option<UnixMicros>,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Accepted; the callee has not rung yet.
+    Trying,
+    /// The callee rings or sends early media.
+    Ringing,
+    /// Both sides talk.
+    Answered,
+    /// Over, with last messages under way.
+    Ending,
+}
+
+/// A counter or gauge of a shard. Those of the same name and label are added up over shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Prometheus name without prefix: `sip_requests_total`.
+    pub name: Text,
+    /// One sentence for people.
+    pub help: Text,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// A label's name and value, to split the same figure: `("method", "INVITE")`.
+    pub label: Option<(Text, Text)>,
+    /// The value.
+    pub value: u64,
+}
+
+impl Figure {
+    /// A counter without label.
+    pub fn counter(name: impl Into<Text>, help: impl Into<Text>, value: u64) -> Self {
+        Self { name: name.into(), help: help.into(), kind: Kind::Counter, label: None, value }
+    }
+
+    /// A gauge without label.
+    pub fn gauge(name: impl Into<Text>, help: impl Into<Text>, value: u64) -> Self {
+        Self { name: name.into(), help: help.into(), kind: Kind::Gauge, label: None, value }
+    }
+
+    /// The same with a label.
+    #[must_use]
+    pub fn labelled(mut self, label: impl Into<Text>, value: impl Into<Text>) -> Self {
+        self.label = Some((label.into(), value.into()));
+        self
+    }
+}
+
+/// What kind of figure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A trunk as a shard sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkFacts {
+    /// The trunk.
+    pub trunk: TrunkName,
+    /// Calls on it as its cap counts them: one number for all shards of the process, so never to be added up.
+    pub calls: u32,
+    /// Calls of this shard on it, counted in the shard's own call table; adding them up over shards gives the truth
+    /// that `calls` must equal.
+    pub own_calls: u32,
+    /// Its cap on calls.
+    pub max_calls: u32,
+    /// Its cap on new calls a second; `None` for no cap.
+    pub max_cps: Option<u32>,
+    /// The best state of its peers.
+    pub state: TrunkState,
+    /// Each peer.
+    pub peers: Vec<PeerFacts>,
+}
+
+/// A peer of a trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerFacts {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its state.
+    pub state: TrunkState,
+    /// Why it is in it, in words; empty at start.
+    pub why: Text,
+}
+
+/// Whether a trunk or peer is used. Ordered from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrunkState {
+    /// In use.
+    Up,
+    /// Not yet known: no probe answered and no call tried. Used.
+    Unknown,
+    /// Being tried again after a failure: a few calls only.
+    Trial,
+    /// Not used until it answers again.
+    Down,
+    /// Switched off by the operator.
+    Disabled,
+}
