@@ -1,1 +1,20 @@
-//! The deterministic simulator: virtual time, a seeded network, scripted peers, checks.
+//! The deterministic simulator, the first driver of every machine: virtual time, a seeded network,
+//! scripted peers, checks.
+//!
+//! A [`World`] holds nodes (each one [`sansio::Machine`] with its outbox), a [`Network`] between them and a queue
+//! of events in virtual time. Everything random in it comes from one seed, so that the same seed gives the
+//! same event log byte for byte, and a seed together with a commit is a complete bug report.
+#![forbid(unsafe_code)]
+
+mod log;
+mod mail;
+mod network;
+mod node;
+mod stream;
+mod world;
+
+pub use log::EventLog;
+pub use mail::PostOffice;
+pub use network::{Fate, Link, Network, NetworkStats};
+pub use node::{Node, NodeId, Pace, Plant};
+pub use world::{Ended, World};

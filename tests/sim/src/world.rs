@@ -1,0 +1,738 @@
+//! The world: nodes, the network between them, and the queue of events in virtual time.
+//!
+//! The queue is ordered by time and then by the order of writing, so that a run has one order only.
+//! The drain loop, in which outboxes are carried out by the contract, exists once, here.
+
+use crate::log::{Shown, digest};
+use crate::node::{Arrival, Bound};
+use crate::stream::{Connection, ConnectionId, End, Step};
+use crate::{EventLog, Link, Network, Node, NodeId, Pace, Plant, PostOffice};
+use sansio::{Action, IoError, Machine, Mailbox, Random, SocketEvent, SocketId, StreamEnd, StreamId, Time};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes one end of a stream may have written and not delivered, before it counts as stalled.
+const STREAM_BUFFER: usize = 1 << 20;
+/// How long a stream lives while nothing gets through.
+const STREAM_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing was left to happen.
+    Quiet,
+    /// The time given was over.
+    Limit,
+    /// More events than allowed: something spins.
+    TooMany,
+}
+
+type Script<A> = Box<dyn FnOnce(&mut World<A>)>;
+
+enum Event<A: Machine> {
+    Datagram { to: SocketAddr, from: SocketAddr, sender: (NodeId, SocketId), payload: Vec<u8> },
+    Refusal { node: NodeId, socket: SocketId, destination: SocketAddr },
+    Stream(ConnectionId, Step),
+    Mail { node: NodeId, mail: A::Mail },
+    Wake(NodeId),
+    Script(Script<A>),
+}
+
+struct Queued<A: Machine> {
+    at: Time,
+    number: u64,
+    event: Event<A>,
+}
+
+impl<A: Machine> PartialEq for Queued<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+impl<A: Machine> Eq for Queued<A> {}
+impl<A: Machine> PartialOrd for Queued<A> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<A: Machine> Ord for Queued<A> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// A simulated world of machines that share one mail type.
+pub struct World<A: Machine> {
+    now: Time,
+    random: Random,
+    /// What lies between the hosts.
+    pub network: Network,
+    /// What lies between the threads.
+    pub post: PostOffice,
+    /// What happened.
+    pub log: EventLog,
+    /// Rules that were broken, each in one line.
+    pub violations: Vec<String>,
+    /// Events a run may take before it counts as spinning.
+    pub events_max: u64,
+    queue: BinaryHeap<Reverse<Queued<A>>>,
+    number: u64,
+    nodes: Vec<Node<A>>,
+    bound: BTreeMap<SocketAddr, Vec<(NodeId, SocketId)>>,
+    listening: BTreeMap<SocketAddr, Vec<(NodeId, SocketId)>>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    by_stream: BTreeMap<(NodeId, StreamId), (ConnectionId, usize)>,
+    next_connection: ConnectionId,
+    next_port: u16,
+}
+
+impl<A: Machine> World<A>
+where
+    A::Mail: Debug,
+{
+    /// An empty world; `keep_log` keeps the log's text.
+    pub fn new(seed: u64, link: Link, keep_log: bool) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            now: Time::ZERO,
+            network: Network::new(random.fork(), link),
+            random,
+            post: PostOffice::new(),
+            log: EventLog::new(keep_log),
+            violations: Vec::new(),
+            events_max: 50_000_000,
+            queue: BinaryHeap::new(),
+            number: 0,
+            nodes: Vec::new(),
+            bound: BTreeMap::new(),
+            listening: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            by_stream: BTreeMap::new(),
+            next_connection: 0,
+            next_port: 49_152,
+        }
+    }
+
+    /// The present.
+    pub const fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Randomness of the run, for whoever composes it.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    /// Adds a machine in process `process`; it is woken once at the present time if it has a deadline.
+    pub fn add(&mut self, name: &str, process: u16, machine: A, pace: Pace) -> NodeId {
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(Node::new(name.to_owned(), machine, process, pace));
+        self.arm(id);
+        id
+    }
+
+    /// Gives a mailbox to a node, in the node's process.
+    pub fn assign(&mut self, mailbox: Mailbox, node: NodeId) {
+        let process = self.nodes[node.0].process;
+        self.post.assign(process, mailbox, node);
+    }
+
+    /// Binds a datagram socket for a node before it runs, shared with others on that address (SO_REUSEPORT).
+    pub fn bind(&mut self, node: NodeId, socket: SocketId, address: SocketAddr) {
+        self.bound.entry(address).or_default().push((node, socket));
+        self.nodes[node.0].sockets.insert(socket, Bound { address, icmp: true, listener: false });
+    }
+
+    /// Lets a node listen for streams on an address, shared with others on that address (SO_REUSEPORT).
+    pub fn listen(&mut self, node: NodeId, socket: SocketId, address: SocketAddr) {
+        self.listening.entry(address).or_default().push((node, socket));
+        self.nodes[node.0].sockets.insert(socket, Bound { address, icmp: false, listener: true });
+    }
+
+    /// A node.
+    pub fn node(&self, node: NodeId) -> &Node<A> {
+        &self.nodes[node.0]
+    }
+
+    /// A node, to be changed between two events.
+    pub fn node_mut(&mut self, node: NodeId) -> &mut Node<A> {
+        &mut self.nodes[node.0]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<A>)> {
+        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
+    }
+
+    /// Plants a defect in a node.
+    pub fn plant(&mut self, node: NodeId, plant: Plant) {
+        self.nodes[node.0].plant = Some(plant);
+    }
+
+    /// Has `script` done at a time: a partition, a death, a return.
+    pub fn at(&mut self, at: Time, script: impl FnOnce(&mut Self) + 'static) {
+        self.push(at, Event::Script(Box::new(script)));
+    }
+
+    /// Puts mail into a node's mailbox from outside.
+    pub fn mail(&mut self, node: NodeId, mail: A::Mail) {
+        self.push(self.now, Event::Mail { node, mail });
+    }
+
+    /// Lets a node look at its deadline again after it was changed from outside.
+    pub fn touch(&mut self, node: NodeId) {
+        self.drain(node);
+        self.arm(node);
+    }
+
+    /// Ends a node's process at once: its ports refuse from now on, its streams are reset.
+    pub fn kill(&mut self, node: NodeId) {
+        self.log.line(self.now, &self.nodes[node.0].name, format_args!("is killed"));
+        self.nodes[node.0].alive = false;
+        self.nodes[node.0].inbox.clear();
+        self.nodes[node.0].sockets.clear();
+        self.nodes[node.0].streams.clear();
+        for owners in self.bound.values_mut().chain(self.listening.values_mut()) {
+            owners.retain(|owner| owner.0 != node);
+        }
+        let streams: Vec<_> = self.by_stream.keys().filter(|key| key.0 == node).copied().collect();
+        for key in streams {
+            if let Some((id, side)) = self.by_stream.remove(&key) {
+                self.end_mut(id, side, |end| end.stream = None);
+                self.push(self.now, Event::Stream(id, Step::Reset { end: 1 - side }));
+            }
+        }
+    }
+
+    /// Starts a node's process again with a new machine and no socket.
+    pub fn revive(&mut self, node: NodeId, machine: A) {
+        self.log.line(self.now, &self.nodes[node.0].name, format_args!("is started again"));
+        let old = &self.nodes[node.0];
+        let mut fresh = Node::new(old.name.clone(), machine, old.process, old.pace);
+        fresh.next_accepted = old.next_accepted;
+        self.nodes[node.0] = fresh;
+        self.arm(node);
+    }
+
+    /// Runs until nothing is left to happen or `limit` is reached (time stands there then).
+    pub fn run(&mut self, limit: Time) -> Ended {
+        let mut events = 0;
+        loop {
+            match self.queue.peek() {
+                None => return Ended::Quiet,
+                Some(Reverse(next)) if next.at > limit => {
+                    self.now = limit;
+                    return Ended::Limit;
+                }
+                Some(_) => {}
+            }
+            let Some(Reverse(next)) = self.queue.pop() else { return Ended::Quiet };
+            self.now = self.now.max(next.at);
+            events += 1;
+            if events > self.events_max {
+                self.violations.push(format!("{}: more than {events} events", self.now));
+                return Ended::TooMany;
+            }
+            self.happen(next.event);
+        }
+    }
+
+    fn push(&mut self, at: Time, event: Event<A>) {
+        self.number += 1;
+        self.queue.push(Reverse(Queued { at, number: self.number, event }));
+    }
+
+    fn happen(&mut self, event: Event<A>) {
+        match event {
+            Event::Datagram { to, from, sender, payload } => self.datagram(to, from, sender, payload),
+            Event::Refusal { node, socket, destination } => {
+                self.arrive(node, Arrival::Unreachable { socket, destination });
+            }
+            Event::Stream(id, step) => self.step(id, step),
+            Event::Mail { node, mail } => self.arrive(node, Arrival::Mail(mail)),
+            Event::Wake(node) => {
+                if self.nodes[node.0].wake_at == Some(self.now) {
+                    self.nodes[node.0].wake_at = None;
+                    self.turn(node);
+                }
+            }
+            Event::Script(script) => script(self),
+        }
+    }
+
+    /// A datagram reaches the host it was sent to.
+    fn datagram(&mut self, to: SocketAddr, from: SocketAddr, sender: (NodeId, SocketId), payload: Vec<u8>) {
+        let owners = self.bound.get(&to).map_or(&[][..], Vec::as_slice);
+        if let Some(&(node, socket)) = pick(owners, from, to) {
+            if self.nodes[node.0].inbox.len() >= self.nodes[node.0].pace.backlog {
+                self.nodes[node.0].datagrams_dropped += 1;
+                return;
+            }
+            let received = self.now;
+            self.arrive(node, Arrival::Datagram { socket, source: from, received, payload });
+        } else if self.nodes[sender.0.0].sockets.get(&sender.1).is_some_and(|bound| bound.icmp)
+            && let Some(delay) = self.network.refusal(to.ip(), from.ip())
+        {
+            let (node, socket) = sender;
+            self.push(self.now + delay, Event::Refusal { node, socket, destination: to });
+        }
+    }
+
+    /// Puts an input before a node and sees that it wakes.
+    fn arrive(&mut self, node: NodeId, arrival: Arrival<A::Mail>) {
+        let it = &mut self.nodes[node.0];
+        if !it.alive || it.stopped {
+            return;
+        }
+        it.inbox.push_back(arrival);
+        let at = self.now + it.latency(&mut self.random);
+        self.wake(node, at);
+    }
+
+    /// Wakes a node at `at`, or before if that is due already.
+    fn wake(&mut self, node: NodeId, at: Time) {
+        let it = &mut self.nodes[node.0];
+        if it.wake_at.is_none_or(|already| already > at) {
+            it.wake_at = Some(at);
+            self.push(at, Event::Wake(node));
+        }
+    }
+
+    /// Sees that a node wakes at its deadline.
+    fn arm(&mut self, node: NodeId) {
+        let it = &self.nodes[node.0];
+        if !it.alive || it.stopped {
+            return;
+        }
+        if let Some(deadline) = it.machine.deadline() {
+            let at = deadline.max(self.now) + it.latency(&mut self.random);
+            self.wake(node, at);
+        }
+    }
+
+    /// A node's thread runs: the inputs that wait, the timeout if due, the outbox.
+    fn turn(&mut self, node: NodeId) {
+        let now = self.now;
+        let batch = std::mem::take(&mut self.nodes[node.0].inbox);
+        for arrival in batch {
+            let it = &mut self.nodes[node.0];
+            if !it.alive || it.stopped {
+                return;
+            }
+            // What was shut while this waited is not told any more.
+            if arrival.stream().is_some_and(|stream| !self.by_stream.contains_key(&(node, stream)))
+                && !matches!(arrival, Arrival::Closed(..))
+            {
+                continue;
+            }
+            write_arrival(&mut self.log, now, &it.name, &arrival);
+            if matches!(arrival, Arrival::Mail(_)) {
+                self.post.taken(node);
+            }
+            if let Err(broken) = it.handle(now, arrival) {
+                self.violate(node, broken);
+            }
+            if self.random.chance(self.nodes[node.0].pace.drain_between) {
+                self.drain(node);
+            }
+        }
+        loop {
+            if self.nodes[node.0].stopped {
+                return;
+            }
+            match self.nodes[node.0].timeout(now) {
+                Ok(true) => self.log.line(now, &self.nodes[node.0].name, format_args!("timeout")),
+                Ok(false) => break,
+                Err(broken) => {
+                    self.violate(node, broken);
+                    self.nodes[node.0].stopped = true;
+                    return;
+                }
+            }
+            if self.random.chance(self.nodes[node.0].pace.drain_between) {
+                self.drain(node);
+            }
+        }
+        self.drain(node);
+        if !self.nodes[node.0].inbox.is_empty() {
+            let at = self.now + self.nodes[node.0].latency(&mut self.random);
+            self.wake(node, at);
+        }
+        self.arm(node);
+    }
+
+    fn violate(&mut self, node: NodeId, what: String) {
+        let line = format!("{} {}: {what}", self.now, self.nodes[node.0].name);
+        self.violations.push(line);
+    }
+
+    /// Carries out a node's outbox: actions first, datagrams second, every packet released.
+    fn drain(&mut self, node: NodeId) {
+        while let Some(action) = self.nodes[node.0].outbox.next_action() {
+            self.act(node, action);
+        }
+        while let Some(send) = self.nodes[node.0].outbox.next_send() {
+            let it = &mut self.nodes[node.0];
+            let payload = it.outbox.pool().bytes(&send.packet).to_vec();
+            it.outbox.pool().release(send.packet);
+            let Some(bound) = it.sockets.get(&send.socket).copied() else {
+                self.violate(node, format!("sends from socket {} which is not open", send.socket.0));
+                continue;
+            };
+            let swallowed = it.plant.as_mut().is_some_and(|plant| plant.swallows(&payload));
+            let (to, from) = (send.destination, bound.address);
+            let note = if swallowed { " (swallowed by the plant)" } else { "" };
+            self.log.line(self.now, &it.name, format_args!("> {to} from {from} {}{note}", Shown(&payload)));
+            if swallowed {
+                continue;
+            }
+            let fate = self.network.send(self.now, from, to, payload.len());
+            let sender = (node, send.socket);
+            if fate.first.is_none() {
+                self.log.line(self.now, "network", format_args!("loses it"));
+            }
+            if let Some(at) = fate.second {
+                self.log.line(self.now, "network", format_args!("doubles it"));
+                self.push(at, Event::Datagram { to, from, sender, payload: payload.clone() });
+            }
+            if let Some(at) = fate.first {
+                self.push(at, Event::Datagram { to, from, sender, payload });
+            }
+        }
+        let taken = self.nodes[node.0].outbox.pool().taken();
+        if taken != 0 {
+            self.violate(node, format!("{taken} packets were not released"));
+        }
+    }
+
+    fn act(&mut self, node: NodeId, action: Action<A::Mail>) {
+        match action {
+            Action::Open { socket, local, options } => {
+                if self.nodes[node.0].sockets.contains_key(&socket) {
+                    self.violate(node, format!("opens socket {} twice", socket.0));
+                    return;
+                }
+                let mut address = local;
+                if address.port() == 0 {
+                    address.set_port(self.port());
+                }
+                let taken = self.bound.get(&address).is_some_and(|owners| !owners.is_empty());
+                let event = if taken {
+                    SocketEvent::Failed(IoError::AddressInUse)
+                } else {
+                    self.bound.insert(address, vec![(node, socket)]);
+                    let bound = Bound { address, icmp: options.icmp_errors, listener: false };
+                    self.nodes[node.0].sockets.insert(socket, bound);
+                    SocketEvent::Opened(address)
+                };
+                self.log.line(self.now, &self.nodes[node.0].name, format_args!("opens {local}: {event:?}"));
+                self.arrive(node, Arrival::Socket(socket, event));
+            }
+            Action::Close(socket) => match self.nodes[node.0].sockets.remove(&socket) {
+                None => self.violate(node, format!("closes socket {} which is not open", socket.0)),
+                Some(bound) => {
+                    let table = if bound.listener { &mut self.listening } else { &mut self.bound };
+                    if let Some(owners) = table.get_mut(&bound.address) {
+                        owners.retain(|owner| *owner != (node, socket));
+                    }
+                    self.log.line(
+                        self.now,
+                        &self.nodes[node.0].name,
+                        format_args!("closes {}", bound.address),
+                    );
+                }
+            },
+            Action::Connect { stream, local, remote } => self.connect(node, stream, local, remote),
+            Action::Write(stream, bytes) => self.write(node, stream, &bytes),
+            Action::Shut(stream) => self.shut(node, stream),
+            Action::Mail(mailbox, mail) => self.post_mail(node, mailbox, mail),
+            Action::Stop => {
+                self.log.line(self.now, &self.nodes[node.0].name, format_args!("stops"));
+                self.nodes[node.0].stopped = true;
+            }
+        }
+    }
+
+    fn post_mail(&mut self, node: NodeId, mailbox: Mailbox, mail: A::Mail) {
+        let Some(to) = self.post.owner(self.nodes[node.0].process, mailbox) else {
+            self.violate(node, format!("sends mail to mailbox {} which nobody has", mailbox.0));
+            return;
+        };
+        match self.post.post(self.now, node, to, &mut self.random) {
+            Some(at) => self.push(at, Event::Mail { node: to, mail }),
+            None => {
+                self.log.line(
+                    self.now,
+                    &self.nodes[node.0].name,
+                    format_args!("finds mailbox {} full", mailbox.0),
+                );
+            }
+        }
+    }
+
+    const fn port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = if port == u16::MAX { 49_152 } else { port + 1 };
+        port
+    }
+}
+
+/// Streams.
+impl<A: Machine> World<A>
+where
+    A::Mail: Debug,
+{
+    fn end_mut(&mut self, id: ConnectionId, side: usize, change: impl FnOnce(&mut End)) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            change(&mut connection.ends[side]);
+        }
+    }
+
+    fn connect(&mut self, node: NodeId, stream: StreamId, local: Option<SocketAddr>, remote: SocketAddr) {
+        if stream.is_accepted() || self.by_stream.contains_key(&(node, stream)) {
+            self.violate(node, format!("connects stream {} which is not its own or in use", stream.0));
+            return;
+        }
+        let home = self.nodes[node.0].sockets.values().next().map(|bound| bound.address);
+        let Some(mut address) = local.or(home) else {
+            self.violate(node, format!("connects stream {} from nowhere", stream.0));
+            return;
+        };
+        address.set_port(self.port());
+        let id = self.next_connection;
+        self.next_connection += 1;
+        // The far end's node is known when it accepts.
+        let ends = [End::new(node, Some(stream), address), End::new(NodeId(usize::MAX), None, remote)];
+        self.connections.insert(id, Connection { ends, established: false });
+        self.by_stream.insert((node, stream), (id, 0));
+        self.nodes[node.0].streams.insert(stream);
+        self.log.line(
+            self.now,
+            &self.nodes[node.0].name,
+            format_args!("connects to {remote} from {address}"),
+        );
+        let delay = self.network.step(address.ip(), remote.ip());
+        self.push(self.now + delay, Event::Stream(id, Step::Syn { attempt: 0 }));
+    }
+
+    fn write(&mut self, node: NodeId, stream: StreamId, bytes: &[u8]) {
+        let Some(&(id, side)) = self.by_stream.get(&(node, stream)) else {
+            if !self.nodes[node.0].streams.contains(&stream) {
+                self.violate(node, format!("writes to stream {} which is closed", stream.0));
+            }
+            return;
+        };
+        self.log.line(
+            self.now,
+            &self.nodes[node.0].name,
+            format_args!("writes {} {}", stream.0, Shown(bytes)),
+        );
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let established = connection.established;
+        let end = &mut connection.ends[side];
+        end.out.extend(bytes);
+        if end.out.len() > STREAM_BUFFER {
+            self.finish(id, side, StreamEnd::Stalled);
+            self.push(self.now, Event::Stream(id, Step::Reset { end: 1 - side }));
+        } else if established {
+            self.pump(id, side);
+        }
+    }
+
+    fn shut(&mut self, node: NodeId, stream: StreamId) {
+        let Some((id, side)) = self.by_stream.remove(&(node, stream)) else {
+            if !self.nodes[node.0].streams.contains(&stream) {
+                self.violate(node, format!("shuts stream {} which is closed", stream.0));
+            }
+            return;
+        };
+        self.log.line(self.now, &self.nodes[node.0].name, format_args!("shuts {}", stream.0));
+        let it = &mut self.nodes[node.0];
+        it.streams.remove(&stream);
+        it.inbox.retain(|arrival| arrival.stream() != Some(stream));
+        self.end_mut(id, side, |end| {
+            end.stream = None;
+            end.fin = true;
+        });
+        if self.connections.get(&id).is_some_and(|connection| connection.established) {
+            self.pump(id, side);
+        }
+    }
+
+    /// Sees that what `side` wrote is on its way.
+    fn pump(&mut self, id: ConnectionId, side: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.ends[side].pumping {
+            return;
+        }
+        connection.ends[side].pumping = true;
+        let (from, to) = (connection.ends[side].address.ip(), connection.ends[1 - side].address.ip());
+        let delay = self.network.step(from, to);
+        self.push(self.now + delay, Event::Stream(id, Step::Pump { from: side }));
+    }
+
+    /// Tells one end that it is over, if it does not know yet.
+    fn finish(&mut self, id: ConnectionId, side: usize, why: StreamEnd) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let end = &mut connection.ends[side];
+        let node = end.node;
+        let stream = end.stream.take();
+        end.out.clear();
+        let over = connection.ends.iter().all(|end| end.stream.is_none() && end.out.is_empty());
+        if over && why != StreamEnd::Peer {
+            self.connections.remove(&id);
+        }
+        if let Some(stream) = stream {
+            self.by_stream.remove(&(node, stream));
+            self.arrive(node, Arrival::Closed(stream, why));
+        }
+    }
+
+    fn step(&mut self, id: ConnectionId, step: Step) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let addresses = [connection.ends[0].address, connection.ends[1].address];
+        match step {
+            Step::Syn { attempt } => self.syn(id, addresses, attempt),
+            Step::SynAck => {
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                connection.established = true;
+                let (node, stream) = (connection.ends[0].node, connection.ends[0].stream);
+                if let Some(stream) = stream {
+                    self.arrive(node, Arrival::Connected { stream, local: addresses[0] });
+                }
+                for side in 0..2 {
+                    self.pump_if_waiting(id, side);
+                }
+            }
+            Step::Refuse => {
+                self.finish(id, 0, StreamEnd::Refused(IoError::Refused));
+                self.connections.remove(&id);
+            }
+            Step::Pump { from } => self.deliver(id, addresses, from),
+            Step::Reset { end } => {
+                if self.network.is_cut(addresses[1 - end].ip(), addresses[end].ip()) {
+                    self.push(self.now + Duration::from_secs(1), Event::Stream(id, Step::Reset { end }));
+                } else {
+                    self.finish(id, end, StreamEnd::Broken(IoError::Reset));
+                    self.connections.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn pump_if_waiting(&mut self, id: ConnectionId, side: usize) {
+        let waiting = self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| !connection.ends[side].out.is_empty() || connection.ends[side].fin);
+        if waiting {
+            self.pump(id, side);
+        }
+    }
+
+    fn syn(&mut self, id: ConnectionId, addresses: [SocketAddr; 2], attempt: u32) {
+        let [from, to] = addresses;
+        if self.network.is_cut(from.ip(), to.ip()) || self.network.is_cut(to.ip(), from.ip()) {
+            if attempt == 4 {
+                self.finish(id, 0, StreamEnd::Refused(IoError::TimedOut));
+                self.connections.remove(&id);
+            } else {
+                let wait = Duration::from_secs(1 << attempt);
+                self.push(self.now + wait, Event::Stream(id, Step::Syn { attempt: attempt + 1 }));
+            }
+            return;
+        }
+        let back = self.network.step(to.ip(), from.ip());
+        let owners = self.listening.get(&to).map_or(&[][..], Vec::as_slice);
+        let Some(&(node, listener)) = pick(owners, from, to) else {
+            self.push(self.now + back, Event::Stream(id, Step::Refuse));
+            return;
+        };
+        let stream = StreamId(self.nodes[node.0].next_accepted);
+        self.nodes[node.0].next_accepted += 1;
+        self.end_mut(id, 1, |end| {
+            end.node = node;
+            end.stream = Some(stream);
+        });
+        self.by_stream.insert((node, stream), (id, 1));
+        self.arrive(node, Arrival::Accepted { stream, listener, local: to, remote: from });
+        self.push(self.now + back, Event::Stream(id, Step::SynAck));
+    }
+
+    /// Some of the bytes that `from` wrote arrive at the other end: all, or up to a random cut.
+    fn deliver(&mut self, id: ConnectionId, addresses: [SocketAddr; 2], from: usize) {
+        let now = self.now;
+        let cut = self.network.is_cut(addresses[from].ip(), addresses[1 - from].ip());
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (node, stream) = (connection.ends[1 - from].node, connection.ends[1 - from].stream);
+        let end = &mut connection.ends[from];
+        if cut {
+            let since = *end.blocked.get_or_insert(now);
+            if now.since(since) > STREAM_PATIENCE {
+                self.finish(id, from, StreamEnd::Broken(IoError::TimedOut));
+                self.push(now, Event::Stream(id, Step::Reset { end: 1 - from }));
+            } else {
+                self.push(now + Duration::from_millis(300), Event::Stream(id, Step::Pump { from }));
+            }
+            return;
+        }
+        end.blocked = None;
+        let waiting = end.out.len();
+        if waiting > 0 {
+            let random = self.network.random();
+            let take = match random.below(4) {
+                0 => 1 + random.below(waiting as u64) as usize,
+                1 => 1 + random.below(waiting.min(16) as u64) as usize,
+                _ => waiting,
+            };
+            let bytes: Vec<u8> = end.out.drain(..take).collect();
+            match stream {
+                Some(stream) => self.arrive(node, Arrival::Data(stream, bytes)),
+                None => {
+                    // The other end is closed: what is sent to it comes back as a reset.
+                    self.push(now, Event::Stream(id, Step::Reset { end: from }));
+                    return;
+                }
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let end = &mut connection.ends[from];
+        end.pumping = false;
+        if !end.out.is_empty() {
+            self.pump(id, from);
+        } else if end.fin {
+            self.finish(id, 1 - from, StreamEnd::Peer);
+            self.connections.remove(&id);
+        }
+    }
+}
+
+/// Which of those that share an address gets what comes from `from`: always the same one.
+fn pick(owners: &[(NodeId, SocketId)], from: SocketAddr, to: SocketAddr) -> Option<&(NodeId, SocketId)> {
+    if owners.is_empty() {
+        return None;
+    }
+    let hash = digest(format!("{from}>{to}").as_bytes());
+    owners.get((hash % owners.len() as u64) as usize)
+}
+
+fn write_arrival<M: Debug>(log: &mut EventLog, now: Time, who: &str, arrival: &Arrival<M>) {
+    match arrival {
+        Arrival::Datagram { socket, source, payload, .. } => {
+            log.line(now, who, format_args!("< {source} on {} {}", socket.0, Shown(payload)));
+        }
+        Arrival::Data(stream, bytes) => {
+            log.line(now, who, format_args!("reads {} {}", stream.0, Shown(bytes)));
+        }
+        Arrival::Mail(mail) => {
+            log.line(now, who, format_args!("mail {}", Shown(format!("{mail:?}").as_bytes())));
+        }
+        Arrival::Unreachable { destination, .. } => {
+            log.line(now, who, format_args!("refused by {destination}"))
+        }
+        other => log.line(now, who, format_args!("{other:?}")),
+    }
+}
