@@ -1,0 +1,113 @@
+//! What an endpoint is told once, when it is made: timers, limits, what it says of itself.
+
+use crate::message::Method;
+use core::time::Duration;
+
+/// Everything an [`crate::Endpoint`] is told when it is made.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Timer values.
+    pub timers: Timers,
+    /// Bounds of the tables.
+    pub limits: Limits,
+    /// Value of User-Agent in requests and Server in responses; empty leaves both out.
+    pub user_agent: String,
+    /// Value of Supported; empty leaves it out.
+    pub supported: String,
+    /// The methods handed to the owner as [`crate::Event::Request`] (outside or inside dialogs). INVITE, ACK,
+    /// BYE and CANCEL are the endpoint's own and always understood; every other known method not in here is
+    /// answered 405, an unknown one 501.
+    pub methods: Vec<Method>,
+    /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
+    pub streams_first: u32,
+    /// One past the last number for TCP connections, at most [`sansio::StreamId::ACCEPTED`].
+    pub streams_end: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timers: Timers::default(),
+            limits: Limits::default(),
+            user_agent: String::from("Trunkline"),
+            supported: String::new(),
+            methods: vec![Method::Options],
+            streams_first: 1,
+            streams_end: sansio::StreamId::ACCEPTED,
+        }
+    }
+}
+
+/// Timer values (RFC 3261 §17.1.1.1 and its table 4). The lettered timers follow from the first three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Estimate of the round trip: first retransmission interval (default 500 ms).
+    pub t1: Duration,
+    /// The longest interval between retransmissions of non-INVITE requests and of responses (default 4 s).
+    pub t2: Duration,
+    /// How long a message may stay in the network (default 5 s).
+    pub t4: Duration,
+    /// A client INVITE transaction waits this long in Completed over UDP (timer D; default and least 32 s).
+    pub d: Duration,
+    /// A re-INVITE without final answer is cancelled after this (default 32 s).
+    pub reinvite: Duration,
+    /// An incoming call that its owner neither answers nor refuses is refused with 480 after this (default 5 min).
+    pub ringing: Duration,
+    /// TCP: a connection not standing after this is given up (default 4 s).
+    pub connect: Duration,
+    /// TCP: a connection without traffic and without use is closed after this (default 120 s).
+    pub idle: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            d: Duration::from_secs(32),
+            reinvite: Duration::from_secs(32),
+            ringing: Duration::from_secs(300),
+            connect: Duration::from_secs(4),
+            idle: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Timers {
+    /// 64 × T1: timers B, F, H, J, L and M, and how long a 2xx is repeated.
+    pub const fn t1_64(&self) -> Duration {
+        self.t1.saturating_mul(64)
+    }
+}
+
+/// Bounds of an endpoint's tables. Memory grows with use and stops here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most transactions (about 0.5 KiB each while they linger; a call leaves about four for 64 × T1).
+    /// Beyond, requests are answered 503 without state, and own requests are refused.
+    pub transactions: u32,
+    /// Most legs, each about 1 KiB. Beyond, INVITE is answered 503 without state.
+    pub legs: u32,
+    /// Most TCP connections, each up to `stream_buffer` bytes of an unfinished message.
+    pub connections: u32,
+    /// Most bytes a TCP peer may leave unfinished, and so the longest message over TCP.
+    pub stream_buffer: u32,
+    /// Most early dialogs told apart on one outgoing leg (forks); more are counted and ignored.
+    pub forks: u8,
+    /// Seconds told in Retry-After of the 503 sent at a bound.
+    pub retry_after: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            transactions: 1 << 20,
+            legs: 1 << 17,
+            connections: 4096,
+            stream_buffer: 65_536,
+            forks: 8,
+            retry_after: 5,
+        }
+    }
+}

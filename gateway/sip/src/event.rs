@@ -1,0 +1,381 @@
+//! What an endpoint tells its owner, and the names (legs, requests, flows) both use.
+
+use crate::message::{Message, Method, ParseError};
+use core::net::SocketAddr;
+use core::time::Duration;
+use sansio::{Key, SocketId, StreamId};
+
+/// The transports an endpoint speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams; the endpoint retransmits.
+    Udp,
+    /// Connections of the endpoint's own.
+    Tcp,
+}
+
+/// What carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// A datagram socket.
+    Socket(SocketId),
+    /// A connection.
+    Stream(StreamId),
+}
+
+/// A way to a peer: over what, from where, to where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// What carries it.
+    pub link: Link,
+    /// Our address as told to others.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+impl Flow {
+    /// The transport.
+    pub const fn transport(&self) -> Transport {
+        match self.link {
+            Link::Socket(_) => Transport::Udp,
+            Link::Stream(_) => Transport::Tcp,
+        }
+    }
+}
+
+/// Where a request shall go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Over what.
+    pub transport: Transport,
+    /// Where to. Over TCP a standing connection to this address is used, else one is opened.
+    pub remote: SocketAddr,
+    /// UDP: the socket to send from. TCP: the listener whose address goes into Contact.
+    pub socket: SocketId,
+}
+
+/// A leg: one side of a call, from its INVITE until [`Event::Gone`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub(crate) Key);
+
+impl LegId {
+    /// A small number, unique among the legs alive: an index for the owner's own table.
+    pub const fn index(self) -> usize {
+        self.0.index()
+    }
+
+    /// The id as one number, unique until its place was reused 2³² times.
+    pub const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// The id from [`Self::to_bits`].
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(Key::from_bits(bits))
+    }
+}
+
+/// A request outside of the endpoint's own business, in either direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(crate) Key);
+
+impl RequestId {
+    /// The id as one number.
+    pub const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// The id from [`Self::to_bits`].
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(Key::from_bits(bits))
+    }
+}
+
+/// A received message, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    bytes: Box<[u8]>,
+    body: u32,
+}
+
+impl Received {
+    pub(crate) fn of(message: &Message<'_>) -> Self {
+        let bytes = message.bytes();
+        // The body is the tail of the message, which is shorter than 4 GiB.
+        let body = (bytes.len() - message.body().len()) as u32;
+        Self { bytes: bytes.into(), body }
+    }
+
+    /// The whole message.
+    pub const fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its body; empty if it has none.
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.body as usize..]
+    }
+
+    /// The message, to be asked for headers.
+    ///
+    /// # Errors
+    /// None in practice: it was parsed once already.
+    pub fn parse(&self) -> Result<Message<'_>, ParseError> {
+        Message::parse(&self.bytes)
+    }
+}
+
+/// What happened. The endpoint has already sent whatever the protocol asks for at once.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A call comes in. 100 was sent. To be followed by `provisional`, `answer` or `reject`.
+    Invite {
+        /// The new leg.
+        leg: LegId,
+        /// The INVITE.
+        request: Received,
+        /// How it came.
+        flow: Flow,
+    },
+    /// A provisional response to an outgoing call (100 too, once).
+    Progress {
+        /// The leg.
+        leg: LegId,
+        /// 100 to 199.
+        status: u16,
+        /// Which early dialog, in order of appearance: 0 the first (and of all without To tag), above 0 further forks.
+        fork: u8,
+        /// The response.
+        message: Received,
+    },
+    /// The outgoing call was answered. ACK was sent, unless the INVITE had no body: then `ack` is wanted.
+    Answered {
+        /// The leg.
+        leg: LegId,
+        /// The 2xx.
+        message: Received,
+    },
+    /// The outgoing call failed; `Gone` follows.
+    Failed {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        cause: Failure,
+    },
+    /// The incoming call's 2xx (or the 2xx to a re-INVITE) was acknowledged.
+    Acked {
+        /// The leg.
+        leg: LegId,
+        /// The body of the ACK: the answer if our 2xx made the offer; else empty.
+        body: Box<[u8]>,
+    },
+    /// The caller cancelled before an answer; 487 was sent, `Gone` follows.
+    Cancelled {
+        /// The leg.
+        leg: LegId,
+        /// Reason of the CANCEL, if it had one.
+        reason: Option<Box<str>>,
+    },
+    /// The peer ended the call; 200 was sent, `Gone` follows.
+    Bye {
+        /// The leg.
+        leg: LegId,
+        /// The BYE.
+        message: Received,
+    },
+    /// The call broke; BYE was sent where that makes sense, `Gone` follows.
+    Lost {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        why: LostCause,
+    },
+    /// The peer wants to change the session; to be followed by `answer_reinvite`.
+    Reinvite {
+        /// The leg.
+        leg: LegId,
+        /// The re-INVITE.
+        message: Received,
+    },
+    /// Our re-INVITE was answered; ACK was sent. `None`: timed out or could not be sent (408 in effect).
+    ReinviteDone {
+        /// The leg.
+        leg: LegId,
+        /// The final status; 408 if none came, 503 if the peer could not be reached.
+        status: u16,
+        /// The final response, if one came.
+        message: Option<Received>,
+    },
+    /// The last event of a leg: its id finds nothing from now on.
+    Gone {
+        /// The leg.
+        leg: LegId,
+    },
+    /// A request for the owner (one of [`crate::Config::methods`]); to be followed by `respond`.
+    Request {
+        /// To respond with.
+        id: RequestId,
+        /// Its method.
+        method: Method,
+        /// The leg in whose dialog it came.
+        leg: Option<LegId>,
+        /// The request.
+        message: Received,
+        /// How it came.
+        flow: Flow,
+    },
+    /// The final response to a request sent with `request`.
+    Response {
+        /// The request.
+        id: RequestId,
+        /// 200 to 699.
+        status: u16,
+        /// The response.
+        message: Received,
+    },
+    /// A request sent with `request` got no final response.
+    RequestFailed {
+        /// The request.
+        id: RequestId,
+        /// Why: `NoResponse`, `TimedOut`, `Refused` or `ConnectFailed`.
+        cause: Failure,
+    },
+}
+
+/// Why an outgoing call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A final response of 300 to 699.
+    Status {
+        /// The status.
+        status: u16,
+        /// The reason phrase.
+        reason: Box<str>,
+        /// Seconds of Retry-After.
+        retry_after: Option<u32>,
+    },
+    /// Nothing at all within `Invite::no_response`. A late answer is taken care of (CANCEL, or ACK and BYE).
+    NoResponse,
+    /// No final response within `Invite::no_answer`; it is being cancelled.
+    NoAnswer,
+    /// ICMP said that nobody listens there, or the connection broke under the transaction.
+    Refused,
+    /// The TCP connection could not be made.
+    ConnectFailed,
+    /// Timer B (or 64 × T1 after CANCEL): no final response.
+    TimedOut,
+    /// Answered with 2xx although `cancel` had been called: ACK and BYE were sent.
+    AnsweredLate,
+}
+
+/// Why a call that stood broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostCause {
+    /// Our 2xx was not acknowledged within 64 × T1.
+    NoAck,
+    /// The peer does not know the dialog any more (481) or did not answer a request inside it (408).
+    DialogGone,
+    /// The owner did not answer within `Timers::ringing`: 480 was sent.
+    Unanswered,
+}
+
+/// A body to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    /// Its Content-Type, such as `application/sdp`.
+    pub content_type: &'a str,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    /// An SDP body.
+    pub const fn sdp(bytes: &'a [u8]) -> Self {
+        Self { content_type: "application/sdp", bytes }
+    }
+}
+
+/// An outgoing call. No text may hold CR or LF.
+#[derive(Clone, Copy, Debug)]
+pub struct Invite<'a> {
+    /// Call-ID; chosen by the caller since shards are found by it.
+    pub call_id: &'a str,
+    /// Request-URI.
+    pub request_uri: &'a str,
+    /// From as name-addr or addr-spec, without tag.
+    pub from: &'a str,
+    /// To as name-addr or addr-spec, without tag.
+    pub to: &'a str,
+    /// Where to send it.
+    pub destination: Destination,
+    /// User part of our Contact; may be empty.
+    pub contact_user: &'a str,
+    /// Further headers. Via, Contact, Max-Forwards, CSeq, Allow, Supported and Content-* are written by the endpoint.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The offer; `None` for a late offer (then `ack` is wanted after `Answered`).
+    pub body: Option<Body<'a>>,
+    /// Max-Forwards; usually 70, or one less than in the request that caused this one.
+    pub max_forwards: u8,
+    /// Give up with `NoResponse` when not even a 100 came within this.
+    pub no_response: Duration,
+    /// Give up with `NoAnswer` when no final response came within this.
+    pub no_answer: Duration,
+}
+
+/// An outgoing request outside of any dialog, such as an OPTIONS probe. No text may hold CR or LF.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its method as text; not INVITE, ACK, BYE or CANCEL.
+    pub method: &'a str,
+    /// Call-ID.
+    pub call_id: &'a str,
+    /// Request-URI.
+    pub request_uri: &'a str,
+    /// From without tag.
+    pub from: &'a str,
+    /// To without tag.
+    pub to: &'a str,
+    /// Where to send it.
+    pub destination: Destination,
+    /// Further headers.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// A body.
+    pub body: Option<Body<'a>>,
+    /// Fail with `NoResponse` when no final response came within this (at most 64 × T1 count).
+    pub timeout: Duration,
+}
+
+/// Where a leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegState {
+    /// INVITE sent or received, nothing else.
+    Started,
+    /// A provisional response above 100 was received or sent.
+    Early,
+    /// CANCEL was asked for.
+    Cancelling,
+    /// 2xx sent, ACK awaited; or 2xx received, `ack` awaited from the owner.
+    Answered,
+    /// 2xx and ACK exchanged.
+    Confirmed,
+    /// BYE sent, its answer awaited.
+    Ending,
+}
+
+/// Read-only facts about a leg.
+#[derive(Clone, Copy, Debug)]
+pub struct LegFacts<'a> {
+    /// Call-ID.
+    pub call_id: &'a str,
+    /// Our tag.
+    pub local_tag: &'a str,
+    /// The peer's tag; empty before one is known.
+    pub remote_tag: &'a str,
+    /// How the peer is reached.
+    pub flow: Flow,
+    /// Where it stands.
+    pub state: LegState,
+    /// Whether we called (rather than being called).
+    pub outgoing: bool,
+}

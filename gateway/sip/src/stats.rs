@@ -1,0 +1,93 @@
+//! The endpoint's counters: plain numbers, declared once, visited by whoever adds them up.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Counters of one endpoint since it was made.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Stats {
+            /// Calls `visitor` with the name and value of each counter.
+            pub fn visit(&self, visitor: &mut dyn FnMut(&'static str, u64)) {
+                $(visitor(stringify!($name), self.$name);)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages received, over UDP and TCP.
+    messages_received,
+    /// Messages sent, retransmissions included.
+    messages_sent,
+    /// Messages sent again because a timer ran out.
+    retransmissions_sent,
+    /// Requests received again and absorbed by their transaction.
+    retransmissions_absorbed,
+    /// INVITEs sent.
+    invites_sent,
+    /// INVITEs received that made a leg.
+    invites_received,
+    /// Messages that could not be parsed and not be answered.
+    malformed_dropped,
+    /// Requests refused with 400 for their form.
+    malformed_refused,
+    /// Requests refused for a reason of the protocol (405, 416, 420, 481, 482, 483, 500, 501, 505 and so on).
+    requests_refused,
+    /// Requests received again by another way (482, merged).
+    merged_refused,
+    /// Responses that belong to no transaction.
+    stray_responses,
+    /// ACKs that belong to no transaction and no dialog.
+    stray_acks,
+    /// Calls answered after they had been given up: ACK and BYE sent.
+    late_answers,
+    /// Second dialogs of forked calls: ACK and BYE sent.
+    forked_answers,
+    /// Early dialogs beyond the bound per leg, not told apart.
+    forks_beyond,
+    /// Transactions that ended because nothing was heard (timers B, F, H).
+    transactions_timed_out,
+    /// Transactions that ended because ICMP refused or a connection failed or broke.
+    transactions_unreachable,
+    /// Requests answered 503 without state since the transaction table was full.
+    transactions_full,
+    /// INVITEs answered 503 without state since the leg table was full.
+    legs_full,
+    /// Own requests refused since a table was full.
+    own_full,
+    /// TCP connections closed or not opened since the table was full.
+    connections_full,
+    /// TCP connections opened.
+    connections_opened,
+    /// TCP connections accepted.
+    connections_accepted,
+    /// TCP connections that could not be opened.
+    connections_failed,
+    /// TCP connections closed for lack of traffic.
+    connections_idle_closed,
+    /// TCP connections closed since what came was no SIP, or a message too long.
+    connections_garbage_closed,
+    /// Messages dropped since there was no socket or connection to send them by.
+    unsendable,
+    /// Calls lost since our 2xx was never acknowledged.
+    acks_missing,
+    /// Timers not set since the wheel was full; cannot happen while limits hold, else the state ends at once.
+    timers_full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_is_visited_under_its_name() {
+        let stats = Stats { stray_acks: 7, ..Stats::default() };
+        let mut seen = Vec::new();
+        stats.visit(&mut |name, value| seen.push((name, value)));
+        assert!(seen.contains(&("stray_acks", 7)));
+        assert_eq!(seen.iter().map(|(_, value)| value).sum::<u64>(), 7);
+    }
+}
