@@ -1,0 +1,396 @@
+//! The third machine: takes the shards' events, the store's and the API's mail, and decides.
+
+use crate::gather::{Gather, Gathers};
+use crate::ledger::Ledger;
+use crate::quality::{History, Quality};
+use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
+use core::time::Duration;
+use link::{
+    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, ReportAsked, RouteAsked, RouteTable,
+    RoutingSnapshot, ShardId, TrunkChange, TrunkName, UnixMicros,
+};
+use sansio::{Input, Machine, Mailbox, Outbox, Time};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// How the engine shall behave.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Mailboxes of the shards: shard `n` is at `shards + n`.
+    pub shards: Mailbox,
+    /// Mailbox of the store.
+    pub store: Mailbox,
+    /// Mailbox of the API.
+    pub api: Mailbox,
+    /// The wall clock at [`Time::ZERO`], in unix microseconds.
+    pub epoch: UnixMicros,
+    /// How long shards have for a report. Default 1 s.
+    pub patience: Duration,
+    /// Questions open at the same time. Default 64; each costs the reports it gathers.
+    pub questions: usize,
+    /// Writes on their way to the store. Default 100 000, about 1 KB each.
+    pub writes: usize,
+    /// Distinct trunks of which quality is kept. Default 10 000.
+    pub trunks: usize,
+    /// While calls are open, a sign of life is written this often. Default 5 s.
+    pub alive: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: Mailbox(0),
+            store: Mailbox(1000),
+            api: Mailbox(1001),
+            epoch: UnixMicros(0),
+            patience: Duration::from_secs(1),
+            questions: 64,
+            writes: 100_000,
+            trunks: 10_000,
+            alive: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Changes of state that are kept for show.
+const CHANGES: usize = 256;
+/// Calls whose answer is remembered until their end; those beyond count once they are over.
+const OPEN_CALLS: usize = 1 << 20;
+
+/// What the engine counts of itself.
+#[derive(Debug, Default)]
+struct Counters {
+    events: u64,
+    cdrs: u64,
+    routes_given: u64,
+    routes_refused: u64,
+    versions_refused: u64,
+    trunks_unknown: u64,
+}
+
+/// The control engine.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    routing: RouteTable,
+    snapshot: Arc<RoutingSnapshot>,
+    shards: BTreeSet<ShardId>,
+    draining: bool,
+    gathers: Gathers,
+    ledger: Ledger,
+    trunks: BTreeMap<TrunkName, History>,
+    changes: VecDeque<TrunkChange>,
+    /// Calls begun and not over.
+    open: HashSet<CallId>,
+    /// Those of them whose answer is counted already.
+    answered: HashSet<CallId>,
+    alive_due: Option<Time>,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine that routes by `routing`.
+    pub fn new(config: Config, routing: RouteTable) -> Self {
+        Self {
+            snapshot: Arc::new(routing.snapshot().clone()),
+            routing,
+            shards: BTreeSet::new(),
+            draining: false,
+            gathers: Gathers::new(config.questions, config.patience),
+            ledger: Ledger::new(config.writes),
+            trunks: BTreeMap::new(),
+            changes: VecDeque::with_capacity(CHANGES),
+            open: HashSet::new(),
+            answered: HashSet::new(),
+            alive_due: None,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// Writes on their way to the store: 0 once everything said is on disk.
+    pub fn writes_waiting(&self) -> usize {
+        self.ledger.waiting()
+    }
+
+    /// Calls begun and not over, as far as the shards told.
+    pub fn open_calls(&self) -> usize {
+        self.open.len()
+    }
+
+    fn tell(&self, shard: ShardId, command: Command, out: &mut Outbox<Mail>) {
+        let mailbox = Mailbox(self.config.shards.0 + u16::from(shard.0));
+        out.mail(mailbox, Mail::ToGateway(shard, command));
+    }
+
+    fn tell_all(&self, command: &Command, out: &mut Outbox<Mail>) {
+        for &shard in &self.shards {
+            self.tell(shard, command.clone(), out);
+        }
+    }
+
+    fn keep(&mut self, record: Record, out: &mut Outbox<Mail>) {
+        if let Some(write) = self.ledger.enter(record) {
+            out.mail(self.config.store, Mail::ToStore(write));
+        }
+    }
+
+    fn take_event(&mut self, now: Time, shard: ShardId, event: Event, out: &mut Outbox<Mail>) {
+        self.counters.events += 1;
+        match event {
+            Event::Hello(hello) => self.greet(shard, &hello, out),
+            Event::CallStarted(record) => {
+                if self.open.len() < OPEN_CALLS {
+                    self.open.insert(record.call);
+                }
+                self.alive_due.get_or_insert(now + self.config.alive);
+                self.keep(Record::Started(record), out);
+            }
+            Event::CallAnswered(answered) => self.take_answer(now, answered, out),
+            Event::CallEnded(cdr) => self.take_end(now, cdr, out),
+            Event::TrunkState(change) => {
+                if self.changes.len() == CHANGES {
+                    self.changes.pop_front();
+                }
+                self.changes.push_back(change);
+            }
+            Event::RouteAsked(asked) => self.decide(shard, &asked, out),
+            Event::Report(report) => {
+                if let Some(gather) = self.gathers.report(shard, *report) {
+                    self.answer(now, gather, out);
+                }
+            }
+            Event::Drained => {}
+        }
+    }
+
+    fn greet(&mut self, shard: ShardId, hello: &Hello, out: &mut Outbox<Mail>) {
+        if hello.version != link::VERSION {
+            self.counters.versions_refused += 1;
+            return;
+        }
+        self.shards.insert(shard);
+        // The events of an earlier run of that shard say nothing any more.
+        self.open.retain(|call| call.shard() != shard);
+        self.answered.retain(|call| call.shard() != shard);
+        self.keep(Record::Restarted { shard, started: hello.started }, out);
+        self.tell(shard, Command::Snapshot(Arc::clone(&self.snapshot)), out);
+        if self.draining {
+            self.tell(shard, Command::Drain, out);
+        }
+    }
+
+    fn take_answer(&mut self, now: Time, answered: CallAnswered, out: &mut Outbox<Mail>) {
+        if self.open.contains(&answered.call) && self.answered.insert(answered.call) {
+            self.count(now, &answered.trunk, &Quality::of_answer());
+        }
+        self.keep(Record::Answered(answered), out);
+    }
+
+    fn take_end(&mut self, now: Time, cdr: Box<Cdr>, out: &mut Outbox<Mail>) {
+        self.counters.cdrs += 1;
+        self.open.remove(&cdr.call);
+        let counted = self.answered.remove(&cdr.call);
+        for attempt in &cdr.attempts {
+            let answered = attempt.status.is_some_and(|status| status / 100 == 2);
+            match answered {
+                true if counted => {}
+                true => self.count(now, &attempt.trunk, &Quality::of_answer()),
+                false => self.count(now, &attempt.trunk, &Quality::of_failure(attempt.status)),
+            }
+        }
+        if let Some(trunk) = &cdr.trunk {
+            self.count(now, trunk, &Quality::of_end(&cdr));
+        }
+        self.keep(Record::Ended(cdr), out);
+    }
+
+    fn count(&mut self, now: Time, trunk: &TrunkName, what: &Quality) {
+        if let Some(history) = self.trunks.get_mut(trunk) {
+            history.add(now, what);
+        } else if self.trunks.len() < self.config.trunks {
+            self.trunks.entry(trunk.clone()).or_default().add(now, what);
+        } else {
+            self.counters.trunks_unknown += 1;
+        }
+    }
+
+    fn decide(&mut self, shard: ShardId, asked: &RouteAsked, out: &mut Outbox<Mail>) {
+        let decision = match self.routing.lookup(&asked.number) {
+            Some(routed) => {
+                self.counters.routes_given += 1;
+                Decision::Groups {
+                    groups: routed.entry.groups.clone(),
+                    number: routed.entry.rewrite(&asked.number),
+                }
+            }
+            None => {
+                self.counters.routes_refused += 1;
+                Decision::Refuse { status: 404, reason: "No Route".into() }
+            }
+        };
+        self.tell(shard, Command::Route { call: asked.call, decision }, out);
+    }
+
+    fn take_query(&mut self, now: Time, query: Query, out: &mut Outbox<Mail>) {
+        let Query { ticket, ask } = query;
+        let outcome = match ask {
+            Ask::View { calls } => {
+                let Some(question) = self.gathers.open(now, ticket, calls, self.shards.iter().copied())
+                else {
+                    return self.say(Answer { ticket, outcome: Outcome::Busy }, out);
+                };
+                self.tell_all(&Command::ReportAsked(ReportAsked { ticket: question, calls }), out);
+                if let Some(gather) = self.gathers.take_complete(question) {
+                    self.answer(now, gather, out);
+                }
+                return;
+            }
+            Ask::Hangup(call) if self.shards.contains(&call.shard()) => {
+                self.tell(call.shard(), Command::Hangup { call }, out);
+                Outcome::Told
+            }
+            Ask::Hangup(call) => Outcome::NoShard(call.shard()),
+        };
+        self.say(Answer { ticket, outcome }, out);
+    }
+
+    fn answer(&mut self, now: Time, gather: Gather, out: &mut Outbox<Mail>) {
+        let Gather { asker, calls, mut view, .. } = gather;
+        view.figures.extend(self.figures());
+        view.finish(calls);
+        for trunk in &mut view.trunks {
+            if let Some(history) = self.trunks.get_mut(&trunk.name) {
+                trunk.total = *history.total();
+                trunk.recent = history.recent(now);
+            }
+        }
+        view.changes.extend(self.changes.iter().cloned());
+        view.draining |= self.draining;
+        view.routing = self.snapshot.version;
+        self.say(Answer { ticket: asker, outcome: Outcome::View(Box::new(view)) }, out);
+    }
+
+    fn say(&self, answer: Answer, out: &mut Outbox<Mail>) {
+        out.mail(self.config.api, Mail::ToApi(answer));
+    }
+
+    fn take_order(&mut self, order: Order, out: &mut Outbox<Mail>) {
+        match order {
+            Order::Routing(routing) => {
+                self.snapshot = Arc::new(routing.snapshot().clone());
+                self.routing = *routing;
+                self.tell_all(&Command::Snapshot(Arc::clone(&self.snapshot)), out);
+            }
+            Order::Drain => {
+                self.draining = true;
+                self.tell_all(&Command::Drain, out);
+            }
+        }
+    }
+
+    fn on_timeout(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        while let Some(gather) = self.gathers.expire(now) {
+            self.answer(now, gather, out);
+        }
+        if self.alive_due.is_some_and(|due| due <= now) {
+            self.alive_due = None;
+            if !self.open.is_empty() {
+                self.alive_due = Some(now + self.config.alive);
+                let wall = UnixMicros(self.config.epoch.0 + now.as_nanos() / 1000);
+                self.keep(Record::Alive(wall), out);
+            }
+        }
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let it = &self.counters;
+        vec![
+            Figure::counter("control_events_total", "Events received from gateway shards.", it.events),
+            Figure::counter("control_cdrs_total", "Call records received.", it.cdrs),
+            Figure::counter("control_cdrs_stored_total", "Call records on disk.", self.ledger.stored),
+            Figure::counter(
+                "control_cdrs_refused_total",
+                "Call records not taken since the store lags: the gateway keeps them.",
+                self.ledger.refused,
+            ),
+            Figure::counter(
+                "control_notes_skipped_total",
+                "Starts and answers of calls not written since the store lags.",
+                self.ledger.skipped,
+            ),
+            Figure::gauge(
+                "control_writes_waiting",
+                "Writes on their way to disk.",
+                self.ledger.waiting() as u64,
+            ),
+            Figure::counter(
+                "control_routes_asked_total",
+                "Routing questions of gateways, by outcome.",
+                it.routes_given,
+            )
+            .labelled("outcome", "routed"),
+            Figure::counter(
+                "control_routes_asked_total",
+                "Routing questions of gateways, by outcome.",
+                it.routes_refused,
+            )
+            .labelled("outcome", "refused"),
+            Figure::counter(
+                "control_questions_refused_total",
+                "API questions refused since too many were open.",
+                self.gathers.refused,
+            ),
+            Figure::counter(
+                "control_questions_incomplete_total",
+                "API questions that some shard did not answer in time.",
+                self.gathers.incomplete,
+            ),
+            Figure::counter(
+                "control_versions_refused_total",
+                "Gateways turned away since they speak another version.",
+                it.versions_refused,
+            ),
+            Figure::counter(
+                "control_trunks_uncounted_total",
+                "Call results not counted since too many trunk names were seen.",
+                it.trunks_unknown,
+            ),
+        ]
+    }
+}
+
+impl Machine for Engine {
+    type Mail = Mail;
+
+    fn handle(&mut self, now: Time, input: Input<'_, Mail>, out: &mut Outbox<Mail>) {
+        match input {
+            Input::Mail(Mail::FromGateway(shard, event)) => self.take_event(now, shard, event, out),
+            Input::Mail(Mail::FromStore(stored)) => {
+                for (shard, calls) in self.ledger.settle(stored) {
+                    self.tell(shard, Command::CdrAcknowledged(calls), out);
+                }
+            }
+            Input::Mail(Mail::FromApi(query)) => self.take_query(now, query, out),
+            Input::Mail(Mail::FromOwner(order)) => self.take_order(order, out),
+            Input::Timeout => self.on_timeout(now, out),
+            // What goes out never comes in, and the engine has no sockets.
+            Input::Mail(Mail::ToGateway(..) | Mail::ToStore(_) | Mail::ToApi(_))
+            | Input::Datagram(_)
+            | Input::Unreachable { .. }
+            | Input::Socket(..)
+            | Input::Stream(..) => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match (self.gathers.deadline(), self.alive_due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! What the engine is told and what it says.
+
+use crate::View;
+use link::{CallAnswered, CallId, CallRecord, Cdr, Command, Event, RouteTable, ShardId, Ticket, UnixMicros};
+
+/// Everything that travels to and from the engine.
+#[derive(Debug)]
+pub enum Mail {
+    /// In: a shard says something.
+    FromGateway(ShardId, Event),
+    /// In: writes are on disk.
+    FromStore(Stored),
+    /// In: the API asks.
+    FromApi(Query),
+    /// In: whoever runs this process orders something.
+    FromOwner(Order),
+    /// Out: to a shard.
+    ToGateway(ShardId, Command),
+    /// Out: to the store.
+    ToStore(Write),
+    /// Out: to the API.
+    ToApi(Answer),
+}
+
+/// Something to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// Counts up by one per write.
+    pub seq: u64,
+    /// What.
+    pub record: Record,
+}
+
+/// What the store keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A call began: leaves a trace of it, should everything die.
+    Started(Box<CallRecord>),
+    /// It was answered.
+    Answered(CallAnswered),
+    /// It is over.
+    Ended(Box<Cdr>),
+    /// A shard's process started: what that shard had open before is over.
+    Restarted {
+        /// The shard.
+        shard: ShardId,
+        /// When its process started.
+        started: UnixMicros,
+    },
+    /// Calls were open and alive at this time: the end of those that a crash cuts off.
+    Alive(UnixMicros),
+}
+
+/// All writes up to and including this number are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The number of the last one.
+    pub through: u64,
+}
+
+/// A question of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What the API can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// What all shards see now.
+    View {
+        /// List at most this many live calls, newest first.
+        calls: u32,
+    },
+    /// End a call.
+    Hangup(CallId),
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug)]
+pub struct Answer {
+    /// Of the query.
+    pub ticket: Ticket,
+    /// The answer itself.
+    pub outcome: Outcome,
+}
+
+/// What came of a query.
+#[derive(Debug)]
+pub enum Outcome {
+    /// What the shards see.
+    View(Box<View>),
+    /// The call's shard was told to end it.
+    Told,
+    /// No shard could have such a call.
+    NoShard(ShardId),
+    /// Too many questions at once: ask again.
+    Busy,
+}
+
+/// An order of whoever runs the process.
+#[derive(Debug)]
+pub enum Order {
+    /// Route by this from now on.
+    Routing(Box<RouteTable>),
+    /// Take no new calls.
+    Drain,
+}
