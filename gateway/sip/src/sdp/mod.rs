@@ -1,0 +1,1 @@
+//! SDP (RFC 8866): read kindly, written strictly, rewritten for a relay.
