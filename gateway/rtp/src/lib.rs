@@ -1,1 +1,28 @@
 //! RTP and RTCP without IO: packets, receiver statistics, latching, quality.
+//!
+//! Nothing here owns a socket or a clock: datagrams and their time of receipt come in as arguments.
+//!
+//! - [`Packet`] and [`Header`] read and write RTP headers, [`classify`] tells RTP from RTCP and from
+//!   what merely shares the port.
+//! - [`Receiver`] keeps what is known about one received stream, [`Sender`] numbers a sent one.
+//! - [`Latch`] decides which source addresses a port listens to.
+//! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
+#![forbid(unsafe_code)]
+
+mod burst;
+mod jitter;
+mod latch;
+mod packet;
+pub mod quality;
+mod receiver;
+pub mod rtcp;
+mod sender;
+mod sequence;
+
+pub use burst::BurstGap;
+pub use jitter::Jitter;
+pub use latch::{Latch, LatchConfig, Policy, Verdict};
+pub use packet::{HEADER_LEN, Header, Kind, Packet, PacketError, Truncated, classify};
+pub use receiver::{Receiver, Snapshot};
+pub use sender::Sender;
+pub use sequence::{Arrival, Sequence};
