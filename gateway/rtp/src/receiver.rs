@@ -221,7 +221,7 @@ impl Receiver {
         self.expected_prior = expected;
         self.received_prior = self.source_packets;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction = if expected_interval == 0 { 0 } else { (lost_interval << 8) / expected_interval };
+        let fraction = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0);
         let lost = expected.cast_signed() - self.source_packets.cast_signed();
         ReportBlock {
             ssrc: self.ssrc,
