@@ -121,7 +121,7 @@ impl Received {
     ///
     /// # Errors
     /// None in practice: it was parsed once already.
-    pub fn parse(&self) -> Result<Message<'_>, ParseError> {
+    pub fn parse(&self) -> Result<Message<'_>, ParseError<'_>> {
         Message::parse(&self.bytes)
     }
 }

@@ -1,4 +1,20 @@
 //! SIP and SDP without IO: messages, transactions, dialogs, offer/answer, the user agent.
+
+mod config;
+mod endpoint;
+mod error;
+mod event;
 pub mod framing;
 pub mod message;
 pub mod sdp;
+mod stats;
+pub mod transaction;
+
+pub use config::{Config, Limits, Timers};
+pub use endpoint::{Census, Endpoint};
+pub use error::{LegError, StartError};
+pub use event::{
+    Body, Destination, Event, Failure, Flow, Invite, LegFacts, LegId, LegState, Link, LostCause, Received,
+    Request, RequestId, Transport,
+};
+pub use stats::Stats;
