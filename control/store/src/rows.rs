@@ -1,0 +1,192 @@
+//! Calls as rows: how each record changes its call's row, and how a finished row reads as a [`Cdr`].
+
+use link::{CallAnswered, CallId, CallRecord, Cdr, End, ShardId, Side, Text, UnixMicros};
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Connection, Row, named_params};
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// The columns that [`read`] expects, in its order.
+pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
+     source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media";
+
+/// A call's row is there from its start; a record that comes twice changes nothing.
+pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO calls (call, shard, started, from_number, dialled, source, caller_sip_call_id)
+             VALUES (:call, :shard, :started, :from, :dialled, :source, :sip)",
+        )?
+        .execute(named_params! {
+            ":call": number(record.call),
+            ":shard": record.shard.0,
+            ":started": micros(record.started),
+            ":from": record.from,
+            ":dialled": record.dialled,
+            ":source": record.source.to_string(),
+            ":sip": record.sip_call_id,
+        })
+        .map(drop)
+}
+
+/// Notes the answer while the call is open.
+pub(crate) fn answer(connection: &Connection, answered: &CallAnswered) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE calls SET answered = :at, trunk = :trunk, peer = :peer WHERE call = :call AND ended IS NULL",
+        )?
+        .execute(named_params! {
+            ":call": number(answered.call),
+            ":at": micros(answered.at),
+            ":trunk": answered.trunk.as_str(),
+            ":peer": answered.peer.to_string(),
+        })
+        .map(drop)
+}
+
+/// Writes the finished call over whatever was noted.
+pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
+    let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    let attempts = serde_json::to_string(&cdr.attempts).map_err(json)?;
+    let media = cdr.media.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
+                trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
+                attempts, media)
+             VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
+                :trunk, :peer, :status, :side, :q850, :cause, :pdd, :setup, :caller_sip, :callee_sip,
+                :attempts, :media)",
+        )?
+        .execute(named_params! {
+            ":call": number(cdr.call),
+            ":shard": cdr.shard.0,
+            ":started": micros(cdr.started),
+            ":answered": cdr.answered.map(micros),
+            ":ended": micros(cdr.ended),
+            ":from": cdr.from,
+            ":dialled": cdr.dialled,
+            ":routed": cdr.routed,
+            ":source": cdr.source.to_string(),
+            ":trunk": cdr.trunk.as_ref().map(|it| it.as_str()),
+            ":peer": cdr.peer.map(|it| it.to_string()),
+            ":status": cdr.end.status,
+            ":side": side_word(cdr.end.side),
+            ":q850": cdr.end.q850,
+            ":cause": cdr.end.cause,
+            ":pdd": cdr.pdd_us.map(u64::cast_signed),
+            ":setup": cdr.setup_us.map(u64::cast_signed),
+            ":caller_sip": cdr.caller_sip_call_id,
+            ":callee_sip": cdr.callee_sip_call_id,
+            ":attempts": attempts,
+            ":media": media,
+        })
+        .map(drop)
+}
+
+/// Remembers that open calls were alive.
+pub(crate) fn alive(connection: &Connection, at: UnixMicros) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO marks (name, value) VALUES ('alive', ?1)")?
+        .execute([micros(at)])
+        .map(drop)
+}
+
+/// Closes the open calls of a shard (of all shards, if none is named) that began before `restarted`. They ended when they were
+/// last known to be alive, so that nobody is billed for time after a crash. Returns how many there were.
+pub(crate) fn close_open(
+    connection: &Connection,
+    shard: Option<ShardId>,
+    restarted: UnixMicros,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "UPDATE calls SET
+                ended = MAX(started, COALESCE(answered, 0),
+                    MIN(:restarted, COALESCE((SELECT value FROM marks WHERE name = 'alive'), 0))),
+                side = 'gateway', q850 = 41, cause = 'gateway restarted',
+                status = CASE WHEN answered IS NULL THEN 0 ELSE 200 END
+             WHERE ended IS NULL AND started < :restarted AND (:shard IS NULL OR shard = :shard)",
+        )?
+        .execute(named_params! { ":restarted": micros(restarted), ":shard": shard.map(|it| it.0) })
+}
+
+/// Reads a finished call from a row of [`COLUMNS`].
+pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
+    let attempts: Option<String> = row.get(10)?;
+    let media: Option<String> = row.get(20)?;
+    let trunk: Option<String> = row.get(8)?;
+    let side: Option<String> = row.get(16)?;
+    let cause: Option<String> = row.get(19)?;
+    Ok(Cdr {
+        call: CallId(row.get::<_, i64>(0)?.cast_unsigned()),
+        shard: ShardId(row.get(1)?),
+        caller_sip_call_id: row.get(2)?,
+        callee_sip_call_id: row.get(3)?,
+        from: row.get(4)?,
+        dialled: row.get(5)?,
+        routed: row.get(6)?,
+        source: parse(7, &row.get::<_, String>(7)?)?,
+        trunk: trunk.map(Into::into),
+        peer: row.get::<_, Option<String>>(9)?.map(|text| parse::<SocketAddr>(9, &text)).transpose()?,
+        attempts: attempts.map(|text| json(10, &text)).transpose()?.unwrap_or_default(),
+        started: time(row.get(11)?),
+        answered: row.get::<_, Option<i64>>(12)?.map(time),
+        ended: time(row.get(13)?),
+        pdd_us: row.get::<_, Option<i64>>(14)?.map(i64::cast_unsigned),
+        setup_us: row.get::<_, Option<i64>>(15)?.map(i64::cast_unsigned),
+        end: End {
+            side: side_of(side.as_deref().unwrap_or_default()),
+            status: row.get::<_, Option<u16>>(17)?.unwrap_or(0),
+            q850: row.get(18)?,
+            cause: cause.map_or(Text::Borrowed(""), Text::Owned),
+        },
+        media: media.map(|text| json(20, &text)).transpose()?,
+    })
+}
+
+/// SQLite's integers are signed; the bits are kept.
+pub(crate) const fn number(call: CallId) -> i64 {
+    call.0.cast_signed()
+}
+
+/// A time as SQLite keeps it; times beyond the year 294 000 are cut.
+pub(crate) const fn micros(at: UnixMicros) -> i64 {
+    if at.0 > i64::MAX as u64 { i64::MAX } else { at.0.cast_signed() }
+}
+
+const fn time(at: i64) -> UnixMicros {
+    UnixMicros(at.cast_unsigned())
+}
+
+const fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Caller => "caller",
+        Side::Callee => "callee",
+        Side::Gateway => "gateway",
+        Side::Operator => "operator",
+    }
+}
+
+fn side_of(word: &str) -> Side {
+    match word {
+        "caller" => Side::Caller,
+        "callee" => Side::Callee,
+        "operator" => Side::Operator,
+        _ => Side::Gateway,
+    }
+}
+
+fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    column: usize,
+    text: &str,
+) -> rusqlite::Result<T> {
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(FromSqlError::other(error)))
+    })
+}
+
+fn json<T: for<'a> serde::Deserialize<'a>>(column: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
