@@ -10,6 +10,7 @@ mod log;
 mod mail;
 mod network;
 mod node;
+pub mod peer;
 mod stream;
 mod world;
 

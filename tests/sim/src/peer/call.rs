@@ -1,0 +1,153 @@
+//! What a scripted peer knows of its calls and transactions.
+
+use super::Peer;
+use super::media::Media;
+use super::script::{Behaviour, CallPlan, Outcome, Record, Role};
+use super::transport::Way;
+use sansio::Time;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Before the final answer.
+    Inviting,
+    /// Answered with 2xx.
+    Talking,
+    /// Over.
+    Ended,
+}
+
+/// What a call follows.
+#[derive(Clone, Debug)]
+pub(super) enum Script {
+    Caller(CallPlan),
+    Carrier(Behaviour),
+}
+
+/// A 2xx that waits for its ACK.
+#[derive(Clone, Debug)]
+pub(super) struct Unacked {
+    pub(super) bytes: Vec<u8>,
+    pub(super) way: Way,
+    pub(super) interval: Duration,
+    pub(super) until: Time,
+}
+
+/// One call as this peer sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) serial: u64,
+    pub(super) role: Role,
+    pub(super) state: State,
+    pub(super) script: Script,
+    pub(super) way: Way,
+    /// Our name-addr with tag, theirs (with tag once known).
+    pub(super) local: String,
+    pub(super) remote: String,
+    pub(super) remote_tag: Option<String>,
+    /// Request URI of our requests in the dialog.
+    pub(super) target: String,
+    pub(super) local_cseq: u32,
+    pub(super) remote_cseq: u32,
+    /// Branch and CSeq of the INVITE that began the call, and its bytes.
+    pub(super) invite_branch: String,
+    pub(super) invite_cseq: u32,
+    pub(super) invite: Vec<u8>,
+    pub(super) offered: bool,
+    pub(super) provisional: bool,
+    pub(super) cancel_wanted: bool,
+    pub(super) cancelled: bool,
+    pub(super) outcome: Outcome,
+    pub(super) bye_sent: bool,
+    pub(super) bye_received: bool,
+    pub(super) reinvite_out: Option<u32>,
+    pub(super) reinvites: u32,
+    pub(super) sdp_version: u32,
+    pub(super) media: Option<Media>,
+    /// ACKs to 2xx by CSeq, to be sent again.
+    pub(super) acks: BTreeMap<u32, Vec<u8>>,
+    /// 2xx by CSeq that were not acknowledged yet.
+    pub(super) unacked: BTreeMap<u32, Unacked>,
+    /// CSeq of INVITEs of the other side whose 2xx was acknowledged.
+    pub(super) acked: Vec<u32>,
+    pub(super) started: Time,
+    pub(super) answered: Option<Time>,
+    pub(super) ended: Option<Time>,
+}
+
+impl Call {
+    pub(super) fn is_alive(&self) -> bool {
+        self.state != State::Ended
+    }
+
+    pub(super) fn rtp(&self) -> Option<Duration> {
+        match &self.script {
+            Script::Caller(plan) => plan.rtp,
+            Script::Carrier(behaviour) => behaviour.rtp,
+        }
+    }
+}
+
+/// A request of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) call: String,
+    pub(super) method: String,
+    pub(super) cseq: u32,
+    pub(super) bytes: Vec<u8>,
+    pub(super) way: Way,
+    pub(super) interval: Duration,
+    pub(super) provisional: bool,
+    pub(super) done: bool,
+    pub(super) status: u16,
+    /// ACK to a non-2xx final response, to be sent again.
+    pub(super) ack: Option<Vec<u8>>,
+}
+
+/// A request of the other side.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) call: String,
+    pub(super) request: Vec<u8>,
+    pub(super) response: Option<Vec<u8>>,
+    pub(super) way: Way,
+    pub(super) status: u16,
+    pub(super) waits_for_ack: bool,
+    pub(super) interval: Duration,
+    pub(super) until: Time,
+}
+
+impl Peer {
+    /// The call is over here.
+    pub(super) fn end(&mut self, id: &str) {
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.state == State::Ended {
+            return;
+        }
+        call.state = State::Ended;
+        call.ended = Some(now);
+        if call.role == Role::Carrier {
+            self.active = self.active.saturating_sub(1);
+        }
+        self.close_media(id);
+    }
+
+    pub(super) fn record(&self, call: &Call) -> Record {
+        Record {
+            serial: call.serial,
+            role: call.role,
+            outcome: call.outcome,
+            started: call.started,
+            answered: call.answered,
+            ended: call.ended,
+            cancelled: call.cancelled,
+            byes: (call.bye_sent, call.bye_received),
+            rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
+            reinvites: call.reinvites,
+        }
+    }
+}

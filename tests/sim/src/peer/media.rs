@@ -1,0 +1,129 @@
+//! RTP of a scripted peer: each packet carries a mark that says whose it is, and is checked on arrival.
+
+use super::call::State;
+use super::transport::Effect;
+use super::{Peer, Role, Step, Text, Timer};
+use sansio::{SocketId, Time};
+use std::net::SocketAddr;
+
+/// Bytes of the fixed RTP header.
+const HEADER: usize = 12;
+/// RTP ports of a peer start here, two apart.
+const FIRST_PORT: u16 = 20_000;
+const FIRST_SOCKET: u32 = 1000;
+
+/// The audio of one call at this peer.
+#[derive(Clone, Debug)]
+pub(super) struct Media {
+    pub(super) socket: SocketId,
+    pub(super) port: u16,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) running: bool,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) last: Option<Time>,
+}
+
+impl Peer {
+    /// Opens a port for a call, if it has none; says which.
+    pub(super) fn open_media(&mut self, id: &str) -> u16 {
+        let (socket, port) =
+            (SocketId(FIRST_SOCKET + self.next_media), FIRST_PORT + (self.next_media as u16 % 20_000) * 2);
+        let Some(call) = self.calls.get_mut(id) else { return 0 };
+        if let Some(media) = &call.media {
+            return media.port;
+        }
+        self.next_media += 1;
+        call.media =
+            Some(Media { socket, port, remote: None, running: false, sent: 0, received: 0, last: None });
+        self.media.insert(socket, id.to_owned());
+        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
+        port
+    }
+
+    pub(super) fn close_media(&mut self, id: &str) {
+        let Some(media) = self.calls.get_mut(id).and_then(|call| call.media.as_mut()) else { return };
+        media.running = false;
+        if self.media.remove(&media.socket).is_some() {
+            self.effects.push(Effect::Close(media.socket));
+        }
+    }
+
+    /// The other side's session in a message, if it has one: audio goes there from now on.
+    pub(super) fn learn_media(&mut self, id: &str, text: &Text, bytes: &[u8]) {
+        if text.body.is_empty() {
+            return;
+        }
+        let Some(remote) = text.media() else {
+            self.fault("a session without connection or audio port", bytes);
+            return;
+        };
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let interval = call.rtp();
+        let Some(media) = &mut call.media else { return };
+        media.remote = Some(remote);
+        if interval.is_some() && !media.running {
+            media.running = true;
+            self.at(now, Timer::Rtp(id.to_owned()));
+        }
+    }
+
+    pub(super) fn send_rtp(&mut self, id: String) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let interval = call.rtp();
+        let (serial, role) = (call.serial, call.role);
+        let (Some(media), Some(interval), true) = (&mut call.media, interval, call.state != State::Ended)
+        else {
+            return;
+        };
+        if !media.running {
+            return;
+        }
+        if let Some(remote) = media.remote {
+            let mut packet = vec![0x80, 0];
+            packet.extend_from_slice(&(media.sent as u16).to_be_bytes());
+            packet.extend_from_slice(&(media.sent as u32 * 160).to_be_bytes());
+            packet.extend_from_slice(&(serial as u32 * 2 + u32::from(role == Role::Carrier)).to_be_bytes());
+            packet.extend_from_slice(format!("mark {serial} {role:?} {} ", media.sent).as_bytes());
+            packet.resize(HEADER + 160, b'.');
+            media.sent += 1;
+            self.stats.rtp_sent += 1;
+            self.effects.push(Effect::Send(media.socket, remote, packet));
+        }
+        self.after(interval, Timer::Rtp(id));
+    }
+
+    /// A packet came to one of our media ports.
+    pub(super) fn packet(&mut self, socket: SocketId, source: SocketAddr, payload: &[u8]) {
+        let Some(id) = self.media.get(&socket).cloned() else { return };
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let (serial, role) = (call.serial, call.role);
+        let Some(media) = &mut call.media else { return };
+        let mark = payload.get(HEADER..).map(String::from_utf8_lossy).unwrap_or_default();
+        let mut words = mark.split(' ');
+        let other = if role == Role::Caller { "Carrier" } else { "Caller" };
+        let right = words.next() == Some("mark")
+            && words.next() == Some(serial.to_string().as_str())
+            && words.next() == Some(other);
+        let from = media.remote;
+        if right {
+            media.received += 1;
+            media.last = Some(now);
+            self.stats.rtp_received += 1;
+        } else {
+            let mark = mark.chars().take(40).collect::<String>();
+            self.fault(&format!("call {serial} ({role:?}) hears a stranger: {mark:?} from {source}"), b"RTP");
+        }
+        if from.is_some_and(|from| from != source) {
+            self.fault(&format!("call {serial} ({role:?}) hears {source}, was told {from:?}"), b"RTP");
+        }
+    }
+
+    pub(super) fn schedule(&mut self, id: &str, after: Option<std::time::Duration>, step: Step) {
+        if let Some(after) = after {
+            self.after(after, Timer::Do(id.to_owned(), step));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a scripted peer is told to do: the calls it makes, how it answers, how it ends.
+
+use sansio::Time;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A call that a peer shall make.
+#[derive(Clone, Debug)]
+pub struct CallPlan {
+    /// When.
+    pub at: Time,
+    /// The call's number in the run: carried in the dialled number and in every RTP mark.
+    pub serial: u64,
+    /// What stands before the serial in the dialled number.
+    pub prefix: &'static str,
+    /// Where the INVITE goes.
+    pub to: SocketAddr,
+    /// Over TCP instead of UDP.
+    pub tcp: bool,
+    /// Without SDP in the INVITE: the answer goes into the ACK.
+    pub late_offer: bool,
+    /// Give up this long after the start, if there is no final answer yet.
+    pub cancel: Option<Duration>,
+    /// Hang up this long after the answer; otherwise the other side shall.
+    pub hang_up: Option<Duration>,
+    /// Change the session this long after the answer.
+    pub reinvite: Option<Duration>,
+    /// Send audio packets this often; `None`: no RTP at all.
+    pub rtp: Option<Duration>,
+    /// Without a final answer for this long something is wrong.
+    pub patience: Duration,
+}
+
+impl CallPlan {
+    /// A plain call: SDP in the INVITE, ten seconds of talk, RTP each 200 ms.
+    pub const fn plain(at: Time, serial: u64, to: SocketAddr) -> Self {
+        Self {
+            at,
+            serial,
+            prefix: "0049",
+            to,
+            tcp: false,
+            late_offer: false,
+            cancel: None,
+            hang_up: Some(Duration::from_secs(10)),
+            reinvite: None,
+            rtp: Some(Duration::from_millis(200)),
+            patience: Duration::from_secs(240),
+        }
+    }
+}
+
+/// How a peer treats an INVITE that it gets.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Send 100 at once.
+    pub trying: bool,
+    /// Ring (180) after this.
+    pub ring: Option<Duration>,
+    /// Early media (183 with SDP) after this.
+    pub early_media: Option<Duration>,
+    /// The final answer.
+    pub verdict: Verdict,
+    /// From the INVITE to the final answer.
+    pub after: Duration,
+    /// Hang up this long after the ACK.
+    pub hang_up: Option<Duration>,
+    /// Change the session this long after the ACK.
+    pub reinvite: Option<Duration>,
+    /// Answer 200 to the INVITE when a CANCEL comes (the answer crossed it).
+    pub answer_on_cancel: bool,
+    /// Send audio packets this often.
+    pub rtp: Option<Duration>,
+}
+
+/// The final answer of a [`Behaviour`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// 200.
+    Answer,
+    /// This status.
+    Refuse(u16),
+    /// None ever, except to a CANCEL.
+    RingOn,
+    /// As if the peer were dead: nothing at all, not even to a CANCEL.
+    Silent,
+}
+
+impl Behaviour {
+    /// Trying, ringing at 100 ms, 200 at 500 ms.
+    pub const fn plain() -> Self {
+        Self {
+            trying: true,
+            ring: Some(Duration::from_millis(100)),
+            early_media: None,
+            verdict: Verdict::Answer,
+            after: Duration::from_millis(500),
+            hang_up: None,
+            reinvite: None,
+            answer_on_cancel: false,
+            rtp: Some(Duration::from_millis(200)),
+        }
+    }
+
+    /// Refuses at once with a status.
+    pub const fn refuse(status: u16) -> Self {
+        Self {
+            ring: None,
+            verdict: Verdict::Refuse(status),
+            after: Duration::from_millis(20),
+            ..Self::plain()
+        }
+    }
+
+    /// Says nothing at all.
+    pub const fn silent() -> Self {
+        Self { trying: false, ring: None, verdict: Verdict::Silent, ..Self::plain() }
+    }
+}
+
+/// How a peer treats OPTIONS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// Answers with this status.
+    Status(u16),
+    /// Not at all.
+    Silent,
+}
+
+/// Which side of a call a peer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It sent the INVITE.
+    Caller,
+    /// It got the INVITE.
+    Carrier,
+}
+
+/// How a call stood at the end of the run, as one peer saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not decided.
+    Open,
+    /// There was a conversation (2xx and ACK).
+    Answered,
+    /// Refused with this status (487 after a CANCEL).
+    Status(u16),
+    /// Nothing came back in time.
+    TimedOut,
+    /// The peer's process died with it.
+    Died,
+}
+
+/// What a peer has to say about one call.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The call's number in the run.
+    pub serial: u64,
+    /// The side the peer was on.
+    pub role: Role,
+    /// How it went.
+    pub outcome: Outcome,
+    /// When it began.
+    pub started: Time,
+    /// When it was answered.
+    pub answered: Option<Time>,
+    /// When it was over.
+    pub ended: Option<Time>,
+    /// Whether this peer had cancelled it, or was told so.
+    pub cancelled: bool,
+    /// Who said BYE: this peer, the other side.
+    pub byes: (bool, bool),
+    /// RTP packets sent and received.
+    pub rtp: (u64, u64),
+    /// Session changes that went through, begun by either side.
+    pub reinvites: u32,
+}

@@ -1,0 +1,366 @@
+//! The steps of a peer's script: starting, cancelling, answering, changing, ending a call; and its retransmissions.
+
+use super::call::{Call, Client, Script, State, Unacked};
+use super::script::{Behaviour, Outcome, Role, Verdict};
+use super::text::place_of;
+use super::transport::Way;
+use super::{GIVE_UP, Peer, Step, T1, T2, Text, Timer};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+impl Peer {
+    /// Makes the call of a plan.
+    pub(super) fn start(&mut self, plan: usize) {
+        let plan = self.plans[plan].clone();
+        let way = self.way(plan.to, plan.tcp);
+        let id = self.token("caller-");
+        let (tag, branch) = (self.token("ft"), self.token("z9hG4bKc"));
+        let cseq = 1 + self.random.below(1000) as u32;
+        let uri = format!("sip:{}{:07}@{}", plan.prefix, plan.serial, plan.to);
+        let call = Call {
+            id: id.clone(),
+            serial: plan.serial,
+            role: Role::Caller,
+            state: State::Inviting,
+            way,
+            local: format!("<sip:{}@{}>;tag={tag}", 4000 + plan.serial, self.address.ip()),
+            remote: format!("<{uri}>"),
+            remote_tag: None,
+            target: uri.clone(),
+            local_cseq: cseq,
+            remote_cseq: 0,
+            invite_branch: branch.clone(),
+            invite_cseq: cseq,
+            invite: Vec::new(),
+            offered: !plan.late_offer,
+            provisional: false,
+            cancel_wanted: false,
+            cancelled: false,
+            outcome: Outcome::Open,
+            bye_sent: false,
+            bye_received: false,
+            reinvite_out: None,
+            reinvites: 0,
+            sdp_version: 1,
+            media: None,
+            acks: BTreeMap::new(),
+            unacked: BTreeMap::new(),
+            acked: Vec::new(),
+            started: self.now,
+            answered: None,
+            ended: None,
+            script: Script::Caller(plan.clone()),
+        };
+        self.calls.insert(id.clone(), call.clone());
+        let port = self.open_media(&id);
+        let body = if plan.late_offer { String::new() } else { self.write_sdp(port, 1) };
+        let bytes = self.write_request(&call, "INVITE", &uri, cseq, &branch, &body);
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.invite.clone_from(&bytes);
+        }
+        self.begin(&id, way, "INVITE", cseq, branch, bytes);
+        self.schedule(&id, plan.cancel, Step::Cancel);
+        self.schedule(&id, Some(plan.patience), Step::Patience);
+    }
+
+    /// Begins a client transaction.
+    pub(super) fn begin(
+        &mut self,
+        call: &str,
+        way: Way,
+        method: &str,
+        cseq: u32,
+        branch: String,
+        bytes: Vec<u8>,
+    ) {
+        self.send(way, &bytes);
+        let key = (branch, method.to_owned());
+        if way.is_udp() {
+            self.after(T1, Timer::Resend(key.0.clone(), key.1.clone()));
+        }
+        self.after(GIVE_UP, Timer::GiveUp(key.0.clone(), key.1.clone()));
+        let client = Client {
+            call: call.to_owned(),
+            method: method.to_owned(),
+            cseq,
+            bytes,
+            way,
+            interval: T1,
+            provisional: false,
+            done: false,
+            status: 0,
+            ack: None,
+        };
+        self.clients.insert(key, client);
+    }
+
+    /// Begins a request inside the dialog, to the other side's Contact.
+    fn begin_inside(&mut self, id: &str, method: &str, body: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.local_cseq += 1;
+        if method == "INVITE" {
+            call.reinvite_out = Some(call.local_cseq);
+        }
+        let (cseq, target) = (call.local_cseq, call.target.clone());
+        let Some((to, tcp)) = place_of(&target) else {
+            self.fault(&format!("cannot follow the Contact {target:?}"), b"");
+            return;
+        };
+        let way = self.way(to, tcp);
+        let branch = self.token("z9hG4bKd");
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.way = way;
+        let call = call.clone();
+        let bytes = self.write_request(&call, method, &target, cseq, &branch, body);
+        self.begin(id, way, method, cseq, branch, bytes);
+    }
+
+    pub(super) fn resend(&mut self, branch: String, method: String) {
+        let key = (branch, method);
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if client.done || (client.provisional && client.method == "INVITE") {
+            return;
+        }
+        client.interval *= 2;
+        if client.method != "INVITE" {
+            client.interval = if client.provisional { T2 } else { client.interval.min(T2) };
+        }
+        let (way, bytes, interval) = (client.way, client.bytes.clone(), client.interval);
+        self.send(way, &bytes);
+        self.after(interval, Timer::Resend(key.0, key.1));
+    }
+
+    pub(super) fn give_up(&mut self, branch: String, method: String) {
+        let Some(client) = self.clients.get_mut(&(branch, method)) else { return };
+        if client.done || (client.provisional && client.method == "INVITE") {
+            return;
+        }
+        client.done = true;
+        let (method, id) = (client.method.clone(), client.call.clone());
+        self.abandon(&id, &method, "without an answer for 32 s");
+    }
+
+    /// A request of ours failed below SIP.
+    fn abandon(&mut self, id: &str, method: &str, why: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let serial = call.serial;
+        if call.outcome == Outcome::Open {
+            call.outcome = Outcome::TimedOut;
+        }
+        call.reinvite_out = None;
+        let excused = call.bye_received && method != "INVITE";
+        if !excused {
+            self.gap(format!("{method} of call {serial} is {why}"));
+        }
+        self.end(id);
+    }
+
+    /// ICMP: nobody listens where we sent.
+    pub(super) fn refused(&mut self, destination: SocketAddr) {
+        let keys: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !client.done && client.way == Way::Udp(destination))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            if let Some(client) = self.clients.get_mut(&key) {
+                client.done = true;
+                let (method, id) = (client.method.clone(), client.call.clone());
+                self.abandon(&id, &method, "refused by the host");
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self, id: &str, step: Step) {
+        let Some(call) = self.calls.get(id) else { return };
+        let (state, role) = (call.state, call.role);
+        match (step, state) {
+            (Step::Cancel, State::Inviting) => self.cancel(id),
+            (Step::HangUp, State::Talking) => self.hang_up(id),
+            (Step::Reinvite, State::Talking) => self.reinvite(id),
+            (Step::Patience, State::Inviting) if role == Role::Caller => {
+                let serial = call.serial;
+                self.gap(format!("call {serial} has no final answer in spite of all patience"));
+            }
+            (Step::Ring, State::Inviting) => self.provisional(id, 180, false),
+            (Step::EarlyMedia, State::Inviting) => self.provisional(id, 183, true),
+            (Step::Verdict, State::Inviting) => self.verdict(id),
+            _ => {}
+        }
+    }
+
+    /// RFC 3261 §9.1: CANCEL only after a provisional response; until then it waits.
+    fn cancel(&mut self, id: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.cancel_wanted = true;
+        if !call.provisional || call.cancelled {
+            return;
+        }
+        call.cancelled = true;
+        let call = call.clone();
+        let mut bare = call.clone();
+        // The To of the INVITE had no tag, and so has the CANCEL's.
+        bare.remote = call.remote.split(";tag=").next().unwrap_or_default().to_owned();
+        let uri = Text::read(&call.invite).map(|text| text.uri().to_owned()).unwrap_or_default();
+        let bytes = self.write_request(&bare, "CANCEL", &uri, call.invite_cseq, &call.invite_branch, "");
+        self.begin(id, call.way, "CANCEL", call.invite_cseq, call.invite_branch, bytes);
+    }
+
+    /// A provisional response has come: a CANCEL that waited may go.
+    pub(super) fn cancel_if_wanted(&mut self, id: &str) {
+        if self.calls.get(id).is_some_and(|call| call.cancel_wanted && call.state == State::Inviting) {
+            self.cancel(id);
+        }
+    }
+
+    pub(super) fn hang_up(&mut self, id: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.bye_sent || call.bye_received {
+            return;
+        }
+        // RFC 3261 §15: the callee waits for the ACK before it sends BYE.
+        if call.unacked.contains_key(&call.invite_cseq) && call.role == Role::Carrier {
+            return;
+        }
+        call.bye_sent = true;
+        self.begin_inside(id, "BYE", "");
+        self.end(id);
+    }
+
+    fn reinvite(&mut self, id: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.reinvite_out.is_some() || !call.unacked.is_empty() || call.bye_sent {
+            return;
+        }
+        call.sdp_version += 1;
+        let version = call.sdp_version;
+        let port = self.open_media(id);
+        let body = self.write_sdp(port, version);
+        self.begin_inside(id, "INVITE", &body);
+    }
+
+    /// What the script says about an INVITE that came in.
+    pub(super) fn follow(&mut self, id: &str, behaviour: &Behaviour) {
+        if behaviour.verdict == Verdict::Silent {
+            return;
+        }
+        if behaviour.trying {
+            self.provisional(id, 100, false);
+        }
+        self.schedule(id, behaviour.ring, Step::Ring);
+        self.schedule(id, behaviour.early_media, Step::EarlyMedia);
+        if behaviour.verdict != Verdict::RingOn {
+            self.schedule(id, Some(behaviour.after), Step::Verdict);
+        }
+    }
+
+    fn provisional(&mut self, id: &str, status: u16, with_media: bool) {
+        let Some(call) = self.calls.get(id).cloned() else { return };
+        let mut body = String::new();
+        if with_media {
+            let port = self.open_media(id);
+            body = self.write_sdp(port, 1);
+            if let Ok(invite) = Text::read(&call.invite) {
+                self.learn_media(id, &invite, &call.invite);
+            }
+        }
+        self.respond_invite(&call, status, &body);
+    }
+
+    /// Sends a response to the INVITE that began the call.
+    fn respond_invite(&mut self, call: &Call, status: u16, body: &str) -> Vec<u8> {
+        let Ok(invite) = Text::read(&call.invite) else { return Vec::new() };
+        let tag = Text::read(format!("X\r\nTo: {}\r\n\r\n", call.local).as_bytes());
+        let tag = tag.ok().and_then(|text| text.tag("To").map(str::to_owned)).unwrap_or_default();
+        let bytes = self.write_response(call.way, &invite, status, &tag, body);
+        let key = (call.invite_branch.clone(), "INVITE".to_owned());
+        self.conclude(&key, status, &bytes);
+        bytes
+    }
+
+    fn verdict(&mut self, id: &str) {
+        let Some(call) = self.calls.get(id) else { return };
+        let Script::Carrier(behaviour) = &call.script else { return };
+        match behaviour.verdict {
+            Verdict::Answer => self.answer(id),
+            Verdict::Refuse(status) => self.refuse(id, status),
+            Verdict::RingOn | Verdict::Silent => {}
+        }
+    }
+
+    pub(super) fn refuse(&mut self, id: &str, status: u16) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.outcome = Outcome::Status(status);
+        let call = call.clone();
+        self.respond_invite(&call, status, "");
+        self.end(id);
+    }
+
+    /// 200 to the INVITE, again until the ACK comes (RFC 3261 §13.3.1.4).
+    pub(super) fn answer(&mut self, id: &str) {
+        let port = self.open_media(id);
+        let body = self.write_sdp(port, 1);
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.state = State::Talking;
+        call.answered = Some(self.now);
+        call.outcome = Outcome::Answered;
+        let call = call.clone();
+        let bytes = self.respond_invite(&call, 200, &body);
+        if let Ok(invite) = Text::read(&call.invite) {
+            self.learn_media(id, &invite, &call.invite);
+        }
+        self.await_ack(id, call.way, call.invite_cseq, bytes);
+    }
+
+    /// Repeats a 2xx until its ACK comes.
+    pub(super) fn await_ack(&mut self, id: &str, way: Way, cseq: u32, bytes: Vec<u8>) {
+        let until = self.now + GIVE_UP;
+        if let Some(call) = self.calls.get_mut(id) {
+            call.unacked.insert(cseq, Unacked { bytes, way, interval: T1, until });
+        }
+        self.after(T1, Timer::Resend2xx(id.to_owned(), cseq));
+    }
+
+    pub(super) fn resend_2xx(&mut self, id: String, cseq: u32) {
+        let now = self.now;
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(unacked) = call.unacked.get_mut(&cseq) else { return };
+        if now >= unacked.until {
+            call.unacked.remove(&cseq);
+            call.acked.push(cseq);
+            let serial = call.serial;
+            let excused = call.bye_received;
+            if !excused {
+                self.gap(format!("2xx {cseq} of call {serial} was never acknowledged"));
+                self.hang_up(&id);
+            }
+            return;
+        }
+        unacked.interval = (unacked.interval * 2).min(T2);
+        let (way, bytes, interval) = (unacked.way, unacked.bytes.clone(), unacked.interval);
+        self.send(way, &bytes);
+        self.after(interval, Timer::Resend2xx(id, cseq));
+    }
+
+    pub(super) fn resend_final(&mut self, branch: String) {
+        let now = self.now;
+        let Some(server) = self.servers.get_mut(&(branch.clone(), "INVITE".to_owned())) else { return };
+        if !server.waits_for_ack {
+            return;
+        }
+        if now >= server.until {
+            server.waits_for_ack = false;
+            let (status, call) = (server.status, server.call.clone());
+            self.gap(format!("{status} of {call} was never acknowledged"));
+            return;
+        }
+        server.interval = (server.interval * 2).min(T2);
+        let (way, bytes, interval) =
+            (server.way, server.response.clone().unwrap_or_default(), server.interval);
+        if way.is_udp() {
+            self.send(way, &bytes);
+        }
+        self.after(interval, Timer::ResendFinal(branch));
+    }
+}

@@ -1,0 +1,100 @@
+//! How a scripted peer's messages travel: datagrams, and streams that it frames itself.
+
+use super::{Peer, SIGNALLING, text};
+use sansio::{Outbox, SocketId, SocketOptions, StreamEvent, StreamId};
+use std::net::SocketAddr;
+
+/// Over what, and where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Udp(SocketAddr),
+    Tcp(StreamId, SocketAddr),
+}
+
+impl Way {
+    pub(super) const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp(_))
+    }
+}
+
+/// A stream of the peer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) remote: SocketAddr,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// What shall be put into the outbox.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Open(SocketId, SocketAddr),
+    Close(SocketId),
+    Send(SocketId, SocketAddr, Vec<u8>),
+    Connect(StreamId, SocketAddr),
+    Write(StreamId, Vec<u8>),
+}
+
+impl Peer {
+    pub(super) fn flush<M>(&mut self, out: &mut Outbox<M>) {
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Open(socket, address) => out.open(socket, address, SocketOptions::default()),
+                Effect::Close(socket) => out.close(socket),
+                Effect::Send(socket, to, bytes) => out.send(socket, to, &bytes),
+                Effect::Connect(stream, remote) => out.connect(stream, None, remote),
+                Effect::Write(stream, bytes) => out.write(stream, &bytes),
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, way: Way, bytes: &[u8]) {
+        match way {
+            Way::Udp(to) => self.effects.push(Effect::Send(SIGNALLING, to, bytes.to_vec())),
+            Way::Tcp(stream, _) => {
+                if self.streams.contains_key(&stream) {
+                    self.effects.push(Effect::Write(stream, bytes.to_vec()));
+                }
+            }
+        }
+    }
+
+    /// The way to an address: over TCP the stream that stands already, or a new one.
+    pub(super) fn way(&mut self, to: SocketAddr, tcp: bool) -> Way {
+        if !tcp {
+            return Way::Udp(to);
+        }
+        if let Some((stream, _)) = self.streams.iter().find(|(_, stream)| stream.remote == to) {
+            return Way::Tcp(*stream, to);
+        }
+        let stream = StreamId(self.next_stream);
+        self.next_stream += 1;
+        self.streams.insert(stream, Stream { remote: to, buffer: Vec::new() });
+        self.effects.push(Effect::Connect(stream, to));
+        Way::Tcp(stream, to)
+    }
+
+    pub(super) fn stream(&mut self, id: StreamId, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Accepted { remote, .. } => {
+                self.streams.insert(id, Stream { remote, buffer: Vec::new() });
+            }
+            StreamEvent::Connected { .. } => {}
+            StreamEvent::Data(bytes) => {
+                let Some(stream) = self.streams.get_mut(&id) else { return };
+                let remote = stream.remote;
+                stream.buffer.extend_from_slice(bytes);
+                while let Some(framed) =
+                    self.streams.get_mut(&id).and_then(|stream| text::frame(&mut stream.buffer))
+                {
+                    match framed {
+                        Ok(message) => self.message(Way::Tcp(id, remote), &message),
+                        Err(why) => self.fault(&why, bytes),
+                    }
+                }
+            }
+            StreamEvent::Closed(_) => {
+                self.streams.remove(&id);
+            }
+        }
+    }
+}
