@@ -93,14 +93,20 @@ impl Latch {
         }
     }
 
-    /// The peer's SDP named this address (`None`: it sends nothing). If it differs from before, the lock is released:
-    /// the peer said itself that it moved.
-    pub fn expect(&mut self, expected: Option<SocketAddr>) {
-        if self.expected != expected {
+    /// The peer's SDP named this address (`None`: it takes no part); media from elsewhere is subject to `policy`. If either
+    /// differs from before, the lock is released: the peer said itself that it moved.
+    pub fn expect(&mut self, expected: Option<SocketAddr>, policy: Policy) {
+        if self.expected != expected || self.config.policy != policy {
             self.expected = expected;
+            self.config.policy = policy;
             self.locked = None;
             self.candidate = None;
         }
+    }
+
+    /// The address that SDP named.
+    pub const fn expected(&self) -> Option<SocketAddr> {
+        self.expected
     }
 
     /// Judges the source of an RTP packet; `negotiated` says whether its payload type was agreed upon.
@@ -201,8 +207,8 @@ mod tests {
     }
 
     fn latch(policy: Policy) -> Latch {
-        let mut latch = Latch::new(LatchConfig { policy, ..LatchConfig::default() });
-        latch.expect(Some(address("192.0.2.1:4000")));
+        let mut latch = Latch::new(LatchConfig::default());
+        latch.expect(Some(address("192.0.2.1:4000")), policy);
         latch
     }
 
@@ -294,9 +300,9 @@ mod tests {
     fn a_new_address_in_sdp_releases_the_lock_the_same_one_does_not() {
         let mut latch = latch(Policy::SameIp);
         feed(&mut latch, 0, "192.0.2.1:5000", 1, 0..3);
-        latch.expect(Some(address("192.0.2.1:4000")));
+        latch.expect(Some(address("192.0.2.1:4000")), Policy::SameIp);
         assert_eq!(latch.target(), Some(address("192.0.2.1:5000")), "a session refresh moves nothing");
-        latch.expect(Some(address("192.0.2.7:4000")));
+        latch.expect(Some(address("192.0.2.7:4000")), Policy::SameIp);
         assert_eq!(latch.target(), Some(address("192.0.2.7:4000")));
         assert_eq!(feed(&mut latch, 10, "192.0.2.1:5000", 1, 3..9), [Verdict::Stranger; 6]);
     }

@@ -23,6 +23,6 @@ pub use burst::BurstGap;
 pub use jitter::Jitter;
 pub use latch::{Latch, LatchConfig, Policy, Verdict};
 pub use packet::{HEADER_LEN, Header, Kind, Packet, PacketError, Truncated, classify};
-pub use receiver::{Receiver, Snapshot};
+pub use receiver::{Counts, Receiver, Snapshot};
 pub use sender::Sender;
 pub use sequence::{Arrival, Sequence};

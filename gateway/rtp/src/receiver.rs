@@ -80,6 +80,21 @@ pub struct Snapshot {
     pub last: Option<Time>,
 }
 
+/// What a [`Receiver`] counted: the part of a [`Snapshot`] that is cheap to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets received, duplicates included.
+    pub packets: u64,
+    /// Payload octets received.
+    pub octets: u64,
+    /// Packets that did not come.
+    pub lost: u64,
+    /// Packets that came after one sent later.
+    pub out_of_order: u64,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+}
+
 impl Snapshot {
     /// Share of expected packets that did not come, 0 to 1; `None` before any was expected.
     pub fn loss(&self) -> Option<f64> {
@@ -231,6 +246,17 @@ impl Receiver {
             jitter: self.jitter.ticks(self.clock),
             last_sr,
             delay_since_sr: crate::rtcp::ntp_short(delay),
+        }
+    }
+
+    /// The counts alone, without the work that bursts take.
+    pub const fn counts(&self) -> Counts {
+        Counts {
+            packets: self.packets,
+            octets: self.octets,
+            lost: self.sequence.lost(),
+            out_of_order: self.out_of_order,
+            duplicates: self.duplicates,
         }
     }
 

@@ -1,0 +1,418 @@
+//! The media of one leg: its ports, where its peer is, what came from it and what went to it.
+
+use crate::ports::Pair;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use rtp::rtcp::{Compound, Packet, ReportBlock, ntp_middle, round_trip};
+use rtp::{Latch, LatchConfig, Policy, Receiver, quality};
+use sansio::{SocketId, Time};
+
+/// From where, besides the address in its SDP, a peer's media is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LatchPolicy {
+    /// From nowhere else, unless SDP names a private address and signalling came from a different one: then the peer is
+    /// behind a NAT, and its media is taken from any port of the address that its signalling came from.
+    #[default]
+    Auto,
+    /// From nowhere else.
+    Strict,
+    /// From another port of the same address: peers whose NAT changes ports only. Whoever shares that address can take
+    /// the place of a peer that has not spoken yet.
+    SameIp,
+    /// From anywhere, by whoever first sends a consistent stream: only where neither SDP nor signalling tells the
+    /// address. Whoever guesses the port can take the place of a peer that has not spoken yet.
+    Any,
+}
+
+impl LatchPolicy {
+    /// The policy of a name: `auto`, `strict`, `same-ip` or `any`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "strict" => Some(Self::Strict),
+            "same-ip" => Some(Self::SameIp),
+            "any" => Some(Self::Any),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Strict => "strict",
+            Self::SameIp => "same-ip",
+            Self::Any => "any",
+        }
+    }
+
+    /// Where media is expected from, and what else is permitted, when SDP says `described` and signalling came from
+    /// `signalling`.
+    pub fn resolve(self, described: SocketAddr, signalling: IpAddr) -> (SocketAddr, Policy) {
+        match self {
+            Self::Auto if is_private(described.ip()) && described.ip() != signalling => {
+                (SocketAddr::new(signalling, described.port()), Policy::SameIp)
+            }
+            Self::Auto | Self::Strict => (described, Policy::Strict),
+            Self::SameIp => (described, Policy::SameIp),
+            Self::Any => (described, Policy::Any),
+        }
+    }
+}
+
+/// Addresses that mean something only within somebody's network (RFC 1918, RFC 6598, RFC 4193, link-local).
+const fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// What a peer said of its media (RFC 3264 §5.1), from its own point of view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direction {
+    /// It will send.
+    pub sends: bool,
+    /// It wants to receive.
+    pub receives: bool,
+}
+
+impl Direction {
+    /// `a=sendrecv`
+    pub const SEND_RECV: Self = Self { sends: true, receives: true };
+    /// `a=sendonly`
+    pub const SEND_ONLY: Self = Self { sends: true, receives: false };
+    /// `a=recvonly`
+    pub const RECV_ONLY: Self = Self { sends: false, receives: true };
+    /// `a=inactive`
+    pub const INACTIVE: Self = Self { sends: false, receives: false };
+}
+
+/// Where a peer's media is and what it consists of, from its SDP.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Its RTP address; `None` if it refused the stream (port 0) or named none (0.0.0.0, RFC 2543 hold).
+    pub rtp: Option<SocketAddr>,
+    /// Its RTCP address: `a=rtcp` (RFC 3605) or the port above; the RTP address if it multiplexes (RFC 5761).
+    pub rtcp: Option<SocketAddr>,
+    /// From where else it may send.
+    pub policy: Policy,
+    /// Which way media flows.
+    pub direction: Direction,
+    /// The payload types agreed upon, one bit each.
+    pub payload_types: u128,
+    /// Clock of the audio codec in Hz.
+    pub clock: u32,
+    /// Payload type of telephone events (RFC 4733).
+    pub event_type: Option<u8>,
+    /// How the codec takes loss; `None` if no figures are known: no R and MOS then.
+    pub codec: Option<quality::Codec>,
+}
+
+/// What RTCP told of a leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RtcpAccount {
+    /// Compound packets from the peer.
+    pub packets: u64,
+    /// Sender reports in them.
+    pub sender_reports: u64,
+    /// Receiver reports in them.
+    pub receiver_reports: u64,
+    /// Goodbyes in them.
+    pub goodbyes: u64,
+    /// Extended reports and other packet types in them.
+    pub others: u64,
+    /// Datagrams on the RTCP port that were not RTCP, or cut short.
+    pub malformed: u64,
+    /// Compound packets relayed to the peer.
+    pub relayed: u64,
+    /// The round trip between gateway and peer, last measured.
+    pub round_trip: Option<Duration>,
+    /// The longest measured.
+    pub round_trip_max: Option<Duration>,
+    /// What the peer last said of the stream we relay to it.
+    pub reported: Option<ReportBlock>,
+}
+
+/// Sender reports whose answer is awaited: a peer answers the last one or the one before.
+const REPORTS_KEPT: usize = 4;
+
+/// One leg's media. All plain values: addresses, counters, times.
+#[derive(Clone, Debug)]
+pub struct LegMedia {
+    // What every packet reads or writes comes first.
+    pub(crate) latch: Latch,
+    pub(crate) direction: Direction,
+    pub(crate) payload_types: u128,
+    pub(crate) rtp_socket: SocketId,
+    /// The last RTP or RTCP from the peer.
+    pub(crate) heard: Option<Time>,
+    pub(crate) sent_packets: u64,
+    pub(crate) sent_octets: u64,
+    /// From this peer's payload types to the other's, where they differ.
+    pub(crate) payload_map: PayloadMap,
+    pub(crate) receiver: Receiver,
+    /// Datagrams on the RTP port that were neither RTP nor RTCP, or cut short.
+    pub(crate) malformed: u64,
+    /// Packets not relayed since one side does not send or the other does not receive.
+    pub(crate) withheld: u64,
+    /// Packets of a payload type that was not agreed upon.
+    pub(crate) unexpected_types: u64,
+    /// RTCP from sources not accepted.
+    pub(crate) rtcp_strangers: u64,
+    pub(crate) rtcp_socket: SocketId,
+    pub(crate) rtcp_remote: Option<SocketAddr>,
+    rtcp_latched: Option<SocketAddr>,
+    pub(crate) rtcp: RtcpAccount,
+    /// Relayed to the peer: the middle of the NTP timestamp, and when.
+    awaited: [(u32, Time); REPORTS_KEPT],
+    awaited_next: usize,
+    /// Since when the peer is expected to send; `None` while it is not.
+    pub(crate) expected_since: Option<Time>,
+    pub(crate) codec: Option<quality::Codec>,
+    pub(crate) pair: Pair,
+}
+
+/// Payload types to be changed on the way, the few that differ between the legs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PayloadMap {
+    entries: [(u8, u8); Self::MOST],
+    len: u8,
+}
+
+impl PayloadMap {
+    /// Most entries: more codecs than a leg negotiates at a time.
+    pub const MOST: usize = 8;
+
+    /// Adds a change; false if the map is full. What does not change is not kept.
+    pub fn insert(&mut self, from: u8, to: u8) -> bool {
+        if from == to {
+            return true;
+        }
+        let Some(entry) = self.entries.get_mut(usize::from(self.len)) else { return false };
+        *entry = (from & 0x7f, to & 0x7f);
+        self.len += 1;
+        true
+    }
+
+    /// What a payload type becomes.
+    #[inline]
+    pub fn of(&self, payload_type: u8) -> u8 {
+        let entries = &self.entries[..usize::from(self.len)];
+        entries.iter().find(|(from, _)| *from == payload_type).map_or(payload_type, |&(_, to)| to)
+    }
+
+    /// Whether nothing changes.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl LegMedia {
+    /// The media of a leg whose peer has said nothing yet: nothing is accepted, nothing is sent.
+    pub fn new(pair: Pair) -> Self {
+        Self {
+            latch: Latch::new(LatchConfig::default()),
+            direction: Direction::SEND_RECV,
+            payload_types: 0,
+            rtp_socket: pair.rtp_socket,
+            heard: None,
+            sent_packets: 0,
+            sent_octets: 0,
+            payload_map: PayloadMap::default(),
+            receiver: Receiver::new(8000, None),
+            malformed: 0,
+            withheld: 0,
+            unexpected_types: 0,
+            rtcp_strangers: 0,
+            rtcp_socket: pair.rtcp_socket,
+            rtcp_remote: None,
+            rtcp_latched: None,
+            rtcp: RtcpAccount::default(),
+            awaited: [(0, Time::ZERO); REPORTS_KEPT],
+            awaited_next: 0,
+            expected_since: None,
+            codec: None,
+            pair,
+        }
+    }
+
+    /// The peer's SDP said this. A latched source is kept while SDP names the same address as before.
+    pub(crate) fn set_remote(&mut self, remote: &Remote) {
+        // RFC 3264 §5.1, RFC 2543 hold: an unspecified address or port 0 takes nothing.
+        let usable = |address: &SocketAddr| !address.ip().is_unspecified() && address.port() != 0;
+        let rtp = remote.rtp.filter(usable);
+        let rtcp = remote.rtcp.filter(usable);
+        self.latch.expect(rtp, remote.policy);
+        if self.rtcp_remote != rtcp {
+            self.rtcp_remote = rtcp;
+            self.rtcp_latched = None;
+        }
+        if self.direction.sends && !remote.direction.sends {
+            self.receiver.pause();
+        }
+        self.direction = remote.direction;
+        self.payload_types = remote.payload_types;
+        self.receiver.set_payload(remote.clock, remote.event_type);
+        self.codec = remote.codec;
+    }
+
+    /// Whether a payload type was agreed upon.
+    #[inline]
+    pub(crate) const fn negotiated(&self, payload_type: u8) -> bool {
+        self.payload_types >> (payload_type & 0x7f) & 1 == 1
+    }
+
+    /// Where RTP for the peer goes: where its RTP comes from (RFC 4961), else where its SDP says.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.latch.target()
+    }
+
+    /// Where RTCP for the peer goes.
+    pub fn rtcp_target(&self) -> Option<SocketAddr> {
+        self.rtcp_latched.or(self.rtcp_remote)
+    }
+
+    /// Whether RTCP and RTP share the peer's port (RFC 5761).
+    pub fn is_multiplexed(&self) -> bool {
+        self.rtcp_remote.is_some() && self.rtcp_remote == self.latch.expected()
+    }
+
+    /// Whether RTCP from this source is the peer's: from exactly the addresses it named or was latched at; behind a NAT
+    /// also from another port of the address latched for RTP, if it speaks of the SSRC heard there.
+    pub(crate) fn accepts_rtcp(&mut self, source: SocketAddr, ssrc: Option<u32>) -> bool {
+        if self.rtcp_remote == Some(source) || self.rtcp_latched == Some(source) || self.latch.knows(source) {
+            return true;
+        }
+        let latched = self.latch.locked().filter(|locked| locked.ip() == source.ip());
+        let behind_nat = self.latch.policy() != Policy::Strict && latched.is_some();
+        if behind_nat && self.rtcp_latched.is_none() && ssrc == Some(self.receiver.ssrc()) {
+            self.rtcp_latched = Some(source);
+            return true;
+        }
+        self.rtcp_strangers += 1;
+        false
+    }
+
+    /// Notes what the peer's RTCP says; `relayed` is the SSRC of the stream that we relay to it.
+    pub(crate) fn account(&mut self, now: Time, compound: &Compound<'_>, relayed: u32) {
+        self.rtcp.packets += 1;
+        for packet in compound.packets() {
+            let reports = match packet {
+                Packet::SenderReport { reports, .. } => {
+                    self.rtcp.sender_reports += 1;
+                    reports
+                }
+                Packet::ReceiverReport { reports, .. } => {
+                    self.rtcp.receiver_reports += 1;
+                    reports
+                }
+                Packet::Goodbye(_) => {
+                    self.rtcp.goodbyes += 1;
+                    continue;
+                }
+                Packet::SourceDescription(_) => continue,
+                Packet::Application { .. } | Packet::Other { .. } => {
+                    self.rtcp.others += 1;
+                    continue;
+                }
+            };
+            for block in reports.iter() {
+                self.note_round_trip(now, &block);
+                if block.ssrc == relayed {
+                    self.rtcp.reported = Some(block);
+                }
+            }
+        }
+    }
+
+    /// The peer answers a sender report that went through us to it: RFC 3550 §6.4.1, with the time at which we relayed the
+    /// report in place of the one at which it was made, which leaves the round trip between us and the peer.
+    fn note_round_trip(&mut self, now: Time, block: &ReportBlock) {
+        let awaited = self.awaited.iter().find(|(middle, _)| *middle == block.last_sr && *middle != 0);
+        let trip = awaited.and_then(|&(_, sent)| round_trip(block, now.since(sent)));
+        if let Some(trip) = trip {
+            self.rtcp.round_trip = Some(trip);
+            self.rtcp.round_trip_max = self.rtcp.round_trip_max.max(Some(trip));
+        }
+    }
+
+    /// A compound packet goes to the peer: its answer to a sender report in it will tell the round trip.
+    pub(crate) fn await_answer(&mut self, now: Time, compound: &Compound<'_>) {
+        self.rtcp.relayed += 1;
+        for packet in compound.packets() {
+            if let Packet::SenderReport { info, .. } = packet {
+                self.awaited[self.awaited_next] = (ntp_middle(info.ntp), now);
+                self.awaited_next = (self.awaited_next + 1) % REPORTS_KEPT;
+            }
+        }
+    }
+
+    /// The leg's ports.
+    pub const fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
+    /// The peer's direction.
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// What RTCP told.
+    pub const fn rtcp(&self) -> &RtcpAccount {
+        &self.rtcp
+    }
+
+    /// The last RTP or RTCP from the peer.
+    pub const fn heard(&self) -> Option<Time> {
+        self.heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(policy: LatchPolicy, described: &str, signalling: &str) -> (String, Policy) {
+        let (expected, policy) = policy.resolve(described.parse().unwrap(), signalling.parse().unwrap());
+        (expected.to_string(), policy)
+    }
+
+    #[test]
+    fn auto_opens_up_only_where_sdp_shows_a_nat() {
+        let auto = |described, signalling| resolve(LatchPolicy::Auto, described, signalling);
+        assert_eq!(auto("192.0.2.1:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::Strict));
+        assert_eq!(auto("192.0.2.9:4000", "192.0.2.1"), ("192.0.2.9:4000".into(), Policy::Strict), "an SBC");
+        assert_eq!(auto("10.0.0.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
+        assert_eq!(auto("100.64.3.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
+        assert_eq!(auto("10.0.0.5:4000", "10.0.0.5"), ("10.0.0.5:4000".into(), Policy::Strict));
+        assert_eq!(auto("127.0.0.1:4000", "127.0.0.1"), ("127.0.0.1:4000".into(), Policy::Strict));
+        assert_eq!(auto("[fd00::1]:4000", "2001:db8::1"), ("[2001:db8::1]:4000".into(), Policy::SameIp));
+        assert_eq!(resolve(LatchPolicy::Any, "10.0.0.5:1", "192.0.2.1"), ("10.0.0.5:1".into(), Policy::Any));
+    }
+
+    #[test]
+    fn policies_have_names() {
+        for policy in [LatchPolicy::Auto, LatchPolicy::Strict, LatchPolicy::SameIp, LatchPolicy::Any] {
+            assert_eq!(LatchPolicy::named(policy.name()), Some(policy));
+        }
+        assert_eq!(LatchPolicy::named("Any"), None);
+    }
+
+    #[test]
+    fn a_payload_map_changes_what_differs_and_has_an_end() {
+        let mut map = PayloadMap::default();
+        assert!(map.insert(8, 8));
+        assert!(map.is_empty());
+        assert!(map.insert(101, 96));
+        assert_eq!((map.of(101), map.of(96), map.of(0)), (96, 96, 0));
+        for n in 0..7 {
+            assert!(map.insert(110 + n, 100 + n));
+        }
+        assert!(!map.insert(120, 121));
+        assert_eq!(map.of(116), 106);
+    }
+}

@@ -1,0 +1,245 @@
+//! What was heard on a leg, for records and figures: plain numbers, `None` where nothing was measured.
+
+use crate::bridge::{Bridge, Side};
+use crate::leg_media::LegMedia;
+use crate::ports::PortStats;
+use core::net::SocketAddr;
+use core::time::Duration;
+use rtp::Snapshot;
+use rtp::quality::{Measured, Score};
+use sansio::Time;
+
+/// Delay that the gateway cannot see, taken into R: one packet of 20 ms and a playout buffer of two.
+const TERMINAL_DELAY: Duration = Duration::from_millis(60);
+
+/// One direction of a leg's RTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StreamQuality {
+    /// RTP packets, duplicates included.
+    pub packets: u64,
+    /// Payload octets.
+    pub octets: u64,
+    /// Packets expected and not received.
+    pub lost: u64,
+    /// The same in percent of those expected; `None` before any was expected.
+    pub loss_percent: Option<f64>,
+    /// Interarrival jitter in ms (RFC 3550 §6.4.1), mean over the call.
+    pub jitter_ms: Option<f64>,
+    /// Its maximum.
+    pub jitter_max_ms: Option<f64>,
+    /// Packets out of order.
+    pub out_of_order: u64,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+    /// Longest time between two packets, in ms; `None` before two came.
+    pub longest_gap_ms: Option<f64>,
+    /// Times that no packet came for 200 ms or more.
+    pub gaps: u32,
+    /// BurstR of ITU-T G.107.
+    pub burst_ratio: Option<f64>,
+    /// R factor of ITU-T G.107 with the delay known; `None` until something was measured.
+    pub r: Option<f64>,
+    /// Mean opinion score from R.
+    pub mos: Option<f64>,
+}
+
+/// What is known of one leg's media.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LegQuality {
+    /// What came from the peer, measured by the gateway.
+    pub received: StreamQuality,
+    /// What went to the peer; loss and jitter as its receiver reports say, if it sent any.
+    pub sent: StreamQuality,
+    /// Where its RTP came from, else where SDP said it would.
+    pub remote: Option<SocketAddr>,
+    /// Packets dropped since they came from somebody else, RTP and RTCP.
+    pub strangers: u64,
+    /// Times the source of its RTP moved.
+    pub relatched: u32,
+    /// Datagrams that were neither RTP nor RTCP.
+    pub malformed: u64,
+    /// Packets not passed on because of hold.
+    pub withheld: u64,
+    /// Packets of payload types not agreed upon.
+    pub unexpected_types: u64,
+    /// Times its SSRC changed.
+    pub ssrc_changes: u32,
+    /// Round trip between gateway and peer by RTCP, last measured, in ms.
+    pub round_trip_ms: Option<f64>,
+    /// When the first packet came.
+    pub first: Option<Time>,
+    /// When the last packet came.
+    pub last: Option<Time>,
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1000.0
+}
+
+impl LegQuality {
+    /// What is known of a side's leg.
+    pub fn of(bridge: &Bridge, side: Side) -> Self {
+        let (leg, across) = (bridge.leg(side), bridge.leg(side.other()));
+        let snapshot = leg.receiver.snapshot();
+        let delay = delay(leg, across);
+        Self {
+            received: received(leg, &snapshot, delay),
+            sent: sent(leg, across, delay),
+            remote: leg.latch.target(),
+            strangers: leg.latch.strangers() + leg.rtcp_strangers,
+            relatched: leg.latch.relatched(),
+            malformed: leg.malformed + leg.rtcp.malformed,
+            withheld: leg.withheld,
+            unexpected_types: leg.unexpected_types,
+            ssrc_changes: snapshot.ssrc_changes,
+            round_trip_ms: leg.rtcp.round_trip.map(millis),
+            first: snapshot.first,
+            last: snapshot.last,
+        }
+    }
+}
+
+/// Mouth to ear, one way: half of what RTCP measured on either leg (nothing where it measured nothing), and the
+/// terminals'.
+fn delay(leg: &LegMedia, across: &LegMedia) -> Duration {
+    let half = |leg: &LegMedia| leg.rtcp.round_trip.unwrap_or_default() / 2;
+    half(leg) + half(across) + TERMINAL_DELAY
+}
+
+fn score(leg: &LegMedia, loss: f64, burst_ratio: f64, delay: Duration) -> (Option<f64>, Option<f64>) {
+    let score = leg.codec.map(|codec| Score::of(codec, Measured { loss, burst_ratio, delay }));
+    (score.map(|score| score.r), score.map(|score| score.mos))
+}
+
+fn received(leg: &LegMedia, snapshot: &Snapshot, delay: Duration) -> StreamQuality {
+    let loss = snapshot.loss();
+    let (r, mos) = loss.map_or((None, None), |loss| score(leg, loss, snapshot.burst_ratio, delay));
+    StreamQuality {
+        packets: snapshot.packets,
+        octets: snapshot.octets,
+        lost: snapshot.lost,
+        loss_percent: loss.map(|loss| loss * 100.0),
+        jitter_ms: snapshot.jitter_mean.map(millis),
+        jitter_max_ms: snapshot.jitter_max.map(millis),
+        out_of_order: snapshot.out_of_order,
+        duplicates: snapshot.duplicates,
+        longest_gap_ms: (snapshot.packets > 1).then(|| millis(snapshot.longest_gap)),
+        gaps: snapshot.gaps,
+        burst_ratio: loss.map(|_| snapshot.burst_ratio),
+        r,
+        mos,
+    }
+}
+
+/// What the peer's reports say of the stream relayed to it: its whole path, from the other peer through us.
+fn sent(leg: &LegMedia, across: &LegMedia, delay: Duration) -> StreamQuality {
+    let mut stream =
+        StreamQuality { packets: leg.sent_packets, octets: leg.sent_octets, ..StreamQuality::default() };
+    let Some(block) = leg.rtcp.reported else { return stream };
+    stream.lost = u64::try_from(block.lost).unwrap_or(0);
+    let expected = stream.lost + leg.sent_packets;
+    if expected > 0 {
+        let loss = stream.lost as f64 / expected as f64;
+        stream.loss_percent = Some(loss * 100.0);
+        (stream.r, stream.mos) = score(leg, loss, 1.0, delay);
+    }
+    stream.jitter_ms = Some(f64::from(block.jitter) * 1000.0 / f64::from(across.receiver.clock()));
+    stream
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Media counters of a shard, added up over bridges and pools of ports.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct MediaStats {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl MediaStats {
+            /// Calls `visitor` with name, meaning and value of each counter.
+            pub fn visit(&self, visitor: &mut dyn FnMut(&'static str, &'static str, u64)) {
+                $(visitor(stringify!($name), concat!($($doc),+).trim_ascii(), self.$name);)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// RTP packets received from peers.
+    rtp_received,
+    /// RTP packets passed on to peers.
+    rtp_sent,
+    /// RTP payload octets received from peers.
+    rtp_received_octets,
+    /// RTP payload octets passed on to peers.
+    rtp_sent_octets,
+    /// RTP packets that should have come and did not.
+    rtp_lost,
+    /// RTP packets that came after a later one.
+    rtp_out_of_order,
+    /// RTP packets that came more than once.
+    rtp_duplicates,
+    /// RTP and RTCP packets dropped because their source was not the peer.
+    media_strangers,
+    /// Times that the source of a peer's RTP moved.
+    media_relatched,
+    /// Datagrams on media ports that were neither RTP nor RTCP.
+    media_malformed,
+    /// RTP packets not passed on because of hold.
+    rtp_withheld,
+    /// RTP packets of payload types not agreed upon.
+    rtp_unexpected_types,
+    /// RTCP compound packets received from peers.
+    rtcp_received,
+    /// RTCP compound packets passed on to peers.
+    rtcp_sent,
+    /// Pairs of ports lent to calls.
+    rtp_pairs_taken,
+    /// Calls for which no pair of ports was free.
+    rtp_pairs_exhausted,
+    /// Pairs of ports opened.
+    rtp_pairs_opened,
+    /// Pairs of ports not opened because somebody else has them.
+    rtp_pairs_in_use_elsewhere,
+    /// Pairs of ports not opened because the process has no file descriptors left.
+    rtp_pairs_no_files,
+    /// Pairs of ports not opened for another reason: address or permission.
+    rtp_pairs_refused,
+    /// Pairs of ports given back twice.
+    rtp_pairs_misreturned,
+}
+
+impl MediaStats {
+    /// Adds both legs of a bridge.
+    pub fn add_bridge(&mut self, bridge: &Bridge) {
+        for side in [Side::Caller, Side::Callee] {
+            let leg = bridge.leg(side);
+            let counts = leg.receiver.counts();
+            self.rtp_received += counts.packets;
+            self.rtp_received_octets += counts.octets;
+            self.rtp_lost += counts.lost;
+            self.rtp_out_of_order += counts.out_of_order;
+            self.rtp_duplicates += counts.duplicates;
+            self.rtp_sent += leg.sent_packets;
+            self.rtp_sent_octets += leg.sent_octets;
+            self.media_strangers += leg.latch.strangers() + leg.rtcp_strangers;
+            self.media_relatched += u64::from(leg.latch.relatched());
+            self.media_malformed += leg.malformed + leg.rtcp.malformed;
+            self.rtp_withheld += leg.withheld;
+            self.rtp_unexpected_types += leg.unexpected_types;
+            self.rtcp_received += leg.rtcp.packets;
+            self.rtcp_sent += leg.rtcp.relayed;
+        }
+    }
+
+    /// Adds a pool's counters.
+    pub const fn add_ports(&mut self, ports: &PortStats) {
+        self.rtp_pairs_taken += ports.taken;
+        self.rtp_pairs_exhausted += ports.exhausted;
+        self.rtp_pairs_opened += ports.opened;
+        self.rtp_pairs_in_use_elsewhere += ports.in_use_elsewhere;
+        self.rtp_pairs_no_files += ports.no_files;
+        self.rtp_pairs_refused += ports.refused;
+        self.rtp_pairs_misreturned += ports.misreturned;
+    }
+}
