@@ -87,8 +87,15 @@ fn v4(bytes: &[u8]) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| Ipv4Addr::from(octets))
 }
 
+/// Three colons before an IPv4 address are read as two, since the grammar of RFC 3261 has them and
+/// RFC 5118 §4.10 has us bear with both.
 fn v6(bytes: &[u8]) -> Option<Ipv6Addr> {
-    core::str::from_utf8(bytes).ok()?.parse().ok()
+    let text = core::str::from_utf8(bytes).ok()?;
+    if let Some((before, after)) = text.split_once(":::") {
+        after.parse::<Ipv4Addr>().ok()?;
+        return format!("{before}::{after}").parse().ok();
+    }
+    text.parse().ok()
 }
 
 /// Labels of letters, digits, hyphens (and underscores), separated by single dots, perhaps a dot at the end.
@@ -124,6 +131,8 @@ mod tests {
             "[2001:db8::9:1]:5070"
         );
         assert_eq!(parse("[::ffff:192.0.2.1]").unwrap().port, None);
+        assert_eq!(parse("[2001:db8:::192.0.2.1]"), parse("[2001:db8::192.0.2.1]"));
+        assert!(parse("[:::192.0.2.1]").is_some());
         assert_eq!(parse("example.com").unwrap().host, Host::Name(b"example.com"));
         assert_eq!(parse("example.com.").unwrap().host, Host::Name(b"example.com."));
         assert_eq!(parse("192.0.2.1 : 9").unwrap().port, Some(9));
@@ -138,7 +147,8 @@ mod tests {
             "2001:db8::10",
             "[2001:db8::10",
             "2001:db8::10]",
-            "[2001:db8:::192.0.2.1]",
+            "[2001:db8:::1]",
+            "[1::2:::192.0.2.1]",
             "a..b",
             ".a",
             "-a",

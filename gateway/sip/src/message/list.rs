@@ -37,7 +37,7 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// Where the first separating comma stands.
-fn comma(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn comma(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += memchr::memchr3(b',', b'"', b'<', bytes.get(at..)?)?;

@@ -11,6 +11,7 @@
 //! (see [`crate::sdp`]), since nothing is framed by it.
 
 mod address;
+mod defect;
 mod host;
 mod list;
 mod method;
@@ -19,24 +20,30 @@ mod params;
 mod parse;
 mod peek;
 mod scan;
+mod status;
 mod uri;
 mod validate;
 mod via;
+mod view;
 mod write;
 
 pub use address::NameAddr;
+pub use defect::{Defect, ParseError};
 pub use host::{Host, HostPort};
 pub use list::Elements;
 pub use method::Method;
 pub use name::Name;
 pub use params::Params;
-pub use parse::{CSeq, Defect, Field, Fields, Message, ParseError};
+pub use parse::Message;
+pub(crate) use parse::{field_at, parse_length};
 pub use peek::{Peek, Start, peek};
 pub use scan::{trim, unfold};
+pub use status::reason_phrase;
 pub use uri::{Scheme, Uri};
-pub use validate::{Reject, validate, validate_response};
+pub use validate::{Capabilities, Drop, Reject, acceptable, unsupported, validate, validate_response};
 pub use via::Via;
-pub use write::{RequestWriter, ResponseWriter, WriteError, Writer, reason_phrase};
+pub use view::{CSeq, Field, Fields};
+pub use write::{RequestWriter, ResponseWriter, WriteError, Writer};
 
 /// Bytes in the longest message taken, over any transport: what a UDP datagram can carry.
 pub const MESSAGE_MAX: usize = 65_535;

@@ -1,7 +1,6 @@
 //! What steering needs of a message, without indexing its fields.
 
-use super::parse::CSeq;
-use super::{Message, Method, Name, Via};
+use super::{CSeq, Message, Method, Name, Via};
 
 /// Whether a message asks or answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Writing messages onto a buffer of the caller.
 
-use super::{Message, Name, unfold};
+use super::{Message, Name, Via, reason_phrase, unfold};
 use core::net::SocketAddr;
 
 /// Why a message was not written. The buffer is then as long as it was before.
@@ -67,10 +67,12 @@ impl ResponseWriter {
         source: Option<SocketAddr>,
     ) -> Writer<'v> {
         let mut writer = Self::begin(out, status, reason);
-        for via in request.headers(Name::Via) {
-            writer.header(Name::Via, via);
+        for (index, via) in request.headers(Name::Via).enumerate() {
+            match source {
+                Some(source) if index == 0 => writer.marked_via(via, source),
+                _ => writer.header(Name::Via, via),
+            }
         }
-        let _ = source;
         writer.copy(request, Name::From);
         match (request.header(Name::To), to_tag) {
             (Some(to), Some(tag)) if request.to().is_none_or(|to| to.tag().is_none()) => {
@@ -120,6 +122,40 @@ impl Writer<'_> {
         for value in message.headers(name) {
             self.header(name, value);
         }
+    }
+
+    /// The first Via field of a request that came from `source`: its first element with `received` where the
+    /// source differs from `sent-by` (RFC 3261 §18.2.1), and with both `received` and `rport` where `rport` was
+    /// asked for (RFC 3581 §4). Other elements as they are.
+    fn marked_via(&mut self, field: &[u8], source: SocketAddr) {
+        let end = super::list::comma(field).unwrap_or(field.len());
+        let (element, others) = field.split_at(end);
+        let Some(via) = Via::parse(element) else { return self.header(Name::Via, field) };
+        let params = via.params.bytes();
+        let head = &element[..element.len() - params.len()];
+        let asked = via.rport().is_some();
+        let address = source.ip().to_canonical();
+        self.raw(&[b"Via: "]);
+        self.text(&unfold(super::trim(head)));
+        for (name, value) in via.params.iter() {
+            if name.eq_ignore_ascii_case(b"received") || (asked && name.eq_ignore_ascii_case(b"rport")) {
+                continue;
+            }
+            self.raw(&[b";"]);
+            self.text(name);
+            if let Some(value) = value {
+                self.raw(&[b"="]);
+                self.text(&unfold(value));
+            }
+        }
+        if asked || via.host().address().map(|host| host.to_canonical()) != Some(address) {
+            self.text(format!(";received={address}").as_bytes());
+        }
+        if asked {
+            self.raw(&[b";rport=", decimal(u32::from(source.port()), &mut [0; 10])]);
+        }
+        self.text(&unfold(others));
+        self.raw(&[b"\r\n"]);
     }
 
     /// Ends the message with a body; Content-Type and Content-Length are written here.
@@ -184,82 +220,81 @@ pub(crate) fn decimal(mut value: u32, buffer: &mut [u8; 10]) -> &[u8] {
     }
 }
 
-/// The phrase that goes with a status code (RFC 3261 §21 and later registrations).
-pub const fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Trying",
-        180 => "Ringing",
-        181 => "Call Is Being Forwarded",
-        182 => "Queued",
-        183 => "Session Progress",
-        199 => "Early Dialog Terminated",
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Notification",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Moved Temporarily",
-        305 => "Use Proxy",
-        380 => "Alternative Service",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        410 => "Gone",
-        412 => "Conditional Request Failed",
-        413 => "Request Entity Too Large",
-        414 => "Request-URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Unsupported URI Scheme",
-        417 => "Unknown Resource-Priority",
-        420 => "Bad Extension",
-        421 => "Extension Required",
-        422 => "Session Interval Too Small",
-        423 => "Interval Too Brief",
-        428 => "Use Identity Header",
-        429 => "Provide Referrer Identity",
-        430 => "Flow Failed",
-        433 => "Anonymity Disallowed",
-        436 => "Bad Identity-Info",
-        437 => "Unsupported Certificate",
-        438 => "Invalid Identity Header",
-        439 => "First Hop Lacks Outbound Support",
-        440 => "Max-Breadth Exceeded",
-        469 => "Bad Info Package",
-        470 => "Consent Needed",
-        480 => "Temporarily Unavailable",
-        481 => "Call/Transaction Does Not Exist",
-        482 => "Loop Detected",
-        483 => "Too Many Hops",
-        484 => "Address Incomplete",
-        485 => "Ambiguous",
-        486 => "Busy Here",
-        487 => "Request Terminated",
-        488 => "Not Acceptable Here",
-        489 => "Bad Event",
-        491 => "Request Pending",
-        493 => "Undecipherable",
-        494 => "Security Agreement Required",
-        500 => "Server Internal Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Server Time-out",
-        505 => "Version Not Supported",
-        513 => "Message Too Large",
-        555 => "Push Notification Service Not Supported",
-        580 => "Precondition Failure",
-        600 => "Busy Everywhere",
-        603 => "Decline",
-        604 => "Does Not Exist Anywhere",
-        606 => "Not Acceptable",
-        607 => "Unwanted",
-        608 => "Rejected",
-        _ => "Unknown",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> &'static [u8] {
+        b"INVITE sip:b@h SIP/2.0\r\nv: SIP/2.0/UDP 10.0.0.1:5070 ;\r\n rport;branch=z9hG4bKa;received=1.1.1.1, SIP/2.0/TCP h2\r\n\
+          Via: SIP/2.0/TCP h3\r\nf: <sip:a@h>;tag=1\r\nt: <sip:b@h>\r\ni: c\r\nTimestamp: 5\r\nCSeq: 1\r\n INVITE\r\nl: 0\r\n\r\n"
+    }
+
+    #[test]
+    fn an_answer_takes_over_what_the_rfc_names() {
+        let request = Message::parse(request()).unwrap();
+        let mut out = b"before".to_vec();
+        let source = "[::ffff:192.0.2.9]:6000".parse().unwrap();
+        let mut writer = ResponseWriter::answer(&mut out, &request, 100, None, Some(b"t"), Some(source));
+        writer.header_named("X-Note", b"fold\r\n ed");
+        writer.end().unwrap();
+        assert_eq!(
+            core::str::from_utf8(&out).unwrap(),
+            "beforeSIP/2.0 100 Trying\r\n\
+             Via: SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKa;received=192.0.2.9;rport=6000, SIP/2.0/TCP h2\r\n\
+             Via: SIP/2.0/TCP h3\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=t\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\
+             Timestamp: 5\r\nX-Note: fold ed\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn received_stands_only_where_it_says_something() {
+        let text = b"BYE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP [2001:db8::1];branch=z\r\n\r\n";
+        let request = Message::parse(text).unwrap();
+        for (source, expected) in
+            [("[2001:db8::1]:9", "branch=z\r\n"), ("[2001:db8::2]:9", "branch=z;received=2001:db8::2\r\n")]
+        {
+            let mut out = Vec::new();
+            ResponseWriter::answer(&mut out, &request, 200, None, None, Some(source.parse().unwrap()))
+                .end()
+                .unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_can_begin_a_line_of_its_own() {
+        let writes: [&dyn Fn(&mut Writer<'_>); 6] = [
+            &|w| w.header(Name::Subject, b"a\rb"),
+            &|w| w.header(Name::Subject, b"a\0b"),
+            &|w| w.header_parts("Subject", &[b"a\r\nEvil: 1"]),
+            &|w| w.header_parts("Subject", &[b"a\nEvil: 1"]),
+            &|w| w.header_named("Evil:\r\nX", b"1"),
+            &|w| w.header_named("", b"1"),
+        ];
+        for write in writes {
+            let mut out = b"kept".to_vec();
+            let mut writer = RequestWriter::begin(&mut out, b"OPTIONS", b"sip:h");
+            write(&mut writer);
+            assert!(writer.body("a/b", b"body").is_err());
+            assert_eq!(out, b"kept");
+        }
+        for (method, uri) in
+            [("OPT IONS", "sip:h"), ("OPTIONS", "sip:h SIP/2.0\r\nEvil: 1"), ("", "sip:h"), ("A", "")]
+        {
+            let mut out = Vec::new();
+            let written = RequestWriter::begin(&mut out, method.as_bytes(), uri.as_bytes()).end();
+            assert_eq!((written, out.len()), (Err(WriteError::StartLine), 0));
+        }
+        for (status, reason) in [(99, "x"), (700, "x"), (200, "OK\r\nEvil: 1")] {
+            let mut out = Vec::new();
+            assert!(ResponseWriter::begin(&mut out, status, Some(reason.as_bytes())).end().is_err());
+            assert!(out.is_empty());
+        }
+        let mut out = Vec::new();
+        let mut writer = RequestWriter::begin(&mut out, b"OPTIONS", b"sip:h");
+        writer.header(Name::Subject, b"fold\r\n Evil: 1");
+        writer.header(Name::To, b"\"\\\x07\" <sip:h>");
+        assert!(writer.body("a/b\r\nEvil: 1", b"").is_err());
     }
 }
