@@ -6,12 +6,16 @@
 //! same event log byte for byte, and a seed together with a commit is a complete bug report.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 mod log;
 mod mail;
+pub mod mix;
 mod network;
 mod node;
 pub mod peer;
+pub mod scene;
 mod stream;
+pub mod swarm;
 mod world;
 
 pub use log::EventLog;

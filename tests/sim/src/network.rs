@@ -63,6 +63,14 @@ pub struct Fate {
     pub second: Option<Time>,
 }
 
+/// What happens to one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Lost,
+    Double,
+    Held(Duration),
+}
+
 /// The links between hosts, by IP address.
 #[derive(Debug)]
 pub struct Network {
@@ -70,8 +78,8 @@ pub struct Network {
     default: Link,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
     cuts: BTreeSet<(IpAddr, IpAddr)>,
-    /// Datagram numbers (counted from 0 over everything sent) that are lost whatever the links say.
-    doomed: BTreeSet<u64>,
+    /// What happens to single datagrams (counted from 0 over everything sent) whatever the links say.
+    marked: BTreeMap<u64, Mark>,
     last: BTreeMap<(IpAddr, IpAddr), Time>,
     stats: NetworkStats,
 }
@@ -84,7 +92,7 @@ impl Network {
             default,
             links: BTreeMap::new(),
             cuts: BTreeSet::new(),
-            doomed: BTreeSet::new(),
+            marked: BTreeMap::new(),
             last: BTreeMap::new(),
             stats: NetworkStats { sent: 0, lost: 0, duplicated: 0, reordered: 0 },
         }
@@ -117,9 +125,19 @@ impl Network {
         self.cuts.remove(&(other, one));
     }
 
-    /// Dooms the `number`-th datagram (from 0) of the whole run.
+    /// Loses the `number`-th datagram (from 0) of the whole run.
     pub fn doom(&mut self, number: u64) {
-        self.doomed.insert(number);
+        self.marked.insert(number, Mark::Lost);
+    }
+
+    /// Delivers the `number`-th datagram twice.
+    pub fn double(&mut self, number: u64) {
+        self.marked.insert(number, Mark::Double);
+    }
+
+    /// Holds the `number`-th datagram back by `span`, so that later ones overtake it.
+    pub fn hold(&mut self, number: u64, span: Duration) {
+        self.marked.insert(number, Mark::Held(span));
     }
 
     /// Whether `from` → `to` is cut.
@@ -147,10 +165,17 @@ impl Network {
         let first = self.arrival(now, from, to, link, held);
         let second = now + link.delay + self.up_to(link.jitter) + self.up_to(link.reorder_by);
         let oversize = link.mtu != 0 && len > link.mtu;
-        if lost || oversize || self.is_cut(from, to) || self.doomed.contains(&number) {
+        let mark = self.marked.get(&number);
+        let lost = lost || mark == Some(&Mark::Lost);
+        if lost || oversize || self.is_cut(from, to) {
             self.stats.lost += 1;
             return Fate::default();
         }
+        if let Some(Mark::Held(span)) = mark {
+            self.stats.reordered += 1;
+            return Fate { first: Some(now + link.delay + *span), second: None };
+        }
+        let twice = twice || mark == Some(&Mark::Double);
         self.stats.duplicated += u64::from(twice);
         self.stats.reordered += u64::from(held);
         Fate { first: Some(first), second: twice.then_some(second) }

@@ -39,11 +39,14 @@ impl Default for Pace {
     }
 }
 
+/// Says of a datagram whether it vanishes.
+type Swallow = Box<dyn FnMut(&[u8]) -> bool>;
+
 /// A planted defect: sees every datagram on its way out of a node and says whether it vanishes.
 pub struct Plant {
     /// What the defect is, for the log.
     pub name: &'static str,
-    swallows: Box<dyn FnMut(&[u8]) -> bool>,
+    swallows: Swallow,
 }
 
 impl Plant {

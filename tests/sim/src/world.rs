@@ -276,7 +276,9 @@ where
         } else if self.nodes[sender.0.0].sockets.get(&sender.1).is_some_and(|bound| bound.icmp)
             && let Some(delay) = self.network.refusal(to.ip(), from.ip())
         {
-            let (node, socket) = sender;
+            // Of those that share the sender's address, the kernel tells the one that would get an answer.
+            let sharers = self.bound.get(&from).map_or(&[][..], Vec::as_slice);
+            let (node, socket) = pick(sharers, to, from).copied().unwrap_or(sender);
             self.push(self.now + delay, Event::Refusal { node, socket, destination: to });
         }
     }

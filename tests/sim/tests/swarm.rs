@@ -1,0 +1,50 @@
+//! Fresh seeds through every topology; and the simulator itself put to the proof.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use sim::scene::{self, Defect, Options, Topology};
+use sim::swarm::Swarm;
+use std::hash::{BuildHasher, RandomState};
+
+/// The swarm's first seed: fresh each time, since this is the edge where randomness enters.
+fn base() -> u64 {
+    RandomState::new().hash_one("swarm") >> 16
+}
+
+#[test]
+fn fresh_seeds_find_nothing_wrong() {
+    let mut swarm = Swarm::new(base(), 60);
+    swarm.failures_max = 3;
+    println!("seeds from {}", swarm.base);
+    let harvest = swarm.run(|_| {});
+    println!("{} scenes, {} calls, {} answered", harvest.scenes, harvest.calls.0, harvest.calls.1);
+    assert!(harvest.failures.is_empty(), "\n{}", harvest.complaint());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log_byte_for_byte() {
+    for topology in Topology::ALL {
+        let options = Options { keep_log: true, ..Options::default() };
+        let (one, other) = (scene::run(topology, 77, options), scene::run(topology, 77, options));
+        assert!(one.log.1 > 100, "{topology}: {} lines", one.log.1);
+        assert_eq!(one.log, other.log, "{topology}");
+        assert_eq!(one.text, other.text, "{topology}");
+        let hashed = scene::run(topology, 77, Options::default());
+        assert_eq!((hashed.log, hashed.text.len()), (one.log, 0), "keeping the text changes nothing");
+        assert_ne!(scene::run(topology, 78, options).log.0, one.log.0);
+    }
+}
+
+#[test]
+fn a_planted_defect_is_found_and_the_same_seeds_are_green_without_it() {
+    for topology in [Topology::Endpoint] {
+        let mut swarm = Swarm::new(1, 40);
+        swarm.topologies = vec![topology];
+        swarm.failures_max = usize::MAX;
+        let sound = swarm.run(|_| {});
+        assert!(sound.failures.is_empty(), "\n{}", sound.complaint());
+        swarm.options.defect = Some(Defect::TwoHundredsOnce);
+        let planted = swarm.run(|_| {});
+        println!("{topology}: the plant shows in {} of {} seeds", planted.failures.len(), planted.scenes);
+        assert!(!planted.failures.is_empty(), "{topology}: the swarm did not find the planted defect");
+    }
+}
