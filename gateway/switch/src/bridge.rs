@@ -157,12 +157,16 @@ impl Bridge {
             return;
         };
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);
+        let waiting = out.sends_waiting();
         out.send_with(to.rtp_socket, target, payload.len(), |bytes| {
             bytes.copy_from_slice(payload);
             bytes[1] = marked_type; // the packet was parsed: it has more than two bytes
         });
-        to.sent_packets += 1;
-        to.sent_octets += octets as u64;
+        // Unless no buffer was free, which the outbox counts.
+        if out.sends_waiting() > waiting {
+            to.sent_packets += 1;
+            to.sent_octets += octets as u64;
+        }
     }
 
     /// RTCP is relayed on hold too: it tells that both sides are alive (RFC 3264 §5.1).
