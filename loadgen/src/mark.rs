@@ -16,6 +16,7 @@
 //! | 40..48 | when it was sent |
 
 use sansio::Time;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a mark; payloads below this carry none.
 pub const MARK_BYTES: usize = 48;
@@ -23,7 +24,7 @@ pub const MARK_BYTES: usize = 48;
 const MAGIC: u32 = 0x5472_6b4d;
 
 /// A call of a load generator: unique over all farms of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallName(pub u64);
 
 impl CallName {
@@ -33,6 +34,11 @@ impl CallName {
     /// Call `number` of the farm `farm` (not 0).
     pub fn new(farm: u32, number: u32) -> Self {
         Self(u64::from(farm) << 32 | u64::from(number))
+    }
+
+    /// The farm whose call it is.
+    pub const fn farm(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
