@@ -1,7 +1,7 @@
 //! The third machine: takes the shards' events, the store's and the API's mail, and decides.
 
 use crate::gather::{Gather, Gathers};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Recent};
 use crate::quality::{History, Quality};
 use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
 use core::time::Duration;
@@ -62,6 +62,7 @@ const OPEN_CALLS: usize = 1 << 20;
 struct Counters {
     events: u64,
     cdrs: u64,
+    repeated: u64,
     routes_given: u64,
     routes_refused: u64,
     versions_refused: u64,
@@ -84,6 +85,8 @@ pub struct Engine {
     open: HashSet<CallId>,
     /// Those of them whose answer is counted already.
     answered: HashSet<CallId>,
+    /// Calls that ended lately.
+    ended: Recent,
     alive_due: Option<Time>,
     counters: Counters,
 }
@@ -102,6 +105,7 @@ impl Engine {
             changes: VecDeque::with_capacity(CHANGES),
             open: HashSet::new(),
             answered: HashSet::new(),
+            ended: Recent::default(),
             alive_due: None,
             counters: Counters::default(),
             config,
@@ -188,6 +192,20 @@ impl Engine {
     }
 
     fn take_end(&mut self, now: Time, cdr: Box<Cdr>, out: &mut Outbox<Mail>) {
+        if self.ledger.holds(cdr.call) {
+            self.counters.repeated += 1;
+            return;
+        }
+        if self.ended.insert(cdr.call) {
+            self.count_end(now, &cdr);
+        } else {
+            self.counters.repeated += 1;
+        }
+        // Said again since it was not stored in time, or the acknowledgement was lost: both want it written.
+        self.keep(Record::Ended(cdr), out);
+    }
+
+    fn count_end(&mut self, now: Time, cdr: &Cdr) {
         self.counters.cdrs += 1;
         self.open.remove(&cdr.call);
         let counted = self.answered.remove(&cdr.call);
@@ -200,9 +218,8 @@ impl Engine {
             }
         }
         if let Some(trunk) = &cdr.trunk {
-            self.count(now, trunk, &Quality::of_end(&cdr));
+            self.count(now, trunk, &Quality::of_end(cdr));
         }
-        self.keep(Record::Ended(cdr), out);
     }
 
     fn count(&mut self, now: Time, trunk: &TrunkName, what: &Quality) {
@@ -307,7 +324,8 @@ impl Engine {
         let it = &self.counters;
         vec![
             Figure::counter("control_events_total", "Events received from gateway shards.", it.events),
-            Figure::counter("control_cdrs_total", "Call records received.", it.cdrs),
+            Figure::counter("control_cdrs_total", "Call records received, each once.", it.cdrs),
+            Figure::counter("control_cdrs_repeated_total", "Call records received again.", it.repeated),
             Figure::counter("control_cdrs_stored_total", "Call records on disk.", self.ledger.stored),
             Figure::counter(
                 "control_cdrs_refused_total",

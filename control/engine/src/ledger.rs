@@ -2,7 +2,7 @@
 
 use crate::{Record, Stored, Write};
 use link::{CallId, ShardId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Writes under way, oldest first; never more than its limit.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(crate) struct Ledger {
     next: u64,
     /// Per write under way: the call record to acknowledge, if it is one.
     waiting: VecDeque<Option<CallId>>,
+    /// The calls among them.
+    calls: HashSet<CallId>,
     limit: usize,
     /// Call records stored.
     pub(crate) stored: u64,
@@ -21,7 +23,15 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { next: 1, waiting: VecDeque::new(), limit: limit.max(2), stored: 0, skipped: 0, refused: 0 }
+        Self {
+            next: 1,
+            waiting: VecDeque::new(),
+            calls: HashSet::new(),
+            limit: limit.max(2),
+            stored: 0,
+            skipped: 0,
+            refused: 0,
+        }
     }
 
     /// Numbers a record, unless there is no room. The second half of the room is for finished calls alone.
@@ -36,6 +46,7 @@ impl Ledger {
             *counter += 1;
             return None;
         }
+        self.calls.extend(call);
         self.waiting.push_back(call);
         let seq = self.next;
         self.next += 1;
@@ -50,15 +61,47 @@ impl Ledger {
             let Some(entry) = self.waiting.pop_front() else { break };
             if let Some(call) = entry {
                 self.stored += 1;
+                self.calls.remove(&call);
                 calls.entry(call.shard()).or_default().push(call);
             }
         }
         calls
     }
 
+    /// Whether this call's record is under way.
+    pub(crate) fn holds(&self, call: CallId) -> bool {
+        self.calls.contains(&call)
+    }
+
     /// Writes under way.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// The last calls that ended, so that a record said again is not counted again.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    calls: HashSet<CallId>,
+    order: VecDeque<CallId>,
+}
+
+impl Recent {
+    /// As many as a shard may have to repeat, for some shards.
+    const LIMIT: usize = 1 << 18;
+
+    /// Remembers a call; false if it was known.
+    pub(crate) fn insert(&mut self, call: CallId) -> bool {
+        if !self.calls.insert(call) {
+            return false;
+        }
+        if self.order.len() == Self::LIMIT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.calls.remove(&oldest);
+        }
+        self.order.push_back(call);
+        true
     }
 }
 

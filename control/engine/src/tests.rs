@@ -327,7 +327,8 @@ fn answers_count_at_once_and_only_once() {
     assert_eq!(it.view().trunks[0].recent.asr(), Some(1.0));
     it.event(end(told, vec![attempt("beta", Some(503)), attempt("alpha", Some(200))]));
     it.event(end(untold, vec![attempt("alpha", Some(200))]));
-    it.event(end(untold, vec![attempt("alpha", Some(486))]));
+    let busy = it.ids.draw();
+    it.event(end(busy, vec![attempt("alpha", Some(486))]));
     let total = it.view().trunks[0].total;
     assert_eq!((total.seizures, total.answered, total.effective), (3, 2, 3));
     assert_eq!(total.aloc_seconds(), Some(3.0));
@@ -369,4 +370,18 @@ fn a_drain_reaches_shards_that_come_later() {
     let said = it.give(Mail::FromGateway(ShardId(1), hello(1)));
     assert!(matches!(said.last(), Some(Mail::ToGateway(ShardId(1), Command::Drain))));
     assert!(it.engine.draining);
+}
+
+#[test]
+fn a_record_said_again_counts_once_and_is_acknowledged_again() {
+    let mut it = Bench::greeted(Config::default());
+    let call = it.ids.draw();
+    let record = end(call, vec![attempt("alpha", Some(200))]);
+    assert_eq!(it.event(record.clone()).len(), 1);
+    assert_eq!(it.event(record.clone()).len(), 0, "it is under way");
+    assert_eq!(it.give(Mail::FromStore(Stored { through: 2 })).len(), 1);
+    let said = it.event(record);
+    let [Mail::ToStore(Write { seq, .. })] = said[..] else { panic!("{said:?}") };
+    assert_eq!(it.give(Mail::FromStore(Stored { through: seq })).len(), 1);
+    assert_eq!(it.view().trunks[0].total.seizures, 1);
 }

@@ -1,0 +1,178 @@
+//! `GET /metrics`: Prometheus text exposition format 0.0.4.
+
+use super::{About, Api, Problem};
+use crate::bridge::Reply;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use control::{TrunkView, View};
+use link::{Kind, TrunkState};
+use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
+
+pub(super) async fn show(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
+    let (view, reply) = api.view(0).await?;
+    let text = render(&api.about, &view, &reply);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}
+
+fn render(about: &About, view: &View, reply: &Reply) -> String {
+    let mut page = Page(String::with_capacity(16 << 10));
+    let build = [("version", about.version.as_str()), ("io", about.io.as_str())];
+    page.head("build_info", "What runs here; always 1.", Kind::Gauge);
+    page.line("build_info", &build, 1);
+    page.one("uptime_seconds", "Seconds since the start.", Kind::Gauge, about.begun.elapsed().as_secs_f64());
+    page.one("workers", "Gateway workers that should be there.", Kind::Gauge, about.workers);
+    page.one(
+        "workers_answering",
+        "Gateway workers that answered in time.",
+        Kind::Gauge,
+        view.answering.len(),
+    );
+    page.one("draining", "1 while no new calls are taken.", Kind::Gauge, u8::from(view.draining));
+    page.one("calls", "Calls in progress.", Kind::Gauge, view.calls_total);
+    page.one("calls_answered", "Calls in progress that are answered.", Kind::Gauge, view.calls_answered);
+    trunks(&mut page, &view.trunks);
+    store(&mut page, reply);
+    let mut last = "";
+    for figure in &view.figures {
+        if figure.name != last {
+            page.head(&figure.name, &figure.help, figure.kind);
+            last = &figure.name;
+        }
+        match &figure.label {
+            Some((name, value)) => page.line(&figure.name, &[(name, value)], figure.value),
+            None => page.line(&figure.name, &[], figure.value),
+        }
+    }
+    page.0
+}
+
+fn trunks(page: &mut Page, trunks: &[TrunkView]) {
+    type Read = fn(&TrunkView) -> Option<f64>;
+    let figures: [(&str, &str, Kind, Read); 14] = [
+        ("trunk_calls", "Calls on the trunk, as its cap counts them.", Kind::Gauge, |it| {
+            Some(it.calls.into())
+        }),
+        ("trunk_calls_counted", "Calls on the trunk, as the call tables hold them.", Kind::Gauge, |it| {
+            Some(it.counted.into())
+        }),
+        ("trunk_max_calls", "The trunk's cap on calls.", Kind::Gauge, |it| Some(it.max_calls.into())),
+        ("trunk_up", "1 if calls are sent to the trunk.", Kind::Gauge, |it| Some(up(it.state))),
+        ("trunk_seizures_total", "Calls offered to the trunk: answered or over.", Kind::Counter, |it| {
+            Some(it.total.seizures as f64)
+        }),
+        ("trunk_answered_total", "Calls that the trunk answered.", Kind::Counter, |it| {
+            Some(it.total.answered as f64)
+        }),
+        ("trunk_effective_total", "Calls that reached the called user.", Kind::Counter, |it| {
+            Some(it.total.effective as f64)
+        }),
+        ("trunk_finished_total", "Answered calls that are over.", Kind::Counter, |it| {
+            Some(it.total.finished as f64)
+        }),
+        ("trunk_talk_seconds_total", "Talk time of calls that are over.", Kind::Counter, |it| {
+            Some(it.total.talked_us as f64 / 1e6)
+        }),
+        ("trunk_asr", "Answer-seizure ratio of the last hour, 0 to 1.", Kind::Gauge, |it| it.recent.asr()),
+        ("trunk_ner", "Network effectiveness ratio of the last hour, 0 to 1.", Kind::Gauge, |it| {
+            it.recent.ner()
+        }),
+        ("trunk_aloc_seconds", "Average length of call of the last hour.", Kind::Gauge, |it| {
+            it.recent.aloc_seconds()
+        }),
+        ("trunk_pdd_seconds", "Mean post-dial delay of the last hour.", Kind::Gauge, |it| {
+            it.recent.pdd_ms().map(|ms| ms / 1e3)
+        }),
+        ("trunk_mos", "Mean opinion score of what the trunk sent in the last hour.", Kind::Gauge, |it| {
+            it.recent.mos()
+        }),
+    ];
+    for (name, help, kind, read) in figures {
+        page.head(name, help, kind);
+        for trunk in trunks {
+            if let Some(value) = read(trunk) {
+                page.line(name, &[("trunk", trunk.name.as_str())], value);
+            }
+        }
+    }
+    page.head("trunk_peer_up", "1 if calls are sent to the peer.", Kind::Gauge);
+    for trunk in trunks {
+        for peer in &trunk.peers {
+            let address = peer.address.to_string();
+            page.line("trunk_peer_up", &[("trunk", trunk.name.as_str()), ("peer", &address)], up(peer.state));
+        }
+    }
+}
+
+fn store(page: &mut Page, reply: &Reply) {
+    let it = &reply.store;
+    let failing = u8::from(it.failing.is_some());
+    page.one("store_failing", "1 while call records can't be written.", Kind::Gauge, failing);
+    page.one("store_commits_total", "Commits to the store.", Kind::Counter, it.commits);
+    page.one("store_records_total", "Records written to the store.", Kind::Counter, it.records);
+    page.one("store_retries_total", "Commits that failed and were tried again.", Kind::Counter, it.retries);
+    page.one(
+        "store_refused_total",
+        "Records that the store refused as malformed.",
+        Kind::Counter,
+        it.refused,
+    );
+    let slowest = it.slowest_us as f64 / 1e6;
+    page.one("store_slowest_commit_seconds", "The slowest commit since the start.", Kind::Gauge, slowest);
+    let help = "Commands dropped since a worker's mailbox stayed full.";
+    page.one("control_commands_lost_total", help, Kind::Counter, reply.commands_lost);
+}
+
+const fn up(state: TrunkState) -> f64 {
+    match state {
+        TrunkState::Up | TrunkState::Unknown | TrunkState::Trial => 1.0,
+        TrunkState::Down | TrunkState::Disabled => 0.0,
+    }
+}
+
+/// The text as it grows. Writing to a string can't fail.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, help: &str, kind: Kind) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let _ = writeln!(self.0, "# HELP trunkline_{name} {help}\n# TYPE trunkline_{name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _ = write!(self.0, "trunkline_{name}");
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let open = if at == 0 { '{' } else { ',' };
+            let _ = write!(self.0, "{open}{label}=\"{}\"", Escaped(text));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{close} {value}");
+    }
+
+    fn one(&mut self, name: &str, help: &str, kind: Kind, value: impl Display) {
+        self.head(name, help, kind);
+        self.line(name, &[], value);
+    }
+}
+
+/// A label's value, in which backslash, quote and line end are escaped.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
