@@ -1,0 +1,148 @@
+//! Series and events as plots: the lines that several sections share.
+
+use super::Context;
+use super::block::{Figure, Key};
+use crate::number;
+use crate::result::{Event, SeriesPoint, event_kind};
+use crate::svg::{Band, Line, Mark, Shape, TimeFigure};
+
+/// Colour classes in order of use.
+pub(super) const PALETTE: [&str; 6] = ["s1", "s2", "s3", "s4", "s5", "s6"];
+/// More marks than this would hide what they mark.
+const MARKS_MAX: usize = 12;
+
+/// One value a second as a line.
+pub(super) fn line(
+    context: &Context<'_>,
+    label: &str,
+    class: &'static str,
+    shape: Shape,
+    value: impl Fn(&SeriesPoint) -> Option<f64>,
+) -> Line {
+    let points = context.folder.series.iter().map(|point| (point.t, value(point))).collect();
+    Line { label: label.to_owned(), class, shape, points }
+}
+
+/// Whether the line has any value.
+pub(super) fn measured(line: &Line) -> bool {
+    line.points.iter().any(|(_, value)| value.is_some())
+}
+
+/// One line per name in a map of the series (processes, trunks, causes), in order of first appearance by name.
+pub(super) fn lines_by_name<T: Copy>(
+    context: &Context<'_>,
+    family: &str,
+    shape: Shape,
+    map: impl Fn(&SeriesPoint) -> &std::collections::BTreeMap<String, T>,
+    value: impl Fn(T) -> f64,
+) -> Vec<Line> {
+    let names: std::collections::BTreeSet<&String> =
+        context.folder.series.iter().flat_map(|point| map(point).keys()).collect();
+    names
+        .into_iter()
+        .zip(PALETTE.into_iter().cycle())
+        .map(|(name, class)| {
+            let label = context.t.known(family, name, name);
+            let filled = |point: &SeriesPoint| match (map(point).get(name), shape) {
+                (Some(found), _) => Some(value(*found)),
+                // In a stack a name without an entry holds nothing.
+                (None, Shape::Stacked) => Some(0.0),
+                (None, _) => None,
+            };
+            line(context, &label, class, shape, filled)
+        })
+        .collect()
+}
+
+/// From the first to the last recorded second.
+pub(super) fn range(context: &Context<'_>) -> (f64, f64) {
+    let last = context
+        .folder
+        .series
+        .iter()
+        .map(|point| point.t)
+        .fold(context.folder.result.run.duration_s, f64::max);
+    (0.0, last.max(1.0))
+}
+
+/// Whether an event of this kind is a fault.
+fn is_bad(kind: &str) -> bool {
+    matches!(
+        kind,
+        event_kind::CARRIER_KILLED
+            | event_kind::CARRIER_SILENT
+            | event_kind::GATEWAY_KILLED
+            | event_kind::FIRST_FAILURE
+            | event_kind::INTERRUPTED
+    )
+}
+
+fn is_marked(event: &Event) -> bool {
+    !matches!(event.kind.as_str(), event_kind::STARTED | event_kind::FINISHED | event_kind::PHASE)
+}
+
+/// Wraps panels into a figure with the run's phases, its marks inside `range`, and their key.
+pub(super) fn figure(
+    context: &Context<'_>,
+    title: &str,
+    range: (f64, f64),
+    origin: f64,
+    panels: Vec<crate::svg::Panel>,
+) -> Option<Figure> {
+    let t = context.t;
+    let panels: Vec<_> = panels.into_iter().filter(|panel| panel.lines.iter().any(measured)).collect();
+    if panels.is_empty() {
+        return None;
+    }
+    let shown: Vec<&Event> = context
+        .folder
+        .events
+        .iter()
+        .filter(|event| is_marked(event) && event.t >= range.0 && event.t <= range.1)
+        .take(MARKS_MAX)
+        .collect();
+    let words = |event: &Event| t.event(event);
+    let time =
+        |event: &Event| format!("{} s", number::fixed(event.t - origin, if origin > 0.0 { 3 } else { 1 }));
+    let drawing = TimeFigure {
+        label: title.to_owned(),
+        range,
+        panels,
+        marks: shown
+            .iter()
+            .enumerate()
+            .map(|(index, event)| Mark {
+                t: event.t,
+                number: index + 1,
+                title: format!("{} · {}", time(event), words(event)),
+                bad: is_bad(&event.kind),
+            })
+            .collect(),
+        bands: context
+            .folder
+            .result
+            .phases
+            .iter()
+            .filter(|phase| phase.end_s > range.0 && phase.start_s < range.1)
+            .map(|phase| Band {
+                start: phase.start_s,
+                end: phase.end_s,
+                label: t.known("phase", &phase.name, &phase.name),
+                bad: phase.name == "fault",
+            })
+            .collect(),
+        axis: if origin > 0.0 { t.get("axis.since-t0") } else { t.get("axis.time") }.to_owned(),
+        origin,
+    };
+    let key = shown
+        .iter()
+        .enumerate()
+        .map(|(index, event)| Key {
+            number: index + 1,
+            time: time(event),
+            words: words(event),
+            bad: is_bad(&event.kind),
+        })
+        .collect();
+    Some(Figure { title: title.to_owned(), svg: drawing.draw(), key, note: None })
+}
