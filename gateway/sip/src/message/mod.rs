@@ -36,6 +36,7 @@ pub use name::Name;
 pub use params::Params;
 pub use parse::Message;
 pub(crate) use parse::{field_at, parse_length};
+pub(crate) use scan::number as parse_number;
 pub use peek::{Peek, Start, peek};
 pub use scan::{trim, unfold};
 pub use status::reason_phrase;

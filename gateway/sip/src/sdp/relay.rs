@@ -1,0 +1,227 @@
+//! Rewriting a description for a relay that stands in the media path: its addresses instead of the peer's.
+
+use super::codec::payload_of;
+use super::write::{WriteError, connection_line};
+use super::{Direction, LocalOrigin, Media, Session, attribute, lines, number};
+use core::net::IpAddr;
+
+/// How a description is to be rewritten.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay<'r> {
+    /// Where the relay listens on the side the description goes to.
+    pub address: IpAddr,
+    /// For each stream, in order, the relay's RTP port (RTCP one above), or 0 to reject it. Streams beyond the
+    /// end are rejected.
+    pub ports: &'r [u16],
+    /// Encoding names of the audio codecs let through, in any order; empty lets all through. Telephone events and comfort
+    /// noise always pass beside a codec of the same clock rate.
+    pub codecs: &'r [&'r str],
+    /// A bound on the direction of every stream, as seen from the receiver's side of the relay.
+    pub direction: Direction,
+}
+
+/// Appends the description to `out` with the relay's addresses: `o=` is ours (see [`LocalOrigin`]), one
+/// `c=` line stands at the session, ports are replaced, and what would lead around the relay (ICE, `a=rtcp`,
+/// bundling, source filters, alternative addresses) is left out. Everything else stays as it is, in order; `s=` and
+/// `t=` are added if missing. Every line ends with CRLF.
+///
+/// Fails, with `out` as it was, if no audio codec is left of a stream to be relayed.
+pub fn rewrite(
+    session: &Session<'_>,
+    relay: &Relay<'_>,
+    origin: &mut LocalOrigin,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    let start = out.len();
+    let after_version = head(session, relay, out);
+    for (index, media) in session.media.iter().enumerate() {
+        let port = relay.ports.get(index).copied().unwrap_or(0);
+        if let Err(error) = stream(media, port, relay, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    origin.insert(out, start, after_version, relay.address);
+    Ok(())
+}
+
+/// The session's own lines; returns where the `o=` line belongs.
+fn head(session: &Session<'_>, relay: &Relay<'_>, out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(b"v=0\r\n");
+    let after_version = out.len();
+    line(out, b's', session.name.filter(|name| !name.is_empty()).unwrap_or(b"-"));
+    let kept = |wanted: &'static [u8]| lines(session.head).filter(move |(kind, _)| wanted.contains(kind));
+    for (kind, value) in kept(b"iuep") {
+        line(out, kind, value);
+    }
+    connection_line(out, relay.address);
+    for (kind, value) in kept(b"b") {
+        line(out, kind, value);
+    }
+    if kept(b"t").next().is_none() {
+        line(out, b't', b"0 0");
+    }
+    for (kind, value) in kept(b"trzk") {
+        line(out, kind, value);
+    }
+    for (kind, value) in kept(b"a") {
+        // The direction is said of each stream below.
+        if !leads_around(value) && super::media::direction_of(value).is_none() {
+            line(out, kind, value);
+        }
+    }
+    after_version
+}
+
+fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    let port = if media.port == 0 { 0 } else { port };
+    let mut kept = [true; 128];
+    if port != 0 && media.is_audio() && media.is_rtp() && !relay.codecs.is_empty() {
+        kept = select(media, relay.codecs)?;
+    }
+    let keeps = |payload: u8| kept.get(usize::from(payload)).copied().unwrap_or(false);
+    out.extend_from_slice(b"m=");
+    out.extend_from_slice(media.kind);
+    out.extend_from_slice(format!(" {port} ").as_bytes());
+    out.extend_from_slice(media.protocol);
+    for word in super::words(media.formats) {
+        if number(word, 127).is_none_or(|payload| keeps(payload as u8)) {
+            out.push(b' ');
+            out.extend_from_slice(word);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    if port == 0 {
+        return Ok(());
+    }
+    for (kind, value) in lines(media.section).skip(1) {
+        let stays = match kind {
+            b'c' | b'm' => false,
+            b'a' => {
+                let (name, text) = attribute(value);
+                let of_payload = matches!(name, b"rtpmap" | b"fmtp" | b"rtcp-fb");
+                let dropped =
+                    of_payload && text.and_then(payload_of).is_some_and(|(payload, _)| !keeps(payload));
+                !dropped && !leads_around(value) && super::media::direction_of(value).is_none()
+            }
+            _ => true,
+        };
+        if stays {
+            line(out, kind, value);
+        }
+    }
+    let direction = media.direction.and(relay.direction);
+    if direction != Direction::SendRecv || has_direction(media.section) {
+        line(out, b'a', direction.as_str().as_bytes());
+    }
+    Ok(())
+}
+
+/// Which payload types of an audio stream stay: the codecs named, and what assists them.
+fn select(media: &Media<'_>, names: &[&str]) -> Result<[bool; 128], WriteError> {
+    let mut kept = [false; 128];
+    let speech = |codec: &super::Codec<'_>| !codec.is_auxiliary() && names.iter().any(|name| codec.is(name));
+    for codec in media.codecs() {
+        let assists =
+            codec.is_auxiliary() && media.codecs().any(|other| speech(&other) && other.clock == codec.clock);
+        if let Some(slot) = kept.get_mut(usize::from(codec.payload)) {
+            *slot = assists || speech(&codec);
+        }
+    }
+    if media.codecs().any(|codec| speech(&codec)) { Ok(kept) } else { Err(WriteError::NoCodec) }
+}
+
+fn has_direction(section: &[u8]) -> bool {
+    lines(section).any(|(kind, value)| kind == b'a' && super::media::direction_of(value).is_some())
+}
+
+/// Attributes by which media would find a way around the relay.
+fn leads_around(value: &[u8]) -> bool {
+    let (name, text) = attribute(value);
+    match name {
+        b"candidate" | b"remote-candidates" | b"end-of-candidates" | b"rtcp" | b"rtcp-mux"
+        | b"rtcp-mux-only" | b"source-filter" | b"altc" | b"nortpproxy" | b"msid-semantic" => true,
+        b"group" => text.is_some_and(|text| text.starts_with(b"BUNDLE")),
+        _ => name.starts_with(b"ice-") || name == b"bundle-only",
+    }
+}
+
+fn line(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    out.extend_from_slice(&[kind, b'=']);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &[u8] = b"v=0\no=alice 77 3 IN IP4 10.9.8.7\ns=call\ni=info\nc=IN IP4 10.9.8.7\nb=AS:84\na=group:BUNDLE a v\n\
+        a=ice-lite\na=tool:x\na=sendrecv\n\
+        m=audio 4000 RTP/AVP 9 8 0 96 101\nc=IN IP4 10.9.8.8\na=rtpmap:9 G722/8000\na=rtpmap:8 PCMA/8000\na=rtpmap:96 opus/48000/2\n\
+        a=fmtp:96 minptime=10\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\na=ptime:20\na=rtcp:4011 IN IP4 10.9.8.8\n\
+        a=candidate:1 1 UDP 1 10.9.8.7 4000 typ host\na=ice-ufrag:x\na=rtcp-mux\na=sendonly\n\
+        m=video 4002 RTP/AVP 31\na=rtpmap:31 H261/90000\na=recvonly\n";
+
+    fn rewritten(codecs: &[&str], ports: &[u16], direction: Direction) -> String {
+        let session = Session::parse(OFFER).unwrap();
+        let relay = Relay { address: "192.0.2.1".parse().unwrap(), ports, codecs, direction };
+        let mut out = Vec::new();
+        rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
+        assert!(!String::from_utf8_lossy(&out).contains("10.9.8"), "the peer's address shows");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_relay_stands_where_the_peer_stood() {
+        assert_eq!(
+            rewritten(&["PCMA", "pcmu"], &[6000], Direction::SendRecv),
+            "v=0\r\no=- 42 1 IN IP4 192.0.2.1\r\ns=call\r\ni=info\r\nc=IN IP4 192.0.2.1\r\nb=AS:84\r\nt=0 0\r\na=tool:x\r\n\
+             m=audio 6000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n\
+             a=fmtp:101 0-16\r\na=ptime:20\r\na=sendonly\r\nm=video 0 RTP/AVP 31\r\n"
+        );
+    }
+
+    #[test]
+    fn without_a_filter_all_codecs_pass_and_directions_are_bounded() {
+        let text = rewritten(&[], &[6000, 6002], Direction::SendOnly);
+        assert!(text.contains("m=audio 6000 RTP/AVP 9 8 0 96 101\r\n"));
+        assert!(text.contains("a=fmtp:96 minptime=10\r\n"));
+        assert!(text.contains("m=video 6002 RTP/AVP 31\r\na=rtpmap:31 H261/90000\r\na=inactive\r\n"));
+    }
+
+    #[test]
+    fn the_version_grows_with_each_change_and_only_then() {
+        let session = Session::parse(OFFER).unwrap();
+        let mut origin = LocalOrigin::new(7);
+        let mut version = |port| {
+            let relay = Relay {
+                address: "::1".parse().unwrap(),
+                ports: &[port],
+                codecs: &[],
+                direction: Direction::SendRecv,
+            };
+            let mut out = b"kept".to_vec();
+            rewrite(&session, &relay, &mut origin, &mut out).unwrap();
+            let again = Session::parse(&out[4..]).unwrap();
+            assert_eq!(again.media[0].rtp_address().unwrap().to_string(), format!("[::1]:{port}"));
+            again.origin.unwrap().version.to_vec()
+        };
+        assert_eq!([version(1), version(1), version(2), version(1)], [b"1", b"1", b"2", b"3"]);
+    }
+
+    #[test]
+    fn nothing_is_written_when_no_codec_is_left() {
+        let session = Session::parse(OFFER).unwrap();
+        let relay = Relay {
+            address: "::1".parse().unwrap(),
+            ports: &[1],
+            codecs: &["G729"],
+            direction: Direction::SendRecv,
+        };
+        let mut out = b"kept".to_vec();
+        let mut origin = LocalOrigin::new(7);
+        assert_eq!(rewrite(&session, &relay, &mut origin, &mut out), Err(WriteError::NoCodec));
+        assert_eq!((out, origin.version()), (b"kept".to_vec(), 0));
+    }
+}
