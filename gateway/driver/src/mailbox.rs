@@ -78,6 +78,11 @@ impl<M> Sender<M> {
         Ok(())
     }
 
+    /// Whether the mailbox holds as many messages as it may just now.
+    pub fn is_full(&self) -> bool {
+        self.shared.queue.is_full()
+    }
+
     /// Messages dropped since the mailbox was full, by all its senders.
     pub fn full(&self) -> u64 {
         self.shared.full.load(Ordering::Relaxed)

@@ -31,8 +31,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// One machine's thread and sockets. Made, fed and run on one thread: the kernel's ring belongs to its maker.
 #[derive(Debug)]
 pub struct Driver<M> {
-    desk: Desk<M>,
+    /// Dropped before the desk, whose packets the kernel may be reading.
     back: Back,
+    desk: Desk<M>,
     refusal: Option<Refusal>,
 }
 
@@ -198,8 +199,14 @@ impl Back {
             }
         }
         match self {
-            Self::Uring(uring) => uring.send_all(desk),
-            Self::Fallback(fallback) => fallback.send_all(desk),
+            Self::Uring(uring) => {
+                uring.end_finished(desk);
+                uring.send_all(desk);
+            }
+            Self::Fallback(fallback) => {
+                fallback.end_finished(desk);
+                fallback.send_all(desk);
+            }
         }
         stop
     }

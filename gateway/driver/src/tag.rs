@@ -8,7 +8,7 @@ pub(crate) enum Kind {
     Ignored = 0,
     /// The mailbox's event descriptor.
     Mail = 1,
-    /// Receiving datagrams, or readiness of a datagram socket.
+    /// Receiving datagrams (into small buffers), or readiness of a datagram socket.
     Receive = 2,
     /// Sending a datagram; the slot is the packet's.
     Send = 3,
@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Read = 6,
     /// Writing a stream.
     Write = 7,
+    /// Receiving datagrams into large buffers.
+    ReceiveLarge = 8,
 }
 
 /// A kind, a slot below 2^24 and the slot's generation, as the kernel's 64 bits.
@@ -52,6 +54,7 @@ impl Tag {
             5 => Kind::Connect,
             6 => Kind::Read,
             7 => Kind::Write,
+            8 => Kind::ReceiveLarge,
             _ => Kind::Ignored,
         };
         Self { kind, index: bits as u32 & (Self::INDEX_END - 1), generation: (bits >> 32) as u32 }
@@ -65,7 +68,7 @@ mod tests {
     #[test]
     fn tags_survive_the_kernel() {
         for kind in [Kind::Ignored, Kind::Mail, Kind::Receive, Kind::Send, Kind::Accept, Kind::Connect] {
-            for kind in [kind, Kind::Read, Kind::Write] {
+            for kind in [kind, Kind::Read, Kind::Write, Kind::ReceiveLarge] {
                 for (index, generation) in [(0, 0), (Tag::INDEX_END - 1, u32::MAX), (77, 1)] {
                     let tag = Tag::new(kind, index, generation);
                     assert_eq!(Tag::from_bits(tag.to_bits()), tag);

@@ -15,6 +15,7 @@ use crate::socket_table::{SocketTable, Use};
 use crate::stream_table::StreamTable;
 use crate::tag::{Kind, Tag};
 use datagram::Lane;
+pub(crate) use datagram::report_refusals;
 use sansio::{IoError, Key, Machine, Send, SocketId, SocketOptions};
 use socket2::SockRef;
 use std::collections::VecDeque;
@@ -41,6 +42,8 @@ pub(crate) struct Fallback {
     /// Datagrams that found the send buffer full once.
     again: VecDeque<Send>,
     chunk: Box<[u8]>,
+    /// Streams whose peer has closed: they end once the machine's answers to the last bytes are taken in.
+    finished: Vec<Key>,
     /// Listeners that had no descriptor left; taken up again at the next tick.
     paused: Vec<SocketId>,
     /// epoll_pwait2 is there (it takes nanoseconds).
@@ -73,6 +76,7 @@ impl Fallback {
             sender: datagram::Sender::new(BATCH),
             again: VecDeque::new(),
             chunk: vec![0; CHUNK].into_boxed_slice(),
+            finished: Vec::new(),
             paused: Vec::new(),
             precise: true,
         };
@@ -140,7 +144,7 @@ impl Fallback {
                     let key = Key::from_bits(u64::from(tag.generation) << 32 | u64::from(tag.index));
                     self.stream_ready(desk, machine, key, events);
                 }
-                Kind::Ignored | Kind::Send | Kind::Connect | Kind::Write => {}
+                Kind::Ignored | Kind::Send | Kind::Connect | Kind::Write | Kind::ReceiveLarge => {}
             }
             // Datagrams leave while they are few: their pool is bounded, and so is their wait.
             if desk.out.sends_waiting() >= 64 {

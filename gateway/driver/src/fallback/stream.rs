@@ -253,7 +253,7 @@ impl Fallback {
 
     fn read<Mc: Machine>(&mut self, desk: &mut Desk<Mc::Mail>, machine: &mut Mc, key: Key) {
         let Some(stream) = self.streams.get(key) else { return };
-        let (name, state) = (stream.name, stream.state);
+        let name = stream.name;
         // SAFETY: the kernel writes at most the length of `chunk`, which this back-end owns.
         let got = unsafe {
             libc::recv(stream.raw(), self.chunk.as_mut_ptr().cast(), self.chunk.len(), libc::MSG_DONTWAIT)
@@ -268,24 +268,29 @@ impl Fallback {
             return;
         }
         if got == 0 {
-            // What we wrote before the peer closed may still reach it.
-            let name = self.streams.drain(key, desk.now);
-            desk.ended(name.map(|name| (name, StreamEnd::Peer)));
-            match state {
-                State::Open => self.push_out(desk, key),
-                State::Draining => {}
-                _ => drop(self.streams.remove(key)),
-            }
-            if self.streams.get(key).is_some_and(|stream| stream.state == State::Lingering) {
-                self.streams.remove(key); // both sides have closed
-            } else {
-                self.watch(key, libc::EPOLL_CTL_MOD, OUT);
-            }
+            self.finished.push(key);
             return;
         }
         let error = io::Error::last_os_error();
         if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
             self.broken(desk, key, io_error(&error));
+        }
+    }
+
+    /// Ends the streams whose peers have closed; what waits to be written may still reach them.
+    pub(crate) fn end_finished<M>(&mut self, desk: &mut Desk<M>) {
+        while let Some(key) = self.finished.pop() {
+            let name = self.streams.drain(key, desk.now);
+            desk.ended(name.map(|name| (name, StreamEnd::Peer)));
+            if self.streams.get(key).is_some_and(|stream| stream.state == State::Draining) {
+                self.push_out(desk, key);
+            }
+            match self.streams.get(key).map(|stream| stream.state) {
+                // Still writing: the end of the peer's side would show up again and again.
+                Some(State::Draining) => drop(self.watch(key, libc::EPOLL_CTL_MOD, OUT)),
+                // Both sides have closed.
+                _ => drop(self.streams.remove(key)),
+            }
         }
     }
 }
