@@ -82,6 +82,14 @@ impl Bridge {
         self.expect(now);
     }
 
+    /// What a side's peer said is void, and so is what it sent: another peer takes its place (the next of a hunt). Until that
+    /// one has said where it is, nothing is taken from the leg's ports and nothing sent from them.
+    pub fn forget_remote(&mut self, now: Time, side: Side) {
+        let leg = self.legs(side).0;
+        *leg = LegMedia::new(*leg.pair());
+        self.expect(now);
+    }
+
     /// How payload types of packets from `side` are changed on their way.
     pub fn set_payload_map(&mut self, side: Side, map: PayloadMap) {
         self.legs(side).0.payload_map = map;

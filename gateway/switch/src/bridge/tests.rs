@@ -276,6 +276,24 @@ fn a_session_refresh_moves_nothing_a_new_address_does() {
     assert!(bench.rtp(Side::Caller, "192.0.2.50:8000", 5).is_some());
 }
 
+#[test]
+fn the_next_peer_of_a_hunt_begins_with_nothing_of_the_one_before() {
+    let mut bench = Bench::new();
+    for n in 0..10 {
+        assert!(bench.rtp(Side::Callee, CALLEE, n).is_some(), "early media");
+    }
+    bench.bridge.forget_remote(bench.now, Side::Callee);
+    assert_eq!(bench.rtp(Side::Callee, CALLEE, 10), None);
+    assert_eq!(bench.rtp(Side::Caller, CALLER, 1), None);
+    assert_eq!(bench.quality(Side::Callee).received.mos, None);
+    bench.change(Side::Callee, |remote| remote.rtp = Some(address("198.51.100.8:7000")));
+    assert_eq!(bench.rtp(Side::Callee, CALLEE, 11), None);
+    assert!(bench.rtp(Side::Callee, "198.51.100.8:7000", 500).is_some());
+    assert_eq!(bench.rtp(Side::Caller, CALLER, 2).unwrap().1, "198.51.100.8:7000");
+    let received = bench.quality(Side::Callee).received;
+    assert_eq!((received.packets, received.lost), (1, 0));
+}
+
 fn receiver_report(ssrc: u32, blocks: &[ReportBlock]) -> Vec<u8> {
     let mut bytes = Vec::new();
     Writer::new(&mut bytes).receiver_report(ssrc, blocks).cname(ssrc, b"x");
