@@ -240,13 +240,14 @@ mod tests {
         let senders: Vec<_> = (0..2)
             .map(|_| {
                 let sender = sender.clone();
-                std::thread::spawn(move || {
+                crate::spawn("sender", None, move || {
                     for n in 0..20_000u32 {
                         while sender.send(n).is_err() {
                             std::thread::yield_now();
                         }
                     }
                 })
+                .unwrap()
             })
             .collect();
         let mut seen = 0;

@@ -120,10 +120,9 @@ impl Fallback {
         }
         let lane = if options.icmp_errors { &mut self.large } else { &mut self.small };
         desk.stats.enters += 1;
-        let count = match lane.receive(fd, options.timestamps) {
-            Ok(count) => count,
-            // An older error of the socket comes out here; the next turn reads on.
-            Err(_) => return report_refusals(desk, machine, id, fd),
+        let Ok(count) = lane.receive(fd, options.timestamps) else {
+            // An older error of the socket came out here; the next turn reads on.
+            return report_refusals(desk, machine, id, fd);
         };
         for at in 0..count {
             let header = &lane.headers[at];

@@ -79,7 +79,7 @@ impl Fallback {
     }
 
     /// Watches a listener again, or looks away from it.
-    pub(super) fn watch_listener(&mut self, id: SocketId, watch: bool) {
+    pub(super) fn watch_listener(&self, id: SocketId, watch: bool) {
         let Some(socket) = self.sockets.get(id) else { return };
         let tag = Tag::new(Kind::Accept, id.0, self.sockets.generation(id));
         // Fails only if the listener was closed, and then there is nothing to watch.

@@ -16,7 +16,8 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something to do inside the machine.
-pub struct Order(pub Box<dyn FnOnce(&mut Stage, &mut Outbox<Order>) + Send>);
+#[allow(clippy::type_complexity, reason = "said once")]
+pub struct Order(pub Box<dyn FnOnce(&mut Stage, &mut Outbox<Self>) + Send>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
