@@ -1,1 +1,14 @@
-//! The gateway as a process part: configuration, shards, steering, link end.
+//! The gateway as a process part: configuration, sockets, one thread per shard, mailboxes between them.
+//!
+//! [`start`] opens every SIP address on every shard, starts the shards and returns a [`Gateway`]: the end that
+//! control reads events from, and the means to drain, reload and stop.
+#![forbid(unsafe_code)]
+
+mod config;
+mod listeners;
+mod process;
+mod settings;
+
+pub use config::{Calls, ConfigError, File, Group, Health, Media, Route, Span, Timers, Trunk};
+pub use process::{Gateway, Outcome, StartError, start};
+pub use settings::Settings;

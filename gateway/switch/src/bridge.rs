@@ -149,7 +149,12 @@ impl Bridge {
         };
         let header = packet.header();
         let negotiated = from.negotiated(header.payload_type);
-        if from.latch.check(received, source, header, negotiated) == Verdict::Stranger {
+        match from.latch.check(received, source, header, negotiated) {
+            Verdict::Accepted => {}
+            Verdict::Latched => from.forget_rtcp_source(),
+            Verdict::Stranger => return,
+        }
+        if !from.within_rate(received) {
             return;
         }
         let octets = packet.payload().len();
@@ -190,7 +195,7 @@ impl Bridge {
         let (from, to) = self.legs(side);
         let parsed = Compound::parse(payload);
         let ssrc = parsed.as_ref().ok().and_then(Compound::ssrc);
-        if !from.accepts_rtcp(source, ssrc) {
+        if !from.accepts_rtcp(source, ssrc) || !from.within_rate(received) {
             return;
         }
         let Ok(compound) = parsed else {

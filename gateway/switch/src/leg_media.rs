@@ -112,6 +112,22 @@ pub struct Remote {
     pub codec: Option<quality::Codec>,
 }
 
+impl Remote {
+    /// A peer that has said nothing yet: nothing is taken from it, nothing sent to it.
+    pub const fn absent() -> Self {
+        Self {
+            rtp: None,
+            rtcp: None,
+            policy: Policy::Strict,
+            direction: Direction::SEND_RECV,
+            payload_types: 0,
+            clock: 8000,
+            event_type: None,
+            codec: None,
+        }
+    }
+}
+
 /// What RTCP told of a leg.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RtcpAccount {
@@ -137,6 +153,10 @@ pub struct RtcpAccount {
     pub reported: Option<ReportBlock>,
 }
 
+/// Most packets relayed for a leg per second, RTP and RTCP together: five times what frames of 5 ms take. What SDP could
+/// be made to say is bounded by it: a relay that was pointed at itself, or at another one that points back.
+pub const PACKETS_PER_SECOND: u32 = 1000;
+
 /// Sender reports whose answer is awaited: a peer answers the last one or the one before.
 const REPORTS_KEPT: usize = 4;
 
@@ -150,6 +170,10 @@ pub struct LegMedia {
     pub(crate) rtp_socket: SocketId,
     /// The last RTP or RTCP from the peer.
     pub(crate) heard: Option<Time>,
+    /// The second being counted, and the packets in it.
+    second: (Time, u32),
+    /// Packets from the peer dropped beyond [`PACKETS_PER_SECOND`].
+    pub(crate) flooded: u64,
     pub(crate) sent_packets: u64,
     pub(crate) sent_octets: u64,
     /// From this peer's payload types to the other's, where they differ.
@@ -220,6 +244,8 @@ impl LegMedia {
             payload_types: 0,
             rtp_socket: pair.rtp_socket,
             heard: None,
+            second: (Time::ZERO, 0),
+            flooded: 0,
             sent_packets: 0,
             sent_octets: 0,
             payload_map: PayloadMap::default(),
@@ -264,6 +290,26 @@ impl LegMedia {
     #[inline]
     pub(crate) const fn negotiated(&self, payload_type: u8) -> bool {
         self.payload_types >> (payload_type & 0x7f) & 1 == 1
+    }
+
+    /// Whether one more packet from the peer is within its rate.
+    #[inline]
+    pub(crate) fn within_rate(&mut self, now: Time) -> bool {
+        let (start, count) = &mut self.second;
+        if now.since(*start) >= Duration::from_secs(1) {
+            (*start, *count) = (now, 0);
+        }
+        if *count == PACKETS_PER_SECOND {
+            self.flooded += 1;
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// The source of the peer's RTP moved: its RTCP has moved too.
+    pub(crate) const fn forget_rtcp_source(&mut self) {
+        self.rtcp_latched = None;
     }
 
     /// Where RTP for the peer goes: where its RTP comes from (RFC 4961), else where its SDP says.

@@ -1,1 +1,38 @@
-//! The calls of one shard: two legs, a bridge, a trunk.
+//! The calls of one shard: two legs, a bridge, a trunk. A back-to-back user agent (RFC 7092) without IO.
+//!
+//! [`Shard`] is the gateway's machine: it owns a SIP endpoint, the calls whose Call-ID hashes to it, and their RTP
+//! ports. A call comes in as a leg, is routed by the snapshot that control pushed, hunts through trunks for a
+//! peer that takes it, and is relayed until either side ends it. Signalling may hop between shards once
+//! ([`Shards`]); RTP never does.
+#![forbid(unsafe_code)]
+
+mod admission;
+mod attempt;
+mod b2bua;
+pub mod bridge;
+mod call;
+mod command;
+mod config;
+mod finish;
+mod handover;
+mod invite;
+pub mod leg_media;
+mod mail;
+mod media;
+pub mod media_stats;
+pub mod ports;
+mod probe;
+mod reinvite;
+mod report;
+mod session;
+mod shard;
+mod stats;
+mod status;
+pub mod trunk;
+
+pub use admission::Network;
+pub use config::{Config, Listener, RtpPorts, Start};
+pub use handover::Shards;
+pub use mail::Mail;
+pub use shard::{Census, Shard};
+pub use stats::Stats;

@@ -54,6 +54,10 @@ pub struct LegQuality {
     pub remote: Option<SocketAddr>,
     /// Packets dropped since they came from somebody else, RTP and RTCP.
     pub strangers: u64,
+    /// Packets dropped since its SDP had not come yet.
+    pub early: u64,
+    /// Packets dropped since it sent too many.
+    pub flooded: u64,
     /// Times the source of its RTP moved.
     pub relatched: u32,
     /// Datagrams that were neither RTP nor RTCP.
@@ -87,6 +91,8 @@ impl LegQuality {
             sent: sent(leg, across, delay),
             remote: leg.latch.target(),
             strangers: leg.latch.strangers() + leg.rtcp_strangers,
+            early: leg.latch.early(),
+            flooded: leg.flooded,
             relatched: leg.latch.relatched(),
             malformed: leg.malformed + leg.rtcp.malformed,
             withheld: leg.withheld,
@@ -181,6 +187,10 @@ counters! {
     rtp_duplicates,
     /// RTP and RTCP packets dropped because their source was not the peer.
     media_strangers,
+    /// RTP packets dropped because the peer's SDP had not come yet.
+    media_early,
+    /// RTP and RTCP packets dropped because the peer sent more than the limit per second.
+    media_flooded,
     /// Times that the source of a peer's RTP moved.
     media_relatched,
     /// Datagrams on media ports that were neither RTP nor RTCP.
@@ -223,6 +233,8 @@ impl MediaStats {
             self.rtp_sent += leg.sent_packets;
             self.rtp_sent_octets += leg.sent_octets;
             self.media_strangers += leg.latch.strangers() + leg.rtcp_strangers;
+            self.media_early += leg.latch.early();
+            self.media_flooded += leg.flooded;
             self.media_relatched += u64::from(leg.latch.relatched());
             self.media_malformed += leg.malformed + leg.rtcp.malformed;
             self.rtp_withheld += leg.withheld;

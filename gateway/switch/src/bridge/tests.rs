@@ -138,6 +138,8 @@ fn nothing_passes_before_both_sides_said_where_they_are() {
     assert_eq!(bench.rtp(Side::Callee, CALLEE, 2), None, "early media of a callee without SDP");
     bench.change(Side::Callee, |_| ());
     assert!(bench.rtp(Side::Caller, CALLER, 3).is_some());
+    let (caller, callee) = (bench.quality(Side::Caller), bench.quality(Side::Callee));
+    assert_eq!((caller.early, callee.early, caller.strangers, callee.strangers), (1, 1, 0, 0));
 }
 
 #[test]
@@ -195,6 +197,11 @@ fn behind_a_nat_the_port_is_learnt_and_media_follows_it() {
     let passed: Vec<bool> = (0..5).map(|n| bench.rtp(Side::Caller, "192.0.2.1:61234", n).is_some()).collect();
     assert_eq!(passed, [false, false, true, true, true]);
     assert_eq!(bench.rtp(Side::Callee, CALLEE, 2).unwrap().1, "192.0.2.1:61234");
+    // RTCP from a port of its own behind the same NAT is known by its SSRC, and answered there.
+    let report = receiver_report(1, &[]);
+    assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:61235", &receiver_report(77, &[])), None);
+    assert!(bench.send(Side::Caller, true, "192.0.2.1:61235", &report).is_some());
+    assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:61236", &report), None, "one is enough");
     // The NAT forgets the binding and makes another.
     bench.pass(2000);
     let passed: Vec<bool> =
@@ -202,11 +209,9 @@ fn behind_a_nat_the_port_is_learnt_and_media_follows_it() {
     assert_eq!(passed, [false, false, true, true]);
     assert_eq!(bench.rtp(Side::Callee, CALLEE, 3).unwrap().1, "192.0.2.1:50001");
     assert_eq!(bench.quality(Side::Caller).relatched, 1);
-    // RTCP from a port of its own behind the same NAT is known by its SSRC, and answered there.
-    let report = receiver_report(1, &[]);
-    assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:50002", &receiver_report(77, &[])), None);
+    // RTCP moves with it.
     assert!(bench.send(Side::Caller, true, "192.0.2.1:50002", &report).is_some());
-    assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:50003", &report), None, "one is enough");
+    assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:61235", &report), None);
     assert_eq!(bench.send(Side::Callee, true, CALLEE_RTCP, &report).unwrap().1, "192.0.2.1:50002");
 }
 
@@ -259,6 +264,29 @@ fn hold_stops_media_one_way_and_rtcp_neither_way() {
     bench.change(Side::Caller, |_| ());
     bench.change(Side::Callee, |_| ());
     assert!(bench.rtp(Side::Callee, CALLEE, 3).is_some());
+}
+
+#[test]
+fn a_relay_pointed_at_itself_does_not_run_away() {
+    let (gateway_caller, gateway_callee) = ("127.0.0.1:30000", "127.0.0.1:30002");
+    let mut bench = Bench::new();
+    bench.change(Side::Caller, |remote| remote.rtp = Some(address(gateway_callee)));
+    bench.change(Side::Callee, |remote| remote.rtp = Some(address(gateway_caller)));
+    let mut rounds = 0;
+    // What leaves the caller's socket arrives at the callee's, and the other way round.
+    let mut packet = rtp_packet(1, 1);
+    while let Some((_, _, bytes)) = bench.send(Side::Caller, false, gateway_callee, &packet) {
+        packet = bytes;
+        rounds += 1;
+        assert!(rounds <= crate::leg_media::PACKETS_PER_SECOND);
+    }
+    assert_eq!(rounds, crate::leg_media::PACKETS_PER_SECOND);
+    assert_eq!(bench.quality(Side::Caller).flooded, 1);
+    bench.pass(1000);
+    assert!(
+        bench.send(Side::Caller, false, gateway_callee, &packet).is_some(),
+        "the next second has its own"
+    );
 }
 
 #[test]

@@ -1,0 +1,393 @@
+//! The gateway's configuration as written in a file: every key, its type and its default.
+//!
+//! `gateway.example.toml` beside this crate shows each key with its default and why; a test compares the two.
+//! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
+
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// SIP addresses; each is served over UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Address to name in SIP and SDP instead of the one bound, when bound to a wildcard or behind NAT.
+    pub advertise: Option<std::net::IpAddr>,
+    /// HTTP address of API and metrics; none: no HTTP.
+    pub http: Option<SocketAddr>,
+    /// Directory for call records.
+    pub data: PathBuf,
+    /// `auto`, `uring` or `fallback`.
+    pub io: String,
+    /// Shards (threads); 0: one per core.
+    pub workers: u16,
+    /// Networks whose INVITEs are accepted, besides the trunks' own peers.
+    pub allow: Vec<String>,
+    /// Call handling.
+    pub calls: Calls,
+    /// RTP.
+    pub media: Media,
+    /// RFC 3261 timers.
+    pub timers: Timers,
+    /// When a peer counts as dead and as alive again; a trunk may have its own.
+    pub health: Health,
+    /// Trunks.
+    #[serde(rename = "trunk")]
+    pub trunks: Vec<Trunk>,
+    /// Trunk groups.
+    #[serde(rename = "group")]
+    pub groups: Vec<Group>,
+    /// Routes.
+    #[serde(rename = "route")]
+    pub routes: Vec<Route>,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 5060))],
+            advertise: None,
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data: PathBuf::from("trunkline-data"),
+            io: "auto".into(),
+            workers: 0,
+            allow: vec!["127.0.0.0/8".into(), "::1/128".into()],
+            calls: Calls::default(),
+            media: Media::default(),
+            timers: Timers::default(),
+            health: Health::default(),
+            trunks: Vec::new(),
+            groups: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+/// How calls are handled.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Calls {
+    /// Most calls at a time over all shards; 0: the sum of the trunks' caps and a tenth more.
+    pub max: u32,
+    /// How long a peer may say nothing at all to an INVITE before the next is tried.
+    pub no_response: Span,
+    /// The same for a peer that failed the call before.
+    pub no_response_suspect: Span,
+    /// How long a peer may stay at 100 Trying before the next is tried.
+    pub no_progress: Span,
+    /// How long a callee may ring.
+    pub no_answer: Span,
+    /// Peers tried for one call at most.
+    pub attempts_max: u8,
+    /// Retry-After of a 503, in seconds.
+    pub retry_after: u32,
+    /// How long a drain waits for calls to finish before it ends them.
+    pub drain_limit: Span,
+    /// Name in User-Agent and Server; empty: neither is sent.
+    pub user_agent: String,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            max: 0,
+            no_response: Span::from_millis(1500),
+            no_response_suspect: Span::from_millis(400),
+            no_progress: Span::from_millis(10_000),
+            no_answer: Span::from_millis(120_000),
+            attempts_max: 5,
+            retry_after: 5,
+            drain_limit: Span::from_millis(7_200_000),
+            user_agent: "trunkline".into(),
+        }
+    }
+}
+
+/// RTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Media {
+    /// Ports for RTP and RTCP, `LO-HI`.
+    pub rtp_ports: String,
+    /// A call in which one side sends neither RTP nor RTCP for this long is ended; 0s: never.
+    pub timeout: Span,
+    /// Whose RTP is taken besides that from the address in SDP: `auto` another port's where SDP shows a NAT,
+    /// `strict` nobody's, `same-ip` another port's of that address, `any` anybody's until the first stream.
+    pub latch: String,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { rtp_ports: "16384-32767".into(), timeout: Span::from_millis(30_000), latch: "auto".into() }
+    }
+}
+
+/// RFC 3261 table 4.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timers {
+    /// Round-trip estimate.
+    pub t1: Span,
+    /// Longest interval between retransmissions.
+    pub t2: Span,
+    /// Longest life of a message in the network.
+    pub t4: Span,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { t1: Span::from_millis(500), t2: Span::from_millis(4000), t4: Span::from_millis(5000) }
+    }
+}
+
+/// When a peer counts as dead and as alive again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Failures in a row (calls or probes) that take a peer out of service.
+    pub open_after: u32,
+    /// Probe successes in a row that bring it back.
+    pub close_after: u32,
+    /// Time after which a peer that is not probed gets one call to try.
+    pub retry_after: Span,
+    /// Time between OPTIONS probes; 0s: no probing.
+    pub probe_interval: Span,
+    /// How long a probe waits for its answer.
+    pub probe_timeout: Span,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            open_after: 3,
+            close_after: 2,
+            retry_after: Span::from_millis(10_000),
+            probe_interval: Span::from_millis(2000),
+            probe_timeout: Span::from_millis(1000),
+        }
+    }
+}
+
+/// A trunk: a contract with a carrier.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// Its name, in routes, groups, API and records.
+    pub name: String,
+    /// Whose it is, for reports; the name if left out.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// Addresses, tried in this order: `ADDR:PORT` or `ADDR:PORT/tcp`.
+    pub peers: Vec<String>,
+    /// Calls at a time.
+    #[serde(default = "hundred")]
+    pub max_calls: u32,
+    /// New calls a second; 0: no limit.
+    #[serde(default)]
+    pub max_cps: u32,
+    /// Share of calls in a group with `selection = "weighted"`.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Lower numbers are tried first within a group.
+    #[serde(default)]
+    pub priority: u32,
+    /// Encodings offered to it, in this order; empty: what the caller offers.
+    #[serde(default)]
+    pub codecs: Vec<String>,
+    /// Trunk to use when this one is full or down.
+    #[serde(default)]
+    pub backup: Option<String>,
+    /// Final statuses that send a call to the next peer.
+    #[serde(default = "failover_statuses")]
+    pub failover_statuses: Vec<u16>,
+    /// Its own thresholds instead of the common ones.
+    #[serde(default)]
+    pub health: Option<Health>,
+}
+
+impl Trunk {
+    /// A trunk of one peer with the defaults.
+    pub fn new(name: &str, peer: &str) -> Self {
+        Self {
+            name: name.into(),
+            provider: None,
+            peers: vec![peer.into()],
+            max_calls: hundred(),
+            max_cps: 0,
+            weight: one(),
+            priority: 0,
+            codecs: Vec::new(),
+            backup: None,
+            failover_statuses: failover_statuses(),
+            health: None,
+        }
+    }
+}
+
+const fn hundred() -> u32 {
+    100
+}
+
+const fn one() -> u32 {
+    1
+}
+
+fn failover_statuses() -> Vec<u16> {
+    vec![500, 502, 503, 504]
+}
+
+/// Trunks among which calls are spread.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its trunks.
+    pub trunks: Vec<String>,
+    /// `round_robin`, `weighted`, `least_calls`, `hash` or `ordered`.
+    #[serde(default)]
+    pub selection: link::Selection,
+}
+
+/// Numbers that begin with a prefix, and where they go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Leading digits; empty: every number. The longest match wins.
+    #[serde(default)]
+    pub prefix: String,
+    /// Trunks or groups, in order.
+    pub to: Vec<String>,
+    /// Digits to take off the front.
+    #[serde(default)]
+    pub strip: u8,
+    /// What to put in front after that.
+    #[serde(default)]
+    pub prepend: String,
+    /// Ask control for each call.
+    #[serde(default)]
+    pub ask: bool,
+}
+
+/// A span of time, written `400ms`, `2s`, `10m` or `2h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let millis = match &text[digits..] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(format!("\"{text}\" is not a time; write it as 400ms, 2s, 10m or 2h")),
+        };
+        text[..digits]
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(millis))
+            .filter(|ms| *ms <= 366 * 86_400_000)
+            .map(Self::from_millis)
+            .ok_or_else(|| format!("\"{text}\" is not a time; give a whole number up to a year"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| {
+            serde::de::Error::custom("a time is text with a unit, such as \"2s\" or \"400ms\"")
+        })?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A configuration that cannot be used: where, what, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    place: String,
+    what: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl File {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key that cannot be used.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new(&place, format!("cannot be read: {error}")))?;
+        Self::parse(&text).map_err(|error| ConfigError::new(place, error))
+    }
+
+    /// Reads a configuration from text.
+    ///
+    /// # Errors
+    /// Names the line and the key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let line =
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            format!("line {line}: {}", error.message())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let file = File::parse("").unwrap();
+        assert_eq!(file.listen, [SocketAddr::from(([127, 0, 0, 1], 5060))]);
+        assert_eq!(file.calls.no_response.0, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_cure() {
+        let error = |text| File::parse(text).unwrap_err();
+        let unknown = error("listen = []\n\n[calls]\nmax_call = 3\n");
+        assert!(unknown.starts_with("line 4: unknown field `max_call`, expected one of `max`"), "{unknown}");
+        let kind = error("workers = \"two\"");
+        assert!(kind.starts_with("line 1: invalid type: string \"two\", expected u16"), "{kind}");
+        let span = error("[media]\ntimeout = 5\n");
+        assert!(span.contains("line 2") && span.contains("\"2s\""), "{span}");
+        let span = error("[media]\ntimeout = \"5 parsecs\"\n");
+        assert!(span.contains("write it as 400ms, 2s"), "{span}");
+    }
+
+    #[test]
+    fn trunks_need_only_a_name_and_a_peer() {
+        let file = File::parse("[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]").unwrap();
+        assert_eq!(file.trunks[0].max_calls, 100);
+        assert_eq!(file.trunks[0].failover_statuses, [500, 502, 503, 504]);
+    }
+}

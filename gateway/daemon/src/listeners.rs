@@ -1,0 +1,99 @@
+//! Opening the SIP addresses: each on every shard, and none that another process already serves.
+#![expect(clippy::disallowed_methods, reason = "waits for a port that a process just killed gives back late")]
+
+use crate::process::StartError;
+use driver::sockets::{Share, open_listener, open_udp};
+use sansio::{SocketId, SocketOptions};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+use switch::Listener;
+
+/// Receive buffer of SIP sockets: at 5000 calls a second a burst of a quarter second fits.
+const RECEIVE_BUFFER: u32 = 4 << 20;
+/// How often and how long a port in use is tried again: a ring gives its ports back a little after its process died.
+const RETRY: (u32, Duration) = (40, Duration::from_millis(20));
+
+/// How SIP sockets are opened.
+pub(crate) const OPTIONS: SocketOptions =
+    SocketOptions { icmp_errors: true, timestamps: false, receive_buffer: RECEIVE_BUFFER };
+
+/// One SIP address: its sockets, one of each kind per shard.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) listener: Listener,
+    pub(crate) udp: Vec<UdpSocket>,
+    pub(crate) tcp: Vec<TcpListener>,
+}
+
+/// Opens the SIP addresses for `shards` shards.
+pub(crate) fn open(
+    addresses: &[SocketAddr],
+    advertise: Option<IpAddr>,
+    shards: u16,
+) -> Result<Vec<Opened>, StartError> {
+    let mut all = Vec::with_capacity(addresses.len());
+    for (number, address) in addresses.iter().enumerate() {
+        // Shards share a port by SO_REUSEPORT, which would let a second gateway in as well: so the port is
+        // first taken for ourselves alone.
+        let local = alone(*address)?;
+        let failed = |error| StartError::Listen(local, error);
+        let udp = (0..shards)
+            .map(|_| Ok(open_udp(local, OPTIONS, Share::Port)?.socket))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let tcp = (0..shards)
+            .map(|_| open_listener(local, Share::Port))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(failed)?;
+        let id = 2 * number as u32;
+        let listener = Listener {
+            udp: SocketId(id),
+            tcp: SocketId(id + 1),
+            local,
+            advertised: SocketAddr::new(named(local.ip(), advertise)?, local.port()),
+        };
+        all.push(Opened { listener, udp, tcp });
+    }
+    Ok(all)
+}
+
+/// Binds the address as its only owner and lets it go; tells the address with its port.
+fn alone(address: SocketAddr) -> Result<SocketAddr, StartError> {
+    let (tries, pause) = RETRY;
+    for attempt in 1.. {
+        let taken = open_udp(address, SocketOptions::default(), Share::Alone)
+            .and_then(|udp| open_listener(udp.local, Share::Alone).map(|_| udp.local));
+        match taken {
+            Ok(local) => return Ok(local),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && attempt < tries => {
+                std::thread::sleep(pause)
+            }
+            Err(error) => return Err(StartError::Listen(address, error)),
+        }
+    }
+    unreachable!("the last attempt returned")
+}
+
+/// The address to name for a bound one: itself, or for a wildcard the one the host would send from.
+fn named(bound: IpAddr, advertise: Option<IpAddr>) -> Result<IpAddr, StartError> {
+    if let Some(advertise) = advertise.filter(|a| a.is_ipv4() == bound.is_ipv4()) {
+        return Ok(advertise);
+    }
+    if !bound.is_unspecified() {
+        return Ok(bound);
+    }
+    // Connecting a datagram socket sends nothing; it asks the routing table. The documentation's addresses
+    // (RFC 5737, RFC 3849) stand for "out there".
+    let (wildcard, out_there): (IpAddr, IpAddr) = if bound.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
+    } else {
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+    };
+    let route = || {
+        let probe = open_udp(SocketAddr::new(wildcard, 0), SocketOptions::default(), Share::Alone)?.socket;
+        probe.connect(SocketAddr::new(out_there, 9))?;
+        Ok::<_, io::Error>(probe.local_addr()?.ip())
+    };
+    route().map_err(|_| StartError::NoAddress(bound))
+}

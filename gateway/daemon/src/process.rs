@@ -1,0 +1,311 @@
+//! The shards of a process: started, told what changes, and joined.
+
+use crate::listeners;
+use crate::settings::Settings;
+use driver::mailbox::{Receiver, Sender, mailbox};
+use driver::{Driver, Gauges, Io, Options, RunStats};
+use link::{Command, Event, ShardId, UnixMicros};
+use sansio::Time;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use switch::trunk::TrunkTable;
+use switch::{Mail, Shard, Shards, Start};
+
+/// Messages waiting for one shard at most; a datagram handed over beyond it is lost like any other, and sent again.
+const SHARD_MAIL: usize = 16_384;
+/// Events waiting for control at most; records beyond it are repeated from the shard's spool.
+const CONTROL_MAIL: usize = 65_536;
+
+/// Why a gateway did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A SIP address could not be opened.
+    Listen(SocketAddr, io::Error),
+    /// A wildcard address was given and the host has no address to name instead.
+    NoAddress(IpAddr),
+    /// The driver could not be made.
+    Driver(String),
+    /// The operating system refused something else.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => match error.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "--listen {address}: the port is in use; stop the process that serves it, or choose another port"
+                ),
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "--listen {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+                ),
+                io::ErrorKind::AddrNotAvailable => write!(
+                    f,
+                    "--listen {address}: no interface of this host has that address; choose one of its own or 0.0.0.0"
+                ),
+                _ if error.raw_os_error() == Some(24) => write!(
+                    f,
+                    "--listen {address}: no file descriptors left; raise the limit (ulimit -n) above the number of RTP ports"
+                ),
+                _ => write!(f, "--listen {address}: {error}"),
+            },
+            Self::NoAddress(bound) => write!(
+                f,
+                "--listen {bound}: the host has no route out, so no address can be named in SIP; give --advertise ADDR"
+            ),
+            Self::Driver(error) => write!(f, "--io: {error}"),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    threads: Vec<JoinHandle<Outcome>>,
+    senders: Vec<Sender<Mail>>,
+    events: Option<Receiver<Mail>>,
+    gauges: Vec<Arc<Gauges>>,
+    io: Io,
+    refusal: Option<String>,
+    listen: Vec<SocketAddr>,
+    table: Arc<TrunkTable>,
+}
+
+/// What one shard's thread leaves behind.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The driver's counters.
+    pub run: RunStats,
+    /// What the shard still held.
+    pub census: switch::Census,
+}
+
+/// Starts a gateway.
+///
+/// # Errors
+/// [`StartError`] names the flag and the cure; nothing is left running.
+pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
+    let count = settings.workers;
+    let table = TrunkTable::new(settings.trunks.clone(), settings.groups.clone(), None)
+        .map_err(|error| StartError::Driver(error.to_string()))?;
+    let table = Arc::new(table);
+    let mut opened = listeners::open(&settings.listen, settings.advertise, count)?;
+    let listeners: Vec<_> = opened.iter().map(|opened| opened.listener).collect();
+    let boxes = |error| StartError::System("mailbox", error);
+    let (control, events) = mailbox(CONTROL_MAIL).map_err(boxes)?;
+    let mut senders = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..count {
+        let (sender, receiver) = mailbox(SHARD_MAIL).map_err(boxes)?;
+        senders.push(sender);
+        receivers.push(receiver);
+    }
+    let cpus = driver::affinity::available();
+    let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
+    let mut threads = Vec::new();
+    let (ready, started) = mpsc::channel();
+    for (me, inbox) in (0..count).zip(receivers) {
+        let start = Start {
+            config: per_shard(&settings.shard, count),
+            shards: Shards { count, me },
+            listeners: listeners.clone(),
+            rtp_ports: settings.rtp_ports,
+            table: table.clone(),
+            routing: settings.routing.clone(),
+            wall_at_zero: UnixMicros(wall.as_micros() as u64),
+            seed: seed.wrapping_add(u64::from(me).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        };
+        let mut posts: Vec<_> = senders.iter().cloned().map(Some).collect();
+        posts.push(Some(control.clone()));
+        let sockets =
+            opened.iter_mut().filter_map(|o| Some((o.listener, o.udp.pop()?, o.tcp.pop()?))).collect();
+        let cpu = (usize::from(count) <= cpus.len()).then(|| cpus[usize::from(me)]);
+        let options = Options { io: settings.io, cpu, ..Options::default() };
+        let ready = ready.clone();
+        let thread = driver::spawn(&format!("shard-{me}"), cpu, move || {
+            run_shard(options, inbox, posts, sockets, start, &ready)
+        });
+        threads.push(thread.map_err(|error| StartError::System("starting a thread", error))?);
+    }
+    drop((ready, opened));
+    let mut gateway = Gateway {
+        threads,
+        senders,
+        events: Some(events),
+        gauges: Vec::new(),
+        io: Io::Fallback,
+        refusal: None,
+        listen: listeners.iter().map(|listener| listener.local).collect(),
+        table,
+    };
+    gateway.await_shards(count, &started)?;
+    Ok(gateway)
+}
+
+/// A shard's share of the limits that are given for the process.
+fn per_shard(config: &switch::Config, count: u16) -> switch::Config {
+    // Calls hash unevenly: each shard may hold up to twice its share, but never more than all.
+    let share = (config.calls_max / u32::from(count)).saturating_mul(2).saturating_add(64);
+    switch::Config { calls_max: config.calls_max.min(share), ..config.clone() }
+}
+
+/// What a shard's thread says once it runs, or why it does not.
+type Ready = Result<(Io, Option<String>, Arc<Gauges>), String>;
+
+fn run_shard(
+    options: Options,
+    inbox: Receiver<Mail>,
+    posts: Vec<Option<Sender<Mail>>>,
+    sockets: Vec<(switch::Listener, std::net::UdpSocket, std::net::TcpListener)>,
+    start: Start,
+    ready: &mpsc::Sender<Ready>,
+) -> Outcome {
+    let made =
+        Driver::new(options, inbox, posts).map_err(|error| error.to_string()).and_then(|mut driver| {
+            for (listener, udp, tcp) in sockets {
+                driver
+                    .adopt_udp(listener.udp, udp, listeners::OPTIONS)
+                    .and_then(|()| driver.adopt_listener(listener.tcp, tcp))
+                    .map_err(|error| format!("socket of {}: {error}", listener.local))?;
+            }
+            Ok(driver)
+        });
+    let driver = match made {
+        Ok(driver) => driver,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return Outcome { run: RunStats::default(), census: switch::Census::default() };
+        }
+    };
+    let refusal = driver.refusal().map(ToString::to_string);
+    let mut shard = Shard::new(driver::clock::now(), start);
+    // The main thread waits for this; it is gone only if it gave up, and then there is nobody to tell.
+    let _ = ready.send(Ok((driver.io(), refusal, driver.gauges())));
+    let run = driver.run(&mut shard);
+    Outcome { run, census: shard.census() }
+}
+
+impl Gateway {
+    fn await_shards(&mut self, count: u16, started: &mpsc::Receiver<Ready>) -> Result<(), StartError> {
+        let mut failure = None;
+        for _ in 0..count {
+            match started.recv() {
+                Ok(Ok((io, refusal, gauges))) => {
+                    self.io = io;
+                    self.refusal = refusal.or(self.refusal.take());
+                    self.gauges.push(gauges);
+                }
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => failure = failure.or(Some("a shard ended before it was ready".into())),
+            }
+        }
+        match failure {
+            None => Ok(()),
+            Some(error) => {
+                self.quit();
+                self.quit();
+                for thread in self.threads.drain(..) {
+                    let _ = thread.join();
+                }
+                Err(StartError::Driver(error))
+            }
+        }
+    }
+
+    /// The driver in use.
+    pub const fn io(&self) -> Io {
+        self.io
+    }
+
+    /// Why it is not io_uring, if that was left to the probe.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// The SIP addresses, with the ports that were found where 0 was asked for.
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The drivers' counters, by shard.
+    pub fn gauges(&self) -> &[Arc<Gauges>] {
+        &self.gauges
+    }
+
+    /// The end that control reads events from; it can be taken once.
+    pub const fn take_events(&mut self) -> Option<Receiver<Mail>> {
+        self.events.take()
+    }
+
+    /// How commands reach the shards; false when a shard's mailbox is full or there is no such shard.
+    pub fn commander(&self) -> impl Fn(ShardId, Command) -> bool + Send + Sync + 'static {
+        let senders = self.senders.clone();
+        move |shard, command| {
+            senders
+                .get(usize::from(shard.0))
+                .is_some_and(|sender| sender.send(Mail::Command(command)).is_ok())
+        }
+    }
+
+    /// What a piece of mail from a shard says to control.
+    pub fn event(mail: Mail) -> Option<(ShardId, Event)> {
+        match mail {
+            Mail::Event(shard, event) => Some((shard, event)),
+            _ => None,
+        }
+    }
+
+    /// Takes no new calls; [`Self::join`] returns once the last is over.
+    pub fn drain(&self) {
+        self.tell(|| Mail::Drain);
+    }
+
+    /// Ends all calls; said twice, stops at once.
+    pub fn quit(&self) {
+        self.tell(|| Mail::Quit);
+    }
+
+    /// New settings for new calls. Addresses, workers, ports and driver stay as they are until a restart.
+    ///
+    /// # Errors
+    /// The trunk table's, in words; nothing was changed.
+    pub fn reload(&mut self, settings: &Settings) -> Result<(), String> {
+        let table = TrunkTable::new(settings.trunks.clone(), settings.groups.clone(), Some(&self.table))
+            .map_err(|error| error.to_string())?;
+        self.table = Arc::new(table);
+        let config = per_shard(&settings.shard, self.senders.len() as u16);
+        let table = self.table.clone();
+        self.tell(move || Mail::Reload { config: Box::new(config.clone()), table: table.clone() });
+        Ok(())
+    }
+
+    /// Whether all shards have stopped.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the shards to stop.
+    pub fn join(self) -> Vec<Outcome> {
+        self.threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    }
+
+    fn tell(&self, mail: impl Fn() -> Mail) {
+        for sender in &self.senders {
+            // A mailbox full of signalling is read within milliseconds; an order must not be lost to it.
+            while sender.send(mail()).is_err() {
+                if self.is_finished() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+}

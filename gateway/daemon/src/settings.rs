@@ -1,0 +1,256 @@
+//! From a configuration as written to settings that cannot be invalid: addresses, trunks, routes and limits
+//! that fit together.
+
+use crate::config::{self, ConfigError, File};
+use link::{RouteEntry, RouteTable, RoutingSnapshot};
+use sip::Transport;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use switch::leg_media::LatchPolicy;
+use switch::trunk::{GroupConfig, HealthConfig, PeerConfig, TrunkConfig, TrunkTable};
+use switch::{Network, RtpPorts};
+
+/// What a gateway runs by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// SIP addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Address to name instead of the bound one.
+    pub advertise: Option<IpAddr>,
+    /// Number of shards.
+    pub workers: u16,
+    /// Which driver.
+    pub io: driver::Choice,
+    /// RTP and RTCP ports.
+    pub rtp_ports: RtpPorts,
+    /// Trunks.
+    pub trunks: Vec<TrunkConfig>,
+    /// Groups.
+    pub groups: Vec<GroupConfig>,
+    /// Routes, for control to hand out.
+    pub routing: Arc<RoutingSnapshot>,
+    /// What each shard runs by.
+    pub shard: switch::Config,
+}
+
+impl Settings {
+    /// Checks a configuration and derives from it what was left to derive.
+    ///
+    /// # Errors
+    /// Names the key and the cure. `place` is the file's name or "command line".
+    pub fn resolve(file: &File, place: &str) -> Result<Self, ConfigError> {
+        let at = |key: &str| format!("{place}: {key}");
+        if file.listen.is_empty() {
+            return Err(ConfigError::new(
+                at("listen"),
+                "name at least one address, such as \"0.0.0.0:5060\"",
+            ));
+        }
+        let io = file
+            .io
+            .parse()
+            .map_err(|error| ConfigError::new(at("io"), format!("\"{}\": {error}", file.io)))?;
+        let rtp_ports = RtpPorts::parse(&file.media.rtp_ports)
+            .map_err(|error| ConfigError::new(at("media.rtp_ports"), error))?;
+        let trunks = trunks(file, &at)?;
+        let routing = routing(file, &at)?;
+        let groups: Vec<GroupConfig> = routing.groups.iter().map(group).collect();
+        TrunkTable::new(trunks.clone(), groups.clone(), None)
+            .map_err(|error| ConfigError::new(at("trunk"), error.to_string()))?;
+        let workers = match file.workers {
+            0 => driver::affinity::available().len().clamp(1, 64) as u16,
+            n @ 1..=64 => n,
+            n => return Err(ConfigError::new(at("workers"), format!("{n} is out of range; 0 to 64"))),
+        };
+        let caps: u64 = trunks.iter().map(|t| u64::from(t.max_calls)).sum();
+        let calls_max = match file.calls.max {
+            0 => u32::try_from(caps + caps / 10 + 16).unwrap_or(u32::MAX).min(200_000),
+            n => n,
+        };
+        let shard = shard_config(file, &at, calls_max)?;
+        Ok(Self {
+            listen: file.listen.clone(),
+            advertise: file.advertise,
+            workers,
+            io,
+            rtp_ports,
+            trunks,
+            groups,
+            routing: Arc::new(routing),
+            shard,
+        })
+    }
+}
+
+fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, ConfigError> {
+    file.trunks
+        .iter()
+        .map(|trunk| {
+            let key = |key: &str| at(&format!("trunk \"{}\": {key}", trunk.name));
+            let peers = trunk
+                .peers
+                .iter()
+                .map(|text| peer(text).map_err(|error| ConfigError::new(key("peers"), error)))
+                .collect::<Result<Vec<_>, _>>()?;
+            if trunk.name.is_empty() {
+                return Err(ConfigError::new(key("name"), "give the trunk a name"));
+            }
+            if let Some(status) = trunk.failover_statuses.iter().find(|s| !(300..700).contains(*s)) {
+                let error = format!("{status} is no final status of a failure; 300 to 699");
+                return Err(ConfigError::new(key("failover_statuses"), error));
+            }
+            Ok(TrunkConfig {
+                name: trunk.name.clone(),
+                provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
+                peers,
+                max_calls: trunk.max_calls,
+                max_cps: trunk.max_cps,
+                weight: trunk.weight,
+                priority: trunk.priority,
+                codecs: trunk.codecs.clone(),
+                backup: trunk.backup.clone(),
+                failover_statuses: trunk.failover_statuses.clone(),
+                health: health(trunk.health.as_ref().unwrap_or(&file.health)),
+            })
+        })
+        .collect()
+}
+
+fn peer(text: &str) -> Result<PeerConfig, String> {
+    let (address, transport) = match text.rsplit_once('/') {
+        Some((address, "tcp")) => (address, Transport::Tcp),
+        Some((address, "udp")) => (address, Transport::Udp),
+        Some((_, other)) => return Err(format!("\"{text}\": no transport \"{other}\"; use /udp or /tcp")),
+        None => (text, Transport::Udp),
+    };
+    let address: SocketAddr = address.parse().map_err(|_| {
+        format!("\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP")
+    })?;
+    if address.port() == 0 {
+        return Err(format!("\"{text}\" names port 0; name the port the peer listens on"));
+    }
+    Ok(PeerConfig { address, transport })
+}
+
+fn health(health: &config::Health) -> HealthConfig {
+    HealthConfig {
+        open_after: health.open_after.clamp(1, 255),
+        close_after: health.close_after.clamp(1, 255),
+        retry_after: health.retry_after.0,
+        probe_interval: health.probe_interval.0,
+        probe_timeout: health.probe_timeout.0,
+    }
+}
+
+/// The routes as control hands them out. Without any, every number goes to all trunks, by weight.
+fn routing(file: &File, at: &dyn Fn(&str) -> String) -> Result<RoutingSnapshot, ConfigError> {
+    const ALL: &str = "all-trunks";
+    let mut groups: Vec<link::TrunkGroup> = file
+        .groups
+        .iter()
+        .map(|group| link::TrunkGroup {
+            name: group.name.as_str().into(),
+            selection: group.selection,
+            trunks: group.trunks.iter().map(|name| name.as_str().into()).collect(),
+        })
+        .collect();
+    for trunk in &file.trunks {
+        if !file.groups.iter().any(|group| group.name == trunk.name) {
+            let name = trunk.name.as_str();
+            let trunks = vec![name.into()];
+            groups.push(link::TrunkGroup { name: name.into(), selection: link::Selection::Ordered, trunks });
+        }
+    }
+    let mut routes: Vec<RouteEntry> = file
+        .routes
+        .iter()
+        .map(|route| RouteEntry {
+            prefix: route.prefix.clone(),
+            groups: route.to.iter().map(|name| name.as_str().into()).collect(),
+            strip: route.strip,
+            prepend: route.prepend.clone(),
+            ask: route.ask,
+        })
+        .collect();
+    if routes.is_empty() && !file.trunks.is_empty() {
+        if !groups.iter().any(|group| group.name.as_str() == ALL) {
+            groups.push(all_trunks(file, ALL));
+        }
+        let groups = vec![ALL.into()];
+        routes.push(RouteEntry {
+            prefix: String::new(),
+            groups,
+            strip: 0,
+            prepend: String::new(),
+            ask: false,
+        });
+    }
+    let snapshot = RoutingSnapshot { version: 1, groups, routes };
+    RouteTable::new(snapshot.clone()).map_err(|error| ConfigError::new(at("route"), error.to_string()))?;
+    Ok(snapshot)
+}
+
+/// All trunks but those that only stand in for another.
+fn all_trunks(file: &File, name: &str) -> link::TrunkGroup {
+    let find = |name: &str| file.trunks.iter().find(|trunk| trunk.name == name);
+    let backs_up = |trunk: &config::Trunk, of: &config::Trunk| of.backup.as_ref() == Some(&trunk.name);
+    let stands_in = |trunk: &config::Trunk| {
+        // Trunks that back each other up are equals.
+        let chain: Vec<&config::Trunk> = std::iter::successors(Some(trunk), |t| find(t.backup.as_deref()?))
+            .take(file.trunks.len() + 1)
+            .collect();
+        file.trunks.iter().any(|of| backs_up(trunk, of) && !chain.iter().any(|t| t.name == of.name))
+    };
+    link::TrunkGroup {
+        name: name.into(),
+        selection: link::Selection::Weighted,
+        trunks: file.trunks.iter().filter(|t| !stands_in(t)).map(|t| t.name.as_str().into()).collect(),
+    }
+}
+
+fn group(group: &link::TrunkGroup) -> GroupConfig {
+    GroupConfig {
+        name: group.name.to_string(),
+        trunks: group.trunks.iter().map(ToString::to_string).collect(),
+        selection: group.selection,
+    }
+}
+
+fn shard_config(
+    file: &File,
+    at: &dyn Fn(&str) -> String,
+    calls_max: u32,
+) -> Result<switch::Config, ConfigError> {
+    let allow = file
+        .allow
+        .iter()
+        .map(|text| text.parse::<Network>().map_err(|error| ConfigError::new(at("allow"), error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let latch = LatchPolicy::named(&file.media.latch).ok_or_else(|| {
+        let error = format!("\"{}\" is no latch policy; one of auto, strict, same-ip, any", file.media.latch);
+        ConfigError::new(at("media.latch"), error)
+    })?;
+    if file.timers.t1.0.is_zero() || file.timers.t2.0 < file.timers.t1.0 {
+        return Err(ConfigError::new(at("timers"), "t1 must be above 0 and t2 not below t1"));
+    }
+    if file.calls.attempts_max == 0 {
+        return Err(ConfigError::new(at("calls.attempts_max"), "0 would try no peer at all; 1 to 255"));
+    }
+    Ok(switch::Config {
+        calls_max,
+        allow,
+        latch,
+        no_response: file.calls.no_response.0,
+        no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),
+        no_progress: file.calls.no_progress.0,
+        no_answer: file.calls.no_answer.0,
+        attempts_max: file.calls.attempts_max,
+        retry_after: file.calls.retry_after,
+        media_timeout: file.media.timeout.0,
+        drain_limit: file.calls.drain_limit.0,
+        user_agent: file.calls.user_agent.clone(),
+        t1: file.timers.t1.0,
+        t2: file.timers.t2.0,
+        t4: file.timers.t4.0,
+    })
+}

@@ -1,0 +1,275 @@
+//! The outgoing half of a call: one peer after the other is asked until one takes it.
+
+use crate::call::{LegSlot, Trying};
+use crate::mail::Mail;
+use crate::session;
+use crate::shard::{Shard, Timer};
+use crate::status::Refusal;
+use crate::trunk::{Attempt, Dry, Evidence, HealthState, Peer, Transition, Trunk};
+use core::time::Duration;
+use link::{Event, Phase, Side, TrunkChange};
+use sansio::{Key, Outbox, Time};
+use sip::message::Name;
+use sip::{Body, Destination, Failure, Invite, LegId, Transport};
+use std::sync::Arc;
+
+/// Header fields of the caller's INVITE that mean something to the callee and say nothing of the caller's network.
+const PASSED: [(Name, &str); 3] =
+    [(Name::Subject, "Subject"), (Name::Priority, "Priority"), (Name::AcceptLanguage, "Accept-Language")];
+
+impl Shard {
+    /// Asks the next peer, or gives the call up.
+    pub(crate) fn try_next(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        loop {
+            let Some(call) = self.calls.get_mut(key) else { return };
+            let Some(hunt) = call.hunt.as_mut() else { return };
+            let attempt = match hunt.next(now, &self.table) {
+                Ok(attempt) => attempt,
+                Err(dry) => {
+                    match dry {
+                        Dry::Full => self.stats.calls_trunks_full += 1,
+                        Dry::Down => self.stats.calls_trunks_down += 1,
+                        Dry::Tried => self.stats.calls_attempts_failed += 1,
+                    }
+                    let refusal = Refusal::dry(dry, call.last_failure.as_ref());
+                    return self.end_refused(now, key, &refusal, out);
+                }
+            };
+            self.stats.attempts += 1;
+            self.stats.failovers += u64::from(hunt.attempts() > 1);
+            match self.ask(now, key, attempt, out) {
+                Ok(()) => return,
+                Err(refusal) if refusal.status == 488 => {
+                    // This trunk's codecs do not fit; another's may.
+                    if let Some(call) = self.calls.get_mut(key) {
+                        call.last_failure = Some(Failure::Status {
+                            status: refusal.status,
+                            reason: "Not Acceptable Here".into(),
+                            retry_after: None,
+                        });
+                    }
+                }
+                Err(refusal) => return self.end_refused(now, key, &refusal, out),
+            }
+        }
+    }
+
+    /// Sends the INVITE of one attempt.
+    fn ask(&mut self, now: Time, key: Key, attempt: Attempt, out: &mut Outbox<Mail>) -> Result<(), Refusal> {
+        let trunk = attempt.seizure.trunk().clone();
+        let peer = attempt.peer;
+        let listener = self.listener_towards(&peer)?;
+        let advertised = self.listeners[listener].advertised;
+        self.ensure_media(now, key, listener, out)?;
+        let sip_call_id = self.shards.draw_call_id(&mut self.random);
+        let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
+        let offer = match call.media.as_mut() {
+            Some(media) if !call.late_offer => {
+                Some(session::anchor(call.invite.body(), media, Side::Callee, &trunk.config.codecs)?)
+            }
+            _ => None,
+        };
+        let number = call.draft.routed.clone().unwrap_or_default();
+        let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
+        let transport = peer.config.transport;
+        let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        let request_uri = format!("sip:{number}@{}{suffix}", peer.config.address);
+        let from = session::from_of(&message, advertised);
+        let to = format!("<sip:{number}@{}>", session::host(peer.config.address.ip()));
+        let passed: Vec<(&str, String)> = PASSED
+            .iter()
+            .flat_map(|(name, word)| message.headers(*name).map(|value| (*word, session::text(value))))
+            .collect();
+        let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let suspect = peer.health.load().state() != HealthState::Up;
+        let patience = if suspect { self.config.no_response_suspect } else { self.config.no_response };
+        let invite = Invite {
+            call_id: &sip_call_id,
+            request_uri: &request_uri,
+            from: &from,
+            to: &to,
+            destination: Destination {
+                transport,
+                remote: peer.config.address,
+                socket: self.listeners[listener].udp,
+            },
+            contact_user: "",
+            headers: &headers,
+            body: offer.as_deref().map(Body::sdp),
+            // The endpoint has refused 0 already (RFC 3261 §16.3; RFC 7332 for a B2BUA).
+            max_forwards: message.max_forwards().unwrap_or(70).saturating_sub(1),
+            no_response: patience,
+            no_answer: self.config.no_answer,
+        };
+        let leg = self
+            .endpoint
+            .invite(now, &invite)
+            .map_err(|error| Refusal::internal(&format!("INVITE could not be sent: {error}")))?;
+        self.own_call_ids.insert(sip_call_id.clone().into(), number.into());
+        call.callee = Some(leg);
+        call.draft.trunk = Some(trunk.config.name.as_str().into());
+        call.draft.peer = Some(peer.config.address);
+        call.draft.callee_sip_call_id = Some(sip_call_id.clone());
+        let name = trunk.config.name.as_str().into();
+        call.trying = Some(Trying { trunk: name, peer, started: now, sip_call_id });
+        self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: Some(attempt.seizure) });
+        Ok(())
+    }
+
+    /// The listener from which a peer is reached: one of its address family.
+    fn listener_towards(&self, peer: &Peer) -> Result<usize, Refusal> {
+        let v4 = peer.config.address.is_ipv4();
+        self.listeners
+            .iter()
+            .position(|listener| listener.local.is_ipv4() == v4)
+            .ok_or_else(|| Refusal::internal("no listen address of the peer's address family"))
+    }
+
+    /// The peer took the INVITE (100): from now on it has to show progress.
+    pub(crate) fn on_trying(&mut self, now: Time, key: Key) {
+        let no_progress = self.config.no_progress;
+        if self.calls.get(key).is_some_and(|call| call.phase == Phase::Trying && call.timer.is_none()) {
+            let timer = self.set_timer(now + no_progress, Timer::NoProgress(key));
+            if let Some(call) = self.calls.get_mut(key) {
+                call.timer = timer;
+            }
+        }
+    }
+
+    /// The peer tried stayed at 100 for too long: it is cancelled and the next is asked.
+    pub(crate) fn no_progress(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let no_progress = self.config.no_progress;
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.timer = None;
+        let Some(leg) = call.callee.take() else { return };
+        let _ = self.endpoint.cancel(now, leg, None);
+        let cause = format!("no progress beyond 100 in {}", seconds(no_progress));
+        self.close_attempt(now, key, None, &cause, Evidence::CallFailed, out);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.last_failure = Some(Failure::TimedOut);
+        }
+        self.try_next(now, key, out);
+    }
+
+    /// An attempt failed: the next peer is asked, or the caller is told.
+    pub(crate) fn on_failed(&mut self, now: Time, key: Key, failure: Failure, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.callee = None;
+        if let Some(timer) = call.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        let trunk = call.trying.as_ref().and_then(|trying| self.table.trunk(trying.trunk.as_str()));
+        let (evidence, next) = judge(&failure, trunk.map(Arc::as_ref));
+        let patience = if trunk.is_some() { self.config.no_response } else { Duration::ZERO };
+        let (status, cause) = describe(&failure, patience);
+        self.close_attempt(now, key, status, &cause, evidence, out);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if next {
+            call.last_failure = Some(failure);
+            self.try_next(now, key, out);
+        } else {
+            self.end_refused(now, key, &Refusal::callee(&failure), out);
+        }
+    }
+
+    /// Notes how an attempt went, in the call's record and in the peer's health.
+    pub(crate) fn close_attempt(
+        &mut self,
+        now: Time,
+        key: Key,
+        status: Option<u16>,
+        cause: &str,
+        evidence: Evidence,
+        out: &mut Outbox<Mail>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(trying) = call.trying.take() else { return };
+        call.draft.attempts.push(link::Attempt {
+            trunk: trying.trunk.clone(),
+            peer: trying.peer.config.address,
+            status,
+            cause: cause.to_owned().into(),
+            spent_us: now.since(trying.started).as_micros() as u64,
+        });
+        if evidence != Evidence::CallServed {
+            self.own_call_ids.remove(trying.sip_call_id.as_str());
+        }
+        let table = self.table.clone();
+        if let Some(trunk) = table.trunk(trying.trunk.as_str()) {
+            self.learn(now, trunk, &trying.peer, evidence, cause, out);
+        }
+    }
+
+    /// Feeds a peer's health and tells control when it goes into or out of service.
+    pub(crate) fn learn(
+        &self,
+        now: Time,
+        trunk: &Trunk,
+        peer: &Peer,
+        evidence: Evidence,
+        why: &str,
+        out: &mut Outbox<Mail>,
+    ) {
+        let Some(transition) = peer.health.learn(now, evidence, &trunk.config.health) else { return };
+        let state = match transition {
+            Transition::WentDown => link::TrunkState::Down,
+            Transition::CameUp => link::TrunkState::Up,
+        };
+        let change = TrunkChange {
+            trunk: trunk.config.name.as_str().into(),
+            peer: peer.config.address,
+            state,
+            why: why.to_owned().into(),
+            at: self.wall(now),
+        };
+        self.tell(Event::TrunkState(change), out);
+    }
+
+    /// The current callee leg of a call, if `leg` is it.
+    pub(crate) fn is_current(&self, key: Key, side: Side, leg: LegId) -> bool {
+        self.calls.get(key).is_some_and(|call| match side {
+            Side::Caller => call.caller == leg,
+            _ => call.callee == Some(leg),
+        })
+    }
+
+    pub(crate) fn forget_own_call_id(&mut self, key: Key) {
+        if let Some(id) = self.calls.get(key).and_then(|call| call.draft.callee_sip_call_id.as_deref()) {
+            self.own_call_ids.remove(id);
+        }
+    }
+}
+
+/// What a failure says of the peer, and whether another peer shall be asked.
+fn judge(failure: &Failure, trunk: Option<&Trunk>) -> (Evidence, bool) {
+    match failure {
+        Failure::Status { status, .. } => {
+            if trunk.is_some_and(|trunk| trunk.config.failover_statuses.contains(status)) {
+                (Evidence::CallFailed, true)
+            } else {
+                (Evidence::CallServed, false)
+            }
+        }
+        Failure::NoResponse | Failure::TimedOut => (Evidence::CallFailed, true),
+        Failure::Refused | Failure::ConnectFailed => (Evidence::Refused, true),
+        Failure::NoAnswer | Failure::AnsweredLate => (Evidence::CallServed, false),
+    }
+}
+
+/// Status and words for the record.
+fn describe(failure: &Failure, no_response: Duration) -> (Option<u16>, String) {
+    match failure {
+        Failure::Status { status, reason, .. } => (Some(*status), format!("{status} {reason}")),
+        Failure::NoResponse => (None, format!("no response within {}", seconds(no_response))),
+        Failure::NoAnswer => (None, "not answered in time".into()),
+        Failure::Refused => (None, "refused (ICMP or connection lost)".into()),
+        Failure::ConnectFailed => (None, "could not be connected".into()),
+        Failure::TimedOut => (None, "no final response".into()),
+        Failure::AnsweredLate => (Some(200), "answered too late".into()),
+    }
+}
+
+/// A time for people: `1.5 s`.
+pub(crate) fn seconds(span: Duration) -> String {
+    format!("{} s", span.as_millis() as f64 / 1000.0)
+}

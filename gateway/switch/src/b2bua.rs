@@ -1,0 +1,195 @@
+//! What happens on one leg of a call and what follows from it on the other.
+
+use crate::mail::Mail;
+use crate::session::{self, Described};
+use crate::shard::{Service, Shard};
+use crate::status::Refusal;
+use crate::trunk::Evidence;
+use link::{CallAnswered, End, Event as LinkEvent, Phase, Side};
+use sansio::{Key, Outbox, Time};
+use sip::{Body, Event, LegId, LostCause, Received};
+
+impl Shard {
+    pub(crate) fn on_event(&mut self, now: Time, event: Event, out: &mut Outbox<Mail>) {
+        match event {
+            Event::Invite { leg, request, flow } => self.on_invite(now, leg, request, flow, out),
+            Event::Request { id, .. } => {
+                // Only OPTIONS reaches the owner. It may have timed out meanwhile: then nobody waits.
+                let _ = self.endpoint.respond_options(now, id, self.service != Service::Open);
+            }
+            Event::Response { id, status, .. } => self.on_probe_answer(now, id, Some(status), out),
+            Event::RequestFailed { id, cause } => self.on_probe_failure(now, id, &cause, out),
+            Event::Gone { leg } => self.on_gone(leg),
+            Event::Progress { leg, .. }
+            | Event::Answered { leg, .. }
+            | Event::Failed { leg, .. }
+            | Event::Acked { leg, .. }
+            | Event::Cancelled { leg, .. }
+            | Event::Bye { leg, .. }
+            | Event::Lost { leg, .. }
+            | Event::Reinvite { leg, .. }
+            | Event::ReinviteDone { leg, .. } => self.on_leg(now, leg, event, out),
+        }
+    }
+
+    fn on_leg(&mut self, now: Time, leg: LegId, event: Event, out: &mut Outbox<Mail>) {
+        let Some((key, side)) = self.slot(leg).map(|slot| (slot.call, slot.side)) else { return };
+        // A leg that was given up may still speak; its call listens to another one now, or is over.
+        if !self.is_current(key, side, leg) {
+            return;
+        }
+        match event {
+            Event::Progress { status: 100, .. } => self.on_trying(now, key),
+            Event::Progress { status, message, .. } => self.on_progress(now, key, status, &message),
+            Event::Answered { message, .. } => self.on_answered(now, key, leg, &message, out),
+            Event::Failed { cause, .. } => self.on_failed(now, key, cause, out),
+            Event::Acked { body, .. } => self.on_acked(now, key, side, &body),
+            Event::Cancelled { .. } => {
+                let end = self.end(Side::Caller, 487, 16, "caller gave up");
+                self.finish(now, key, end, &[], out);
+            }
+            Event::Bye { message, .. } => self.on_bye(now, key, side, &message, out),
+            Event::Lost { why, .. } => self.on_lost(now, key, side, why, out),
+            Event::Reinvite { message, .. } => self.on_reinvite(now, key, side, &message),
+            Event::ReinviteDone { status, message, .. } => {
+                self.on_reinvite_done(now, key, side, status, message.as_ref());
+            }
+            Event::Invite { .. }
+            | Event::Gone { .. }
+            | Event::Request { .. }
+            | Event::Response { .. }
+            | Event::RequestFailed { .. } => {}
+        }
+    }
+
+    fn on_progress(&mut self, now: Time, key: Key, status: u16, message: &Received) {
+        let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(timer) = call.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        call.phase = Phase::Ringing;
+        call.draft.ringing.get_or_insert(now);
+        // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960).
+        let body = match (&mut call.media, call.late_offer) {
+            (Some(media), false) if !message.body().is_empty() => {
+                session::answer(now, message.body(), media, Side::Callee, origin).ok()
+            }
+            _ => None,
+        };
+        let caller = call.caller;
+        let _ = self.endpoint.provisional(now, caller, status, &[], body.as_deref().map(Body::sdp));
+    }
+
+    fn on_answered(&mut self, now: Time, key: Key, leg: LegId, message: &Received, out: &mut Outbox<Mail>) {
+        self.close_attempt(now, key, Some(200), "answered", Evidence::CallServed, out);
+        let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(timer) = call.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        let body = match call.media.as_mut() {
+            // Offer or answer (a late offer makes it the former): either goes through the same way.
+            Some(media) if !message.body().is_empty() => {
+                session::answer(now, message.body(), media, Side::Callee, origin)
+            }
+            // The answer may have come with a reliable provisional response only; without one nothing was agreed.
+            _ => Err(Refusal::sdp("the answer to the call has none")),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(refusal) => {
+                self.stats.calls_sdp_refused += 1;
+                if call.late_offer {
+                    let _ = self.endpoint.ack(now, leg, None);
+                }
+                return self.end_refused(now, key, &refusal, out);
+            }
+        };
+        call.phase = Phase::Answered;
+        call.draft.answered = Some(now);
+        call.draft.ringing.get_or_insert(now);
+        let (id, caller) = (call.id, call.caller);
+        self.stats.calls_answered += 1;
+        if let (Some(trunk), Some(peer)) = (call.draft.trunk.clone(), call.draft.peer) {
+            let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer };
+            self.tell(LinkEvent::CallAnswered(answered), out);
+        }
+        // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
+        let _ = self.endpoint.answer(now, caller, &[], Some(Body::sdp(&body)));
+        self.start_media_check(now, key);
+    }
+
+    /// An ACK: after a late offer it carries the caller's answer, which the callee waits for.
+    fn on_acked(&mut self, now: Time, key: Key, side: Side, body: &[u8]) {
+        let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, side)) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(media) = call.media.as_mut() else { return };
+        if body.is_empty() {
+            if call.late_offer && side == Side::Caller {
+                call.late_offer = false;
+                if let Some(callee) = call.callee {
+                    let _ = self.endpoint.ack(now, callee, None);
+                }
+            }
+            return;
+        }
+        if call.late_offer && side == Side::Caller {
+            call.late_offer = false;
+            let answer = session::answer(now, body, media, Side::Caller, origin).ok();
+            if let Some(callee) = call.callee {
+                let _ = self.endpoint.ack(now, callee, answer.as_deref().map(Body::sdp));
+            }
+        } else if let Ok(described) = Described::read(body) {
+            // The answer to a session we offered ourselves, after a re-INVITE without offer.
+            session::apply(now, media, side, &described, origin);
+        }
+    }
+
+    fn on_bye(&mut self, now: Time, key: Key, side: Side, message: &Received, out: &mut Outbox<Mail>) {
+        let reason =
+            message.parse().ok().and_then(|bye| bye.header(sip::message::Name::Reason).map(session::text));
+        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
+        let status = self.status_so_far(key);
+        self.finish(now, key, self.end(side, status, 16, "normal"), &headers, out);
+    }
+
+    fn on_lost(&mut self, now: Time, key: Key, side: Side, why: LostCause, out: &mut Outbox<Mail>) {
+        let who = name(side);
+        let (q850, cause) = match why {
+            LostCause::NoAck => (102, format!("{who} sent no ACK")),
+            LostCause::DialogGone => (41, format!("{who} does not know the call any more")),
+            LostCause::Unanswered => (102, String::from("not answered in time")),
+        };
+        let status = self.status_so_far(key);
+        let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
+        self.finish(now, key, end, &[], out);
+    }
+
+    /// The leg is over for the endpoint: its place on the trunk is free.
+    fn on_gone(&mut self, leg: LegId) {
+        if let Some(place) = self.legs.get_mut(leg.index()) {
+            if place.as_ref().is_some_and(|slot| slot.leg == leg) {
+                *place = None;
+            }
+        }
+    }
+
+    fn status_so_far(&self, key: Key) -> u16 {
+        self.calls.get(key).map_or(0, |call| if call.draft.answered.is_some() { 200 } else { 0 })
+    }
+
+    pub(crate) fn end(&self, side: Side, status: u16, q850: u8, cause: &str) -> End {
+        End { side, status, q850: Some(q850), cause: cause.to_owned().into() }
+    }
+}
+
+/// The side in words.
+pub(crate) const fn name(side: Side) -> &'static str {
+    match side {
+        Side::Caller => "caller",
+        Side::Callee => "carrier",
+        Side::Gateway => "gateway",
+        Side::Operator => "operator",
+    }
+}

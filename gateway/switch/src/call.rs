@@ -1,0 +1,124 @@
+//! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
+
+use crate::bridge::Bridge;
+use crate::ports::PairId;
+use crate::session::{Described, LegSession};
+use crate::trunk::{Hunt, Peer, Seizure};
+use core::net::SocketAddr;
+use link::{Attempt, CallId, Phase, Side, TrunkName, UnixMicros};
+use sansio::{Key, Time, TimerId};
+use sip::{Failure, Flow, LegId, Received};
+use std::sync::Arc;
+
+/// One call of a shard.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) id: CallId,
+    pub(crate) caller: LegId,
+    /// The callee's leg now being tried or talked to.
+    pub(crate) callee: Option<LegId>,
+    pub(crate) phase: Phase,
+    /// The caller's INVITE, for every attempt to be made of.
+    pub(crate) invite: Received,
+    /// How it came.
+    pub(crate) flow: Flow,
+    /// Which listener it came by.
+    pub(crate) listener: usize,
+    /// The search for a peer; `None` while control is asked where to go.
+    pub(crate) hunt: Option<Hunt>,
+    /// What the caller's offer says.
+    pub(crate) offer: Option<Described>,
+    /// The INVITE had no offer: it comes in the 2xx (RFC 3264 §4), its answer in the ACK.
+    pub(crate) late_offer: bool,
+    /// The attempt under way.
+    pub(crate) trying: Option<Trying>,
+    /// Why the last attempt failed.
+    pub(crate) last_failure: Option<Failure>,
+    /// No-progress or no-route timer.
+    pub(crate) timer: Option<TimerId>,
+    /// Media check timer.
+    pub(crate) media_timer: Option<TimerId>,
+    pub(crate) media: Option<CallMedia>,
+    /// A re-INVITE being relayed, by the side that sent it.
+    pub(crate) reinvite: Option<Relayed>,
+    pub(crate) draft: Draft,
+}
+
+/// The ports and the bridge of a call.
+#[derive(Debug)]
+pub(crate) struct CallMedia {
+    pub(crate) bridge: Bridge,
+    pub(crate) pairs: [PairId; 2],
+    pub(crate) sessions: [LegSession; 2],
+}
+
+/// A re-INVITE on its way through.
+#[derive(Debug)]
+pub(crate) struct Relayed {
+    pub(crate) from: Side,
+    /// The session the asking side described, to be used when the other side agrees.
+    pub(crate) offer: Option<Described>,
+}
+
+/// The attempt under way.
+#[derive(Debug)]
+pub(crate) struct Trying {
+    pub(crate) trunk: TrunkName,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) started: Time,
+    pub(crate) sip_call_id: String,
+}
+
+/// What is known for the record so far.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) sip_call_id: String,
+    pub(crate) from: String,
+    pub(crate) dialled: String,
+    pub(crate) routed: Option<String>,
+    pub(crate) source: SocketAddr,
+    pub(crate) started: Time,
+    pub(crate) started_wall: UnixMicros,
+    pub(crate) ringing: Option<Time>,
+    pub(crate) answered: Option<Time>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) callee_sip_call_id: Option<String>,
+    pub(crate) trunk: Option<TrunkName>,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// What a leg's number means to the shard: kept from the leg's start until it is gone, which may be after its call.
+#[derive(Debug)]
+pub(crate) struct LegSlot {
+    pub(crate) leg: LegId,
+    pub(crate) call: Key,
+    pub(crate) side: Side,
+    /// The place on the trunk: held until the peer cannot count the call any more.
+    pub(crate) seizure: Option<Seizure>,
+}
+
+impl Call {
+    /// The other leg of a side, if it is there.
+    pub(crate) const fn other(&self, side: Side) -> Option<LegId> {
+        match side {
+            Side::Caller => self.callee,
+            _ => Some(self.caller),
+        }
+    }
+}
+
+/// Index of a side in per-leg arrays.
+pub(crate) const fn at(side: Side) -> usize {
+    match side {
+        Side::Caller => 0,
+        _ => 1,
+    }
+}
+
+/// The other side.
+pub(crate) const fn across(side: Side) -> Side {
+    match side {
+        Side::Caller => Side::Callee,
+        _ => Side::Caller,
+    }
+}

@@ -1,0 +1,55 @@
+//! What control and the process tell a shard while it runs.
+
+use crate::config::Config;
+use crate::mail::Mail;
+use crate::shard::{Service, Shard};
+use crate::status::Refusal;
+use crate::trunk::TrunkTable;
+use link::{CallId, Command, Event, Phase, RouteTable, Side};
+use sansio::{Outbox, Time};
+use std::sync::Arc;
+
+impl Shard {
+    pub(crate) fn command(&mut self, now: Time, command: Command, out: &mut Outbox<Mail>) {
+        match command {
+            // Control checked it; one that does not fit is not taken, the old one stays.
+            Command::Snapshot(snapshot) => {
+                if let Ok(routes) = RouteTable::new((*snapshot).clone()) {
+                    self.routes = routes;
+                }
+            }
+            Command::Route { call, decision } => {
+                if let Some(key) = self.ids.get(&call).copied() {
+                    self.route_decided(now, key, decision, out);
+                }
+            }
+            Command::ReportAsked(asked) => {
+                let report = self.report(now, asked);
+                self.tell(Event::Report(Box::new(report)), out);
+            }
+            Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
+            Command::Drain => self.drain(now),
+            Command::Hangup { call } => self.hang_up(now, call, out),
+        }
+    }
+
+    fn hang_up(&mut self, now: Time, call: CallId, out: &mut Outbox<Mail>) {
+        let Some(key) = self.ids.get(&call).copied() else { return };
+        if self.calls.get(key).is_some_and(|call| call.phase == Phase::Answered) {
+            let end = self.end(Side::Operator, 200, 31, "ended by operator");
+            self.finish(now, key, end, &[], out);
+        } else {
+            self.end_refused(now, key, &Refusal::operator(), out);
+        }
+    }
+
+    /// New settings for new calls; probes start anew.
+    pub(crate) fn reload(&mut self, now: Time, config: Config, table: Arc<TrunkTable>) {
+        self.config = config;
+        self.table = table;
+        self.generation = self.generation.wrapping_add(1);
+        if self.service == Service::Open {
+            self.start_probes(now);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a shard is told: how calls are handled (may change while it runs), and how it starts (may not).
+
+use crate::admission::Network;
+use crate::handover::Shards;
+use crate::leg_media::LatchPolicy;
+use crate::trunk::TrunkTable;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use link::{RoutingSnapshot, UnixMicros};
+use sansio::SocketId;
+use std::sync::Arc;
+
+/// How calls are handled; a reload replaces it for new calls.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most calls at a time on this shard; one more is answered 503. Memory at the limit: about 16 KiB a call.
+    pub calls_max: u32,
+    /// Networks that may place calls, besides the trunks' own peers.
+    pub allow: Vec<Network>,
+    /// Whose RTP is taken besides that of the address in SDP.
+    pub latch: LatchPolicy,
+    /// How long a peer may say nothing at all before the next is tried.
+    pub no_response: Duration,
+    /// The same for a peer that failed before.
+    pub no_response_suspect: Duration,
+    /// How long a peer may stay at 100 before the next is tried.
+    pub no_progress: Duration,
+    /// How long a callee may ring.
+    pub no_answer: Duration,
+    /// Most peers tried for one call.
+    pub attempts_max: u8,
+    /// Retry-After of a 503, in seconds.
+    pub retry_after: u32,
+    /// A side silent for this long ends the call; zero: never.
+    pub media_timeout: Duration,
+    /// How long a drain waits for calls before it ends them.
+    pub drain_limit: Duration,
+    /// Name in User-Agent and Server.
+    pub user_agent: String,
+    /// RFC 3261 T1.
+    pub t1: Duration,
+    /// RFC 3261 T2.
+    pub t2: Duration,
+    /// RFC 3261 T4.
+    pub t4: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            calls_max: 10_000,
+            allow: Vec::new(),
+            latch: LatchPolicy::default(),
+            no_response: Duration::from_millis(1500),
+            no_response_suspect: Duration::from_millis(400),
+            no_progress: Duration::from_secs(10),
+            no_answer: Duration::from_secs(120),
+            attempts_max: 5,
+            retry_after: 5,
+            media_timeout: Duration::from_secs(30),
+            drain_limit: Duration::from_secs(7200),
+            user_agent: String::from("trunkline"),
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A SIP address of the gateway, open on every shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// The datagram socket.
+    pub udp: SocketId,
+    /// The listening TCP socket.
+    pub tcp: SocketId,
+    /// The address bound.
+    pub local: SocketAddr,
+    /// The address named in Via, Contact and SDP.
+    pub advertised: SocketAddr,
+}
+
+/// What a shard starts with.
+#[derive(Debug)]
+pub struct Start {
+    /// How calls are handled.
+    pub config: Config,
+    /// The shards of the process.
+    pub shards: Shards,
+    /// The SIP addresses.
+    pub listeners: Vec<Listener>,
+    /// This shard's part of the RTP ports.
+    pub rtp_ports: RtpPorts,
+    /// Trunks and groups, shared by all shards.
+    pub table: Arc<TrunkTable>,
+    /// Routes until control pushes others.
+    pub routing: Arc<RoutingSnapshot>,
+    /// The wall-clock time at [`sansio::Time::ZERO`].
+    pub wall_at_zero: UnixMicros,
+    /// Seed of identifiers.
+    pub seed: u64,
+}
+
+/// A range of ports for RTP (even) and RTCP (the odd one above).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpPorts {
+    /// The first port, even.
+    pub low: u16,
+    /// The last port, odd.
+    pub high: u16,
+}
+
+impl RtpPorts {
+    /// Reads `LO-HI`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the range and the cure.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (low, high) = text
+            .split_once('-')
+            .and_then(|(low, high)| Some((low.trim().parse::<u16>().ok()?, high.trim().parse::<u16>().ok()?)))
+            .ok_or_else(|| format!("\"{text}\" is no port range; write it as 16384-32767"))?;
+        // Whole pairs within the range: RTP on the even port, RTCP on the next (RFC 3550 §11).
+        let (first, last) = (u32::from(low).next_multiple_of(2), (u32::from(high) + 1) & !1);
+        if low < 1024 || first + 2 > last {
+            return Err(format!(
+                "\"{text}\" holds no pair of ports above 1023; a call takes two pairs, so give at least four ports a call"
+            ));
+        }
+        Ok(Self { low: first as u16, high: (last - 1) as u16 })
+    }
+
+    /// Pairs in the range.
+    pub const fn pairs(self) -> u32 {
+        (self.high as u32 + 1 - self.low as u32) / 2
+    }
+
+    /// The part of shard `me` of `count`; parts differ by one pair at most.
+    pub fn part(self, shards: Shards) -> Self {
+        let (count, me, pairs) = (u32::from(shards.count), u32::from(shards.me), self.pairs());
+        let start = pairs * me / count;
+        let end = pairs * (me + 1) / count;
+        let low = u32::from(self.low);
+        Self { low: (low + 2 * start) as u16, high: (low + 2 * end).saturating_sub(1) as u16 }
+    }
+}
+
+/// The address to name for media of a SIP address.
+pub(crate) const fn media_address(listener: &Listener) -> IpAddr {
+    listener.advertised.ip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_whole_pairs_and_split_without_gap() {
+        assert_eq!(RtpPorts::parse("10001-10004"), Ok(RtpPorts { low: 10002, high: 10003 }));
+        let all = RtpPorts::parse("16384-32767").unwrap();
+        assert_eq!(all.pairs(), 8192);
+        let parts: Vec<_> = (0..3).map(|me| all.part(Shards { count: 3, me })).collect();
+        assert_eq!(parts[0].low, all.low);
+        assert!(parts.windows(2).all(|w| u32::from(w[0].high) + 1 == u32::from(w[1].low)));
+        assert_eq!(parts[2].high, all.high);
+        assert_eq!(RtpPorts::parse("60000-65535").unwrap().high, 65535);
+        for bad in ["", "1-2", "5000", "a-b", "9000-8000", "10001-10002", "70000-80000"] {
+            assert!(RtpPorts::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The end of a call: the only place where one is removed, its ports given back and its record written.
+
+use crate::attempt::seconds;
+use crate::b2bua::name;
+use crate::call::{Call, LegSlot};
+use crate::mail::Mail;
+use crate::session;
+use crate::shard::{Service, Shard, Timer};
+use crate::status::Refusal;
+use core::time::Duration;
+use link::{Cdr, End, Event, Phase, ShardId, Side};
+use sansio::{Key, Outbox, Time};
+
+/// How often a call's media is looked at.
+const MEDIA_CHECK: Duration = Duration::from_secs(1);
+/// How long ending legs may take once everything was told to end.
+const QUIT_LIMIT: Duration = Duration::from_secs(2);
+
+impl Shard {
+    /// Ends a call that was never answered, telling the caller why.
+    pub(crate) fn end_refused(&mut self, now: Time, key: Key, refusal: &Refusal, out: &mut Outbox<Mail>) {
+        let Some(caller) = self.calls.get(key).map(|call| call.caller) else { return };
+        self.refuse(now, caller, refusal);
+        let Some(call) = self.calls.get(key) else { return };
+        let cause = refusal.cause.clone().into();
+        let side = if call.draft.attempts.is_empty() { Side::Gateway } else { Side::Callee };
+        let end = End { side, status: refusal.status, q850: Some(refusal.q850), cause };
+        self.finish(now, key, end, &[], out);
+    }
+
+    /// Ends a call in whatever state: both legs are told, everything it held is given back, its record goes to control.
+    pub(crate) fn finish(
+        &mut self,
+        now: Time,
+        key: Key,
+        end: End,
+        headers: &[(&str, &str)],
+        out: &mut Outbox<Mail>,
+    ) {
+        if self.calls.get(key).is_some_and(|call| call.trying.is_some()) {
+            // Given up by the caller or by us: that says nothing of the peer.
+            self.drop_attempt(now, key, &end);
+        }
+        self.forget_own_call_id(key);
+        let Some(call) = self.calls.remove(key) else { return };
+        self.ids.remove(&call.id);
+        for timer in [call.timer, call.media_timer].into_iter().flatten() {
+            self.wheel.cancel(timer);
+        }
+        for leg in [Some(call.caller), call.callee].into_iter().flatten() {
+            // A leg that is over already needs no end; the endpoint knows which.
+            let _ = self.endpoint.bye(now, leg, headers);
+        }
+        let record = self.record(now, &call, end);
+        if let Some(media) = &call.media {
+            self.release_pairs(now, media);
+        }
+        let dropped = self.spool.push(now, record.clone());
+        self.stats.cdrs_dropped += u64::from(dropped);
+        self.tell(Event::CallEnded(record), out);
+    }
+
+    fn drop_attempt(&mut self, now: Time, key: Key, end: &End) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(trying) = call.trying.take() else { return };
+        call.draft.attempts.push(link::Attempt {
+            trunk: trying.trunk,
+            peer: trying.peer.config.address,
+            status: None,
+            cause: format!("given up: {}", end.cause).into(),
+            spent_us: now.since(trying.started).as_micros() as u64,
+        });
+    }
+
+    fn record(&self, now: Time, call: &Call, end: End) -> Box<Cdr> {
+        let draft = &call.draft;
+        let since = |at: Time| at.since(draft.started).as_micros() as u64;
+        let wall = |at: Time| link::UnixMicros(draft.started_wall.0 + since(at));
+        Box::new(Cdr {
+            call: call.id,
+            shard: ShardId(self.shards.me as u8),
+            caller_sip_call_id: draft.sip_call_id.clone(),
+            callee_sip_call_id: draft.callee_sip_call_id.clone(),
+            from: draft.from.clone(),
+            dialled: draft.dialled.clone(),
+            routed: draft.routed.clone(),
+            source: draft.source,
+            trunk: draft.trunk.clone(),
+            peer: draft.peer,
+            attempts: draft.attempts.clone(),
+            started: draft.started_wall,
+            answered: draft.answered.map(wall),
+            ended: wall(now),
+            pdd_us: draft.ringing.map(since),
+            setup_us: draft.answered.map(since),
+            end,
+            media: call.media.as_ref().map(|media| session::summary(media)),
+        })
+    }
+
+    pub(crate) fn start_media_check(&mut self, now: Time, key: Key) {
+        if self.config.media_timeout.is_zero() {
+            return;
+        }
+        let timer = self.set_timer(now + MEDIA_CHECK, Timer::Media(key));
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.media_timer = timer;
+        if let Some(media) = call.media.as_mut() {
+            media.bridge.start_clock(now);
+        }
+    }
+
+    /// Ends a call in which a side that should send has sent nothing for too long.
+    pub(crate) fn check_media(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let limit = self.config.media_timeout;
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.media_timer = None;
+        let silent = call.media.as_ref().and_then(|media| media.bridge.timed_out(now, limit));
+        let Some(silent) = silent else {
+            let timer = self.set_timer(now + MEDIA_CHECK.min(limit), Timer::Media(key));
+            if let Some(call) = self.calls.get_mut(key) {
+                call.media_timer = timer;
+            }
+            return;
+        };
+        self.stats.calls_media_timeout += 1;
+        let cause = format!("media timeout: {} sent no RTP for {}", name(silent.into()), seconds(limit));
+        let end = End { side: Side::Gateway, status: 200, q850: Some(102), cause: cause.into() };
+        let reason = [("Reason", "Q.850;cause=102;text=\"media timeout\"")];
+        self.finish(now, key, end, &reason, out);
+    }
+
+    /// Takes no new calls from now on.
+    pub(crate) fn drain(&mut self, now: Time) {
+        if self.service == Service::Open {
+            self.service = Service::Draining;
+            self.set_timer(now + self.config.drain_limit, Timer::DrainLimit);
+        }
+    }
+
+    /// Ends all calls and stops as soon as the legs are gone; at the second time of asking, at once.
+    pub(crate) fn quit(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        if self.service == Service::Quitting {
+            self.service = Service::Stopped;
+            return out.stop();
+        }
+        self.service = Service::Quitting;
+        let calls: Vec<Key> = self.calls.iter().map(|(key, _)| key).collect();
+        for key in calls {
+            let Some(call) = self.calls.get(key) else { continue };
+            let status = if call.phase == Phase::Answered { 200 } else { 503 };
+            if status == 503 {
+                self.end_refused(now, key, &Refusal::draining(), out);
+            } else {
+                let end = self.end(Side::Gateway, status, 41, "gateway stopped");
+                self.finish(now, key, end, &[], out);
+            }
+        }
+        self.set_timer(now + QUIT_LIMIT, Timer::DrainLimit);
+    }
+
+    /// Stops the thread once a drain has nothing left to wait for: no leg, and no record that control has not on disk.
+    pub(crate) fn stop_if_done(&mut self, out: &mut Outbox<Mail>) {
+        let done = matches!(self.service, Service::Draining | Service::Quitting)
+            && self.calls.is_empty()
+            && self.spool.is_empty()
+            && !self.legs.iter().any(Option::<LegSlot>::is_some);
+        if done {
+            self.service = Service::Stopped;
+            self.tell(Event::Drained, out);
+            out.stop();
+        }
+    }
+}

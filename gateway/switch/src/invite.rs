@@ -1,0 +1,244 @@
+//! An INVITE comes in: whether it becomes a call, and where it is to go.
+
+use crate::call::{Call, Draft, LegSlot};
+use crate::mail::Mail;
+use crate::session::{self, Described};
+use crate::shard::{Service, Shard, Timer};
+use crate::status::Refusal;
+use crate::trunk::Hunt;
+use core::net::IpAddr;
+use core::time::Duration;
+use link::{CallRecord, Decision, Event, Phase, RouteAsked, ShardId, Side};
+use sansio::{Key, Outbox, Time};
+use sip::{Flow, LegId, Received};
+
+/// How long control may think about where a call goes.
+const ROUTE_ASKED: Duration = Duration::from_millis(500);
+
+/// What is read from an INVITE before it is a call.
+struct Asked {
+    sip_call_id: String,
+    from: String,
+    dialled: String,
+}
+
+impl Shard {
+    pub(crate) fn on_invite(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        invite: Received,
+        flow: Flow,
+        out: &mut Outbox<Mail>,
+    ) {
+        // Refused before any state is made for it.
+        if !self.allowed(flow.remote.ip()) {
+            self.stats.calls_source_refused += 1;
+            return self.refuse(now, leg, &Refusal::source());
+        }
+        if self.service != Service::Open {
+            self.stats.calls_draining_refused += 1;
+            return self.refuse(now, leg, &Refusal::draining());
+        }
+        if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
+            self.stats.calls_limit_refused += 1;
+            return self.refuse(now, leg, &Refusal::calls_limit());
+        }
+        let Some(asked) = read(&invite) else {
+            return self.refuse(now, leg, &Refusal::internal("INVITE could not be read again"));
+        };
+        if self.own_call_ids.get(asked.sip_call_id.as_str()).is_some_and(|number| **number == *asked.dialled)
+        {
+            self.stats.calls_looped += 1;
+            return self.refuse(now, leg, &Refusal::looped());
+        }
+        let offer = match invite.body() {
+            [] => Ok(None),
+            body => Described::read(body).map(Some),
+        };
+        let Some(call) = self.open(now, leg, invite, flow, asked, out) else {
+            self.stats.calls_limit_refused += 1;
+            return self.refuse(now, leg, &Refusal::calls_limit());
+        };
+        match offer {
+            Ok(offer) => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.offer = offer;
+                }
+                self.route(now, call, out);
+            }
+            Err(refusal) => {
+                self.stats.calls_sdp_refused += 1;
+                self.end_refused(now, call, &refusal, out);
+            }
+        }
+    }
+
+    /// Whether calls are taken from there: an allowed network, or a trunk's peer.
+    pub(crate) fn allowed(&self, source: IpAddr) -> bool {
+        self.config.allow.iter().any(|network| network.contains(source))
+            || self.table.trunks().iter().any(|trunk| {
+                let source = source.to_canonical();
+                trunk.peers.iter().any(|peer| peer.config.address.ip().to_canonical() == source)
+            })
+    }
+
+    /// Answers an INVITE that did not become a call.
+    pub(crate) fn refuse(&mut self, now: Time, leg: LegId, refusal: &Refusal) {
+        let retry = self.config.retry_after.to_string();
+        let headers = [("Retry-After", retry.as_str())];
+        let headers: &[_] = if refusal.retry { &headers } else { &[] };
+        // The leg may have been cancelled in the meantime: then there is nobody to tell.
+        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), headers);
+    }
+
+    fn open(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        invite: Received,
+        flow: Flow,
+        asked: Asked,
+        out: &mut Outbox<Mail>,
+    ) -> Option<Key> {
+        let id = self.call_ids.draw();
+        let started_wall = self.wall(now);
+        let record = CallRecord {
+            call: id,
+            shard: ShardId(self.shards.me as u8),
+            started: started_wall,
+            sip_call_id: asked.sip_call_id.clone(),
+            from: asked.from.clone(),
+            dialled: asked.dialled.clone(),
+            source: flow.remote,
+        };
+        let draft = Draft {
+            sip_call_id: asked.sip_call_id,
+            from: asked.from,
+            dialled: asked.dialled,
+            routed: None,
+            source: flow.remote,
+            started: now,
+            started_wall,
+            ringing: None,
+            answered: None,
+            attempts: Vec::new(),
+            callee_sip_call_id: None,
+            trunk: None,
+            peer: None,
+        };
+        let listener = self.listeners.iter().position(|l| l.advertised == flow.local).unwrap_or(0);
+        let late_offer = invite.body().is_empty();
+        let call = self
+            .calls
+            .insert(Call {
+                id,
+                caller: leg,
+                callee: None,
+                phase: Phase::Trying,
+                invite,
+                flow,
+                listener,
+                hunt: None,
+                offer: None,
+                late_offer,
+                trying: None,
+                last_failure: None,
+                timer: None,
+                media_timer: None,
+                media: None,
+                reinvite: None,
+                draft,
+            })
+            .ok()?;
+        self.stats.calls_started += 1;
+        self.ids.insert(id, call);
+        self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
+        self.tell(Event::CallStarted(Box::new(record)), out);
+        Some(call)
+    }
+
+    /// Finds where the call goes: by the snapshot, or by asking control.
+    fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
+            self.stats.calls_unrouted += 1;
+            return self.end_refused(now, key, &Refusal::unrouted(), out);
+        };
+        if routed.entry.ask {
+            let asked = RouteAsked {
+                call: call.id,
+                number: call.draft.dialled.clone(),
+                from: call.draft.from.clone(),
+                source: call.draft.source,
+            };
+            self.tell(Event::RouteAsked(Box::new(asked)), out);
+            let timer = self.set_timer(now + ROUTE_ASKED, Timer::NoRoute(key));
+            if let Some(call) = self.calls.get_mut(key) {
+                call.timer = timer;
+            }
+            return;
+        }
+        self.route_by_snapshot(now, key, out);
+    }
+
+    fn route_by_snapshot(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
+            self.stats.calls_unrouted += 1;
+            return self.end_refused(now, key, &Refusal::unrouted(), out);
+        };
+        let number = routed.entry.rewrite(&call.draft.dialled);
+        let groups: Vec<usize> =
+            routed.entry.groups.iter().filter_map(|group| self.table.group(group.as_str())).collect();
+        self.hunt(now, key, number, &groups, out);
+    }
+
+    fn hunt(&mut self, now: Time, key: Key, number: String, groups: &[usize], out: &mut Outbox<Mail>) {
+        let attempts_max = self.config.attempts_max;
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.hunt = Some(Hunt::new(&call.draft.from, groups, attempts_max));
+        call.draft.routed = Some(number);
+        self.try_next(now, key, out);
+    }
+
+    /// Control did not say in time where the call goes: the entry's own groups are the default.
+    pub(crate) fn no_route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.timer = None;
+        self.stats.routes_unanswered += 1;
+        self.route_by_snapshot(now, key, out);
+    }
+
+    /// Control's answer.
+    pub(crate) fn route_decided(&mut self, now: Time, key: Key, decision: Decision, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.hunt.is_some() {
+            return; // The default was taken already.
+        }
+        if let Some(timer) = call.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        match decision {
+            Decision::Groups { groups, number } => {
+                let groups: Vec<usize> =
+                    groups.iter().filter_map(|group| self.table.group(group.as_str())).collect();
+                self.hunt(now, key, number, &groups, out);
+            }
+            Decision::Refuse { status, reason } => {
+                self.end_refused(now, key, &Refusal::control(status, &reason), out);
+            }
+        }
+    }
+}
+
+/// The number dialled and the caller's, from the user parts of Request-URI and From.
+fn read(invite: &Received) -> Option<Asked> {
+    let message = invite.parse().ok()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some(Asked {
+        sip_call_id: text(message.call_id()),
+        from: message.from().map_or_else(String::new, |from| session::user_of(from.uri)),
+        dialled: session::user_of(message.request_uri()),
+    })
+}

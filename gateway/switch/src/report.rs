@@ -1,0 +1,167 @@
+//! What a shard says of itself when asked, and the spool of records that control has not acknowledged.
+
+use crate::mail::Mail;
+use crate::shard::{Service, Shard};
+use core::time::Duration;
+use link::{
+    CallId, Cdr, Event, Figure, LiveCall, PeerFacts, Phase, ReportAsked, ShardId, ShardReport, TrunkFacts,
+};
+use sansio::{Outbox, Time};
+use std::collections::BTreeMap;
+
+/// Most records kept for repetition; at about 1 KiB each.
+const SPOOL_MAX: usize = 65_536;
+/// A record that was not acknowledged for this long is sent again.
+const REPEAT_AFTER: Duration = Duration::from_secs(3);
+/// Most records repeated at once.
+const REPEAT_MAX: usize = 256;
+
+/// Records on their way to disk.
+#[derive(Debug, Default)]
+pub(crate) struct Spool {
+    records: BTreeMap<CallId, (Time, Box<Cdr>)>,
+}
+
+impl Spool {
+    /// Keeps a record until it is acknowledged; tells whether an older one had to give way.
+    pub(crate) fn push(&mut self, now: Time, record: Box<Cdr>) -> bool {
+        let full = self.records.len() >= SPOOL_MAX;
+        if full {
+            self.records.pop_first();
+        }
+        self.records.insert(record.call, (now, record));
+        full
+    }
+
+    pub(crate) fn acknowledge(&mut self, calls: &[CallId]) {
+        for call in calls {
+            self.records.remove(call);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl Shard {
+    /// Sends again what control has not acknowledged.
+    pub(crate) fn repeat_records(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        let mut due = Vec::new();
+        for (sent, record) in self.spool.records.values_mut() {
+            if now.since(*sent) >= REPEAT_AFTER && due.len() < REPEAT_MAX {
+                *sent = now;
+                due.push(record.clone());
+            }
+        }
+        self.stats.cdrs_repeated += due.len() as u64;
+        for record in due {
+            self.tell(Event::CallEnded(record), out);
+        }
+    }
+
+    pub(crate) fn report(&self, now: Time, asked: ReportAsked) -> ShardReport {
+        let answered = self.calls.iter().filter(|(_, call)| call.phase == Phase::Answered).count();
+        ShardReport {
+            ticket: asked.ticket,
+            calls_total: self.calls.len() as u64,
+            calls_answered: answered as u64,
+            calls: self.live_calls(asked.calls as usize),
+            figures: self.figures(now),
+            trunks: self.trunk_facts(),
+            draining: self.service != Service::Open,
+        }
+    }
+
+    fn live_calls(&self, limit: usize) -> Vec<LiveCall> {
+        let wall = |call: &crate::call::Call, at: Time| {
+            let span = at.since(call.draft.started).as_micros() as u64;
+            link::UnixMicros(call.draft.started_wall.0 + span)
+        };
+        self.calls
+            .iter()
+            .take(limit)
+            .map(|(_, call)| LiveCall {
+                call: call.id,
+                shard: ShardId(self.shards.me as u8),
+                phase: call.phase,
+                from: call.draft.from.clone(),
+                dialled: call.draft.dialled.clone(),
+                source: call.draft.source,
+                trunk: call.draft.trunk.clone(),
+                peer: call.draft.peer,
+                started: call.draft.started_wall,
+                answered: call.draft.answered.map(|at| wall(call, at)),
+            })
+            .collect()
+    }
+
+    fn figures(&self, _now: Time) -> Vec<Figure> {
+        let mut figures = Vec::with_capacity(96);
+        self.stats.visit(&mut |name, help, value| {
+            figures.push(Figure::counter(format!("{name}_total"), help, value));
+        });
+        self.endpoint.stats().visit(&mut |name, value| {
+            let help = "SIP endpoint counter; see docs/metrics.md";
+            figures.push(Figure::counter(format!("sip_{name}_total"), help, value));
+        });
+        let mut media = self.media_stats;
+        for bridge in self.calls.iter().filter_map(|(_, call)| Some(&call.media.as_ref()?.bridge)) {
+            media.add_bridge(bridge);
+        }
+        let mut gauges = [0u64; 3];
+        for pool in &self.pools {
+            media.add_ports(pool.stats());
+            gauges[0] += pool.ready() as u64;
+            gauges[1] += pool.in_use() as u64;
+            gauges[2] += u64::from(pool.pairs());
+        }
+        media.visit(&mut |name, help, value| {
+            figures.push(Figure::counter(format!("{name}_total"), help, value));
+        });
+        let census = self.census();
+        for (name, help, value) in [
+            ("rtp_pairs_ready", "Pairs of RTP ports open and free", gauges[0]),
+            ("rtp_pairs_in_use", "Pairs of RTP ports held by calls", gauges[1]),
+            ("rtp_pairs", "Pairs of RTP ports configured", gauges[2]),
+            ("legs", "Legs not gone yet", census.legs as u64),
+            ("sip_transactions", "SIP transactions", census.sip.transactions as u64),
+            ("sip_connections", "TCP connections", census.sip.connections as u64),
+            ("cdrs_spooled", "Records control has not acknowledged", census.spooled as u64),
+        ] {
+            figures.push(Figure::gauge(name, help, value));
+        }
+        figures
+    }
+
+    fn trunk_facts(&self) -> Vec<TrunkFacts> {
+        self.table
+            .trunks()
+            .iter()
+            .map(|trunk| {
+                let own = self.legs.iter().flatten().filter_map(|slot| slot.seizure.as_ref());
+                TrunkFacts {
+                    trunk: trunk.config.name.as_str().into(),
+                    calls: trunk.calls(),
+                    own_calls: own.filter(|s| s.trunk().config.name == trunk.config.name).count() as u32,
+                    max_calls: trunk.config.max_calls,
+                    max_cps: (trunk.config.max_cps > 0).then_some(trunk.config.max_cps),
+                    state: trunk.state(),
+                    peers: trunk
+                        .peers
+                        .iter()
+                        .map(|peer| PeerFacts {
+                            address: peer.config.address,
+                            state: peer.state(),
+                            why: Default::default(),
+                        })
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+}

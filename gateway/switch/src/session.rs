@@ -1,0 +1,254 @@
+//! The session descriptions of a call's legs: what each side said, and what the gateway says in its place.
+//!
+//! A description goes through with the gateway's addresses in it and its payload type numbers untouched, so
+//! that packets need no rewriting. Only the first audio stream is anchored; others are refused (port 0).
+
+use crate::bridge::Side as Leg;
+use crate::call::{CallMedia, across, at};
+use crate::leg_media::{Direction, LatchPolicy, Remote};
+use crate::media_stats::{LegQuality, StreamQuality};
+use crate::status::Refusal;
+use core::net::{IpAddr, SocketAddr};
+use link::Side;
+use rtp::quality::Codec;
+use sansio::Time;
+use sip::message::{Message, Scheme, Uri, unfold};
+use sip::sdp::{self, LocalOrigin, Media, Relay, Session};
+
+/// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
+#[derive(Debug)]
+pub(crate) struct LegSession {
+    origin: LocalOrigin,
+    address: IpAddr,
+    last: Vec<u8>,
+    codec: String,
+}
+
+impl LegSession {
+    /// A session of this identifier in which the gateway names `address`.
+    pub(crate) const fn new(id: u64, address: IpAddr) -> Self {
+        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), codec: String::new() }
+    }
+
+    /// What the gateway said on this leg last.
+    pub(crate) fn last(&self) -> Vec<u8> {
+        self.last.clone()
+    }
+}
+
+/// What a peer's description says of its audio.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    rtp: Option<SocketAddr>,
+    rtcp: Option<SocketAddr>,
+    direction: Direction,
+    payload_types: u128,
+    clock: u32,
+    event_type: Option<u8>,
+    codec: String,
+}
+
+/// From where and by which rule a side's media is latched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The address its signalling comes from.
+    pub(crate) signalling: IpAddr,
+    /// The rule.
+    pub(crate) latch: LatchPolicy,
+}
+
+impl Described {
+    /// Reads a description.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let session = parse(body)?;
+        let (_, audio) = anchored(&session)?;
+        let speech = audio.codecs().find(|codec| !codec.is_auxiliary());
+        let clock = speech.map_or(8000, |codec| codec.clock.max(1));
+        let unspecified = audio.connection.is_some_and(|connection| connection.is_unspecified());
+        Ok(Self {
+            rtp: audio.rtp_address(),
+            rtcp: audio.rtcp_address(),
+            direction: Direction {
+                sends: audio.direction.sends(),
+                receives: audio.direction.receives() && !unspecified,
+            },
+            payload_types: audio.codecs().fold(0, |types, codec| types | 1 << (codec.payload & 127)),
+            clock,
+            event_type: audio.telephone_event(clock),
+            codec: speech.map_or_else(String::new, |codec| text(codec.name)),
+        })
+    }
+}
+
+/// Writes for `towards` what the other side described, with the gateway's address and that leg's port; of its codecs
+/// only those named, if any are.
+pub(crate) fn anchor(
+    body: &[u8],
+    media: &mut CallMedia,
+    towards: Side,
+    codecs: &[String],
+) -> Result<Vec<u8>, Refusal> {
+    let session = parse(body)?;
+    let (index, audio) = anchored(&session)?;
+    let mut ports = [0u16; sdp::MEDIA_MAX];
+    ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
+    // RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
+    let held = audio.connection.is_some_and(|connection| connection.is_unspecified());
+    let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
+    let leg = &mut media.sessions[at(towards)];
+    let relay = Relay {
+        address: leg.address,
+        ports: &ports[..session.media.len().min(sdp::MEDIA_MAX)],
+        codecs: &names,
+        direction: if held { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv },
+    };
+    let mut out = Vec::with_capacity(body.len() + 64);
+    sdp::rewrite(&session, &relay, &mut leg.origin, &mut out)
+        .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
+    leg.last.clone_from(&out);
+    Ok(out)
+}
+
+/// Takes the answer of `from` and writes it for the other side.
+pub(crate) fn answer(
+    now: Time,
+    body: &[u8],
+    media: &mut CallMedia,
+    from: Side,
+    origin: Origin,
+) -> Result<Vec<u8>, Refusal> {
+    let described = Described::read(body)?;
+    let out = anchor(body, media, across(from), &[])?;
+    apply(now, media, from, &described, origin);
+    Ok(out)
+}
+
+/// The media of `side` is where and what it described.
+pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
+    let resolved = described.rtp.map(|rtp| origin.latch.resolve(rtp, origin.signalling));
+    let (rtp, policy) = resolved.map_or((None, rtp::Policy::Strict), |(rtp, policy)| (Some(rtp), policy));
+    // Where a NAT was recognised, RTCP is expected from the same address as RTP.
+    let rtcp = match (described.rtcp, rtp) {
+        (Some(rtcp), Some(rtp)) if described.rtp.map(|d| d.ip()) != Some(rtp.ip()) => {
+            Some(SocketAddr::new(rtp.ip(), rtcp.port()))
+        }
+        (rtcp, _) => rtcp,
+    };
+    let remote = Remote {
+        rtp,
+        rtcp,
+        policy,
+        direction: described.direction,
+        payload_types: described.payload_types,
+        clock: described.clock,
+        event_type: described.event_type,
+        codec: Codec::named(&described.codec),
+    };
+    media.sessions[at(side)].codec.clone_from(&described.codec);
+    media.bridge.set_remote(now, side.into(), &remote);
+}
+
+/// The media part of a call's record.
+pub(crate) fn summary(media: &CallMedia) -> link::Media {
+    let leg = |side: Side| {
+        let quality = LegQuality::of(&media.bridge, side.into());
+        link::LegMedia {
+            codec: media.sessions[at(side)].codec.clone().into(),
+            remote: quality.remote,
+            received: facts(&quality.received),
+            sent: facts(&quality.sent),
+            strangers: quality.strangers,
+        }
+    };
+    link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee) }
+}
+
+fn facts(stream: &StreamQuality) -> link::StreamFacts {
+    link::StreamFacts {
+        packets: stream.packets,
+        bytes: stream.octets,
+        lost: stream.lost,
+        out_of_order: stream.out_of_order,
+        duplicates: stream.duplicates,
+        jitter_ms: stream.jitter_ms.map(|ms| ms as f32),
+        longest_gap_ms: stream.longest_gap_ms.map(|ms| ms as u32),
+        r: stream.r.map(|r| r as f32),
+        mos: stream.mos.map(|mos| mos as f32),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Session<'_>, Refusal> {
+    Session::parse(body).map_err(|error| Refusal::sdp(&format!("{error:?}")))
+}
+
+/// The stream that is anchored: the first audio stream over RTP.
+fn anchored<'a, 'b>(session: &'b Session<'a>) -> Result<(usize, &'b Media<'a>), Refusal> {
+    session
+        .audio()
+        .filter(|(_, media)| media.is_rtp())
+        .ok_or_else(|| Refusal::sdp("it offers no audio over RTP"))
+}
+
+/// A header's or attribute's bytes as one line of text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&unfold(bytes)).into_owned()
+}
+
+/// A host as it stands in a URI.
+pub(crate) fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+/// The number (or name) in a URI: the user part up to its parameters, as written; of a tel URI the digits without
+/// visual separators (RFC 3966 §5.1.1). Empty if there is none.
+pub(crate) fn user_of(uri: &[u8]) -> String {
+    let Some(parsed) = Uri::parse(uri) else { return String::new() };
+    let is_tel = parsed.scheme == Scheme::Tel;
+    let user = match parsed.user {
+        Some(user) => user,
+        None if is_tel => parsed.bytes.get(4..).unwrap_or_default(),
+        None => return String::new(),
+    };
+    let end = user.iter().position(|byte| *byte == b';').unwrap_or(user.len());
+    let kept = user[..end].iter().filter(|byte| !is_tel || !b"-.()".contains(byte));
+    kept.map(|byte| char::from(*byte)).filter(char::is_ascii_graphic).collect()
+}
+
+/// The caller as the callee sees it: name and number, and the gateway in place of the caller's network.
+pub(crate) fn from_of(message: &Message<'_>, advertised: SocketAddr) -> String {
+    let Some(from) = message.from() else { return format!("<sip:{}>", host(advertised.ip())) };
+    let display = String::from_utf8_lossy(&from.display_text()).replace(['"', '\\', '\r', '\n', '\0'], "");
+    let user = user_of(from.uri);
+    // A caller that hides stays hidden (RFC 3323 §4.1.1.3).
+    let anonymous = from.uri.windows(17).any(|part| part.eq_ignore_ascii_case(b"anonymous.invalid"));
+    let host = if anonymous { "anonymous.invalid".to_owned() } else { host(advertised.ip()) };
+    let name = if display.is_empty() { String::new() } else { format!("\"{display}\" ") };
+    let separator = if user.is_empty() { "" } else { "@" };
+    format!("{name}<sip:{user}{separator}{host}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_from_what_uris_there_are() {
+        assert_eq!(user_of(b"sip:+8613800@192.0.2.1:5060;user=phone"), "+8613800");
+        assert_eq!(user_of(b"sip:123;phone-context=+1@192.0.2.1"), "123");
+        assert_eq!(user_of(b"tel:+1-(201)-555.0123;ext=3"), "+12015550123");
+        assert_eq!(user_of(b"sip:192.0.2.1"), "");
+        assert_eq!(user_of(b"nonsense"), "");
+    }
+
+    #[test]
+    fn a_description_that_cannot_be_anchored_is_refused() {
+        assert_eq!(Described::read(b"hello").unwrap_err().status, 488);
+        let video = b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=video 4000 RTP/AVP 31\r\n";
+        assert_eq!(Described::read(video).unwrap_err().status, 488);
+        let hold = b"v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 8\r\n";
+        assert!(!Described::read(hold).unwrap().direction.receives);
+    }
+}

@@ -1,0 +1,365 @@
+//! The gateway's machine: routes each input to the endpoint, a call's bridge or a command. It decides nothing itself.
+
+use crate::call::{Call, LegSlot};
+use crate::config::{Config, Listener, Start};
+use crate::handover::Shards;
+use crate::mail::Mail;
+use crate::media_stats::MediaStats;
+use crate::ports::{PairId, PortPool};
+use crate::report::Spool;
+use crate::stats::Stats;
+use crate::trunk::TrunkTable;
+use core::time::Duration;
+use link::{CallId, CallIds, Event, Hello, RouteTable, ShardId, Side, UnixMicros};
+use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
+use sip::{Endpoint, LegId, RequestId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// RTP and RTCP sockets are numbered from here; SIP sockets lie below.
+pub(crate) const MEDIA_SOCKETS: u32 = 1 << 16;
+/// Sockets of one media address's ports are numbered within a span of this.
+pub(crate) const MEDIA_SPAN: u32 = 1 << 17;
+
+/// What a timer of the shard is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The peer tried has not got beyond 100.
+    NoProgress(Key),
+    /// Control has not said where the call goes.
+    NoRoute(Key),
+    /// Look whether both sides of the call still send.
+    Media(Key),
+    /// Probe a peer.
+    Probe { trunk: usize, peer: usize, generation: u32 },
+    /// Look at what shall be done now and then: ports, records to be repeated.
+    Housekeeping,
+    /// The drain has lasted long enough.
+    DrainLimit,
+}
+
+/// Whether the shard takes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// It does.
+    Open,
+    /// No new ones; it stops when the last is over.
+    Draining,
+    /// All were told to end; it stops when they are gone.
+    Quitting,
+    /// It has stopped.
+    Stopped,
+}
+
+/// One core's part of the gateway.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) config: Config,
+    pub(crate) shards: Shards,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) table: Arc<TrunkTable>,
+    pub(crate) routes: RouteTable,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) random: Random,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) calls: Slab<Call>,
+    /// Calls by their public id, for commands.
+    pub(crate) ids: BTreeMap<CallId, Key>,
+    pub(crate) call_ids: CallIds,
+    /// By the leg's index.
+    pub(crate) legs: Vec<Option<LegSlot>>,
+    /// One pool per media address.
+    pub(crate) pools: Vec<PortPool>,
+    /// Which call and side holds a pair, by pool and pair.
+    pub(crate) holders: Vec<Vec<Option<(Key, Side)>>>,
+    /// Call-IDs of callee legs with the number sent, to know a call that comes back.
+    pub(crate) own_call_ids: BTreeMap<Box<str>, Box<str>>,
+    /// Probes awaiting their answer, by request.
+    pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
+    /// Grows with each reload: timers of an older table are void.
+    pub(crate) generation: u32,
+    pub(crate) spool: Spool,
+    pub(crate) service: Service,
+    pub(crate) wall_at_zero: UnixMicros,
+    pub(crate) stats: Stats,
+    /// Media counters of calls that are over.
+    pub(crate) media_stats: MediaStats,
+    started: bool,
+}
+
+/// What a shard still holds; all zero when every call is over and the timers ran out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Calls.
+    pub calls: usize,
+    /// Legs not gone yet.
+    pub legs: usize,
+    /// Places on trunks held for legs.
+    pub seizures: usize,
+    /// Pairs of RTP ports in use.
+    pub pairs: usize,
+    /// Timers of calls.
+    pub call_timers: usize,
+    /// Probes under way.
+    pub probes: usize,
+    /// Records control has not acknowledged.
+    pub spooled: usize,
+    /// The SIP endpoint's tables.
+    pub sip: sip::Census,
+}
+
+impl Shard {
+    /// A shard ready to run; it opens its RTP ports and greets control with its first input.
+    pub fn new(now: Time, start: Start) -> Self {
+        let mut random = Random::new(start.seed);
+        let mut endpoint = Endpoint::new(endpoint_config(&start.config), random.fork(), now);
+        for listener in &start.listeners {
+            endpoint.add_udp(listener.udp, listener.advertised);
+            endpoint.add_tcp_listener(listener.tcp, listener.advertised);
+        }
+        let routes = RouteTable::new((*start.routing).clone()).unwrap_or_default();
+        let started = UnixMicros(start.wall_at_zero.0 + now.as_nanos() / 1000);
+        let pools = Self::make_pools(&start);
+        let calls_max = start.config.calls_max;
+        Self {
+            holders: pools.iter().map(|pool| vec![None; pool.pairs() as usize]).collect(),
+            pools,
+            endpoint,
+            random,
+            routes,
+            wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096)),
+            calls: Slab::new(calls_max),
+            ids: BTreeMap::new(),
+            call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
+            legs: Vec::new(),
+            own_call_ids: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            generation: 0,
+            spool: Spool::default(),
+            service: Service::Open,
+            wall_at_zero: start.wall_at_zero,
+            stats: Stats::default(),
+            media_stats: MediaStats::default(),
+            started: false,
+            config: start.config,
+            shards: start.shards,
+            listeners: start.listeners,
+            table: start.table,
+        }
+    }
+
+    /// The shard's counters.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The SIP endpoint's counters.
+    pub const fn sip_stats(&self) -> &sip::Stats {
+        self.endpoint.stats()
+    }
+
+    /// What it still holds.
+    pub fn census(&self) -> Census {
+        let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
+        let per_call =
+            |call: &Call| usize::from(call.timer.is_some()) + usize::from(call.media_timer.is_some());
+        Census {
+            calls: self.calls.len(),
+            legs: self.legs.iter().flatten().count(),
+            seizures,
+            pairs: self.pools.iter().map(PortPool::in_use).sum(),
+            call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
+            probes: self.probes.len(),
+            spooled: self.spool.len(),
+            sip: self.endpoint.census(),
+        }
+    }
+
+    fn make_pools(start: &Start) -> Vec<PortPool> {
+        let ports = start.rtp_ports.part(start.shards);
+        let mut pools: Vec<PortPool> = Vec::new();
+        for listener in &start.listeners {
+            if pools.iter().all(|pool| pool.address() != listener.local.ip()) {
+                let base = MEDIA_SOCKETS + pools.len() as u32 * MEDIA_SPAN;
+                pools.push(PortPool::new(listener.local.ip(), ports, SocketId(base), start.config.calls_max));
+            }
+        }
+        pools
+    }
+
+    fn start(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        self.started = true;
+        let hello = Hello { version: link::VERSION, started: self.wall(now) };
+        self.tell(Event::Hello(hello), out);
+        self.housekeep(now, out);
+        self.start_probes(now);
+    }
+
+    fn datagram(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
+        if datagram.socket.0 >= MEDIA_SOCKETS {
+            return self.media(datagram, out);
+        }
+        let owner = self.shards.owner(datagram.payload);
+        if owner != self.shards.me {
+            self.stats.handovers_out += 1;
+            let (socket, source, bytes) = (datagram.socket, datagram.source, datagram.payload.into());
+            return out.mail(Mailbox(owner), Mail::Datagram { socket, source, bytes });
+        }
+        self.endpoint.handle_datagram(now, datagram.socket, datagram.source, datagram.payload);
+    }
+
+    /// The hot path: one look-up by socket number, then the call's bridge.
+    fn media(&mut self, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
+        let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
+        let holder = self.holders.get(pool).and_then(|pairs| pairs.get(pair)).copied().flatten();
+        let media = holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side)));
+        let Some((media, side)) = media else {
+            self.stats.media_unclaimed += 1;
+            return;
+        };
+        media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
+    }
+
+    fn mail(&mut self, now: Time, mail: Mail, out: &mut Outbox<Mail>) {
+        match mail {
+            Mail::Datagram { socket, source, bytes } => {
+                self.stats.handovers_in += 1;
+                self.endpoint.handle_datagram(now, socket, source, &bytes);
+            }
+            Mail::Unreachable { socket, destination } => {
+                self.endpoint.handle_unreachable(now, socket, destination);
+            }
+            Mail::Command(command) => self.command(now, command, out),
+            Mail::Reload { config, table } => self.reload(now, *config, table),
+            Mail::Drain => self.drain(now),
+            Mail::Quit => self.quit(now, out),
+            Mail::Event(..) => debug_assert!(false, "events are control's"),
+        }
+    }
+
+    fn timeouts(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        self.endpoint.handle_timeout(now);
+        while let Some((_, timer)) = self.wheel.pop(now) {
+            match timer {
+                Timer::NoProgress(call) => self.no_progress(now, call, out),
+                Timer::NoRoute(call) => self.no_route(now, call, out),
+                Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Probe { trunk, peer, generation } => self.probe(now, trunk, peer, generation),
+                Timer::Housekeeping => self.housekeep(now, out),
+                Timer::DrainLimit => self.quit(now, out),
+            }
+        }
+    }
+
+    /// What is done now and then: opens ports, repeats records.
+    fn housekeep(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        for pool in &mut self.pools {
+            pool.refill(now, out);
+        }
+        self.repeat_records(now, out);
+        let busy = self.pools.iter().any(PortPool::is_filling);
+        let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
+        self.set_timer(now + span, Timer::Housekeeping);
+    }
+
+    /// Everything that follows from an input, until nothing does.
+    fn settle(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.on_event(now, event, out);
+        }
+        self.endpoint.flush(out);
+        self.stop_if_done(out);
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Time, timer: Timer) -> Option<TimerId> {
+        let id = self.wheel.insert(at, timer);
+        self.stats.timers_full += u64::from(id.is_none());
+        id
+    }
+
+    pub(crate) fn wall(&self, now: Time) -> UnixMicros {
+        UnixMicros(self.wall_at_zero.0 + now.as_nanos() / 1000)
+    }
+
+    pub(crate) fn tell(&self, event: Event, out: &mut Outbox<Mail>) {
+        out.mail(Mailbox(self.shards.count), Mail::Event(ShardId(self.shards.me as u8), event));
+    }
+
+    /// The slot of a leg, if it is this leg's.
+    pub(crate) fn slot(&self, leg: LegId) -> Option<&LegSlot> {
+        self.legs.get(leg.index())?.as_ref().filter(|slot| slot.leg == leg)
+    }
+
+    pub(crate) fn put_slot(&mut self, slot: LegSlot) {
+        let index = slot.leg.index();
+        if self.legs.len() <= index {
+            self.legs.resize_with(index + 1, || None);
+        }
+        self.legs[index] = Some(slot);
+    }
+
+    pub(crate) fn hold_pair(&mut self, pair: PairId, holder: Option<(Key, Side)>) {
+        if let Some(place) = self.holders.get_mut(pair.pool()).and_then(|pairs| pairs.get_mut(pair.index())) {
+            *place = holder;
+        }
+    }
+}
+
+/// Pool, pair and whether it is the RTCP port, from a media socket's number.
+const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
+    let Some(number) = socket.0.checked_sub(MEDIA_SOCKETS) else { return None };
+    let within = number % MEDIA_SPAN;
+    Some(((number / MEDIA_SPAN) as usize, (within / 2) as usize, within % 2 == 1))
+}
+
+fn endpoint_config(config: &Config) -> sip::Config {
+    let mut sip = sip::Config::default();
+    sip.user_agent.clone_from(&config.user_agent);
+    (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
+    sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);
+    sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
+    sip.limits.transactions = config.calls_max.saturating_mul(8).saturating_add(4096).min(1 << 21);
+    sip.limits.retry_after = config.retry_after;
+    sip
+}
+
+impl Machine for Shard {
+    type Mail = Mail;
+
+    fn handle(&mut self, now: Time, input: Input<'_, Mail>, out: &mut Outbox<Mail>) {
+        if !self.started {
+            self.start(now, out);
+        }
+        match input {
+            Input::Datagram(datagram) if datagram.socket.0 >= MEDIA_SOCKETS => {
+                return self.media(datagram, out);
+            }
+            Input::Datagram(datagram) => self.datagram(now, datagram, out),
+            Input::Unreachable { socket, destination } => {
+                self.endpoint.handle_unreachable(now, socket, destination);
+                for shard in (0..self.shards.count).filter(|shard| *shard != self.shards.me) {
+                    out.mail(Mailbox(shard), Mail::Unreachable { socket, destination });
+                }
+            }
+            Input::Socket(socket, event) => {
+                if let Some(pool) = place(socket).and_then(|(pool, ..)| self.pools.get_mut(pool)) {
+                    pool.handle_socket(now, socket, event, out);
+                }
+            }
+            Input::Stream(stream, event) => self.endpoint.handle_stream(now, stream, event),
+            Input::Mail(mail) => self.mail(now, mail, out),
+            Input::Timeout => self.timeouts(now, out),
+        }
+        self.settle(now, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.started {
+            return Some(Time::ZERO);
+        }
+        match (self.wheel.deadline(), self.endpoint.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! From what went wrong inside to what the caller is told: the only such table.
+
+use crate::trunk::Dry;
+use sip::Failure;
+
+/// A refusal: status, phrase, Q.850 cause, whether Retry-After goes with it, and why in words for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Box<str>>,
+    pub(crate) q850: u8,
+    pub(crate) retry: bool,
+    pub(crate) cause: String,
+}
+
+impl Refusal {
+    fn new(status: u16, q850: u8, retry: bool, cause: &str) -> Self {
+        Self { status, reason: None, q850, retry, cause: cause.to_owned() }
+    }
+
+    pub(crate) fn source() -> Self {
+        Self::new(403, 21, false, "source not allowed")
+    }
+
+    pub(crate) fn draining() -> Self {
+        Self::new(503, 41, true, "gateway is draining")
+    }
+
+    pub(crate) fn calls_limit() -> Self {
+        Self::new(503, 42, true, "gateway is at its limit of calls")
+    }
+
+    pub(crate) fn unrouted() -> Self {
+        Self::new(404, 1, false, "no route for the number")
+    }
+
+    pub(crate) fn looped() -> Self {
+        Self::new(482, 25, false, "the call came back to the gateway that sent it")
+    }
+
+    pub(crate) fn sdp(why: &str) -> Self {
+        Self::new(488, 88, false, &format!("SDP not usable: {why}"))
+    }
+
+    pub(crate) fn ports() -> Self {
+        Self::new(503, 34, true, "no RTP ports free")
+    }
+
+    pub(crate) fn internal(why: &str) -> Self {
+        Self::new(500, 41, false, why)
+    }
+
+    pub(crate) fn no_answer() -> Self {
+        Self::new(480, 19, false, "callee did not answer")
+    }
+
+    pub(crate) fn operator() -> Self {
+        Self::new(480, 31, false, "ended by operator")
+    }
+
+    /// Control said no.
+    pub(crate) fn control(status: u16, reason: &str) -> Self {
+        let status = if (400..700).contains(&status) { status } else { 500 };
+        Self {
+            status,
+            reason: Some(reason.into()),
+            q850: 21,
+            retry: status == 503,
+            cause: format!("control refused: {reason}"),
+        }
+    }
+
+    /// No peer was left before any was tried, or after `last` had failed.
+    pub(crate) fn dry(dry: Dry, last: Option<&Failure>) -> Self {
+        match (dry, last) {
+            (Dry::Full, _) => Self::new(503, 34, true, "all trunks full"),
+            (Dry::Down, _) => Self::new(503, 38, true, "no trunk in service"),
+            (Dry::Tried, Some(failure)) => Self::callee(failure),
+            (Dry::Tried, None) => Self::new(503, 38, true, "no trunk could be used"),
+        }
+    }
+
+    /// The callee's side failed for good.
+    pub(crate) fn callee(failure: &Failure) -> Self {
+        match failure {
+            // The carrier challenges the gateway, not the caller, who could not answer it.
+            Failure::Status { status: 401 | 407, .. } => {
+                Self::new(503, 38, true, "carrier asks for authentication")
+            }
+            Failure::Status { status, reason, .. } => Self {
+                status: *status,
+                reason: Some(reason.clone()),
+                q850: q850(*status),
+                retry: *status == 503,
+                cause: format!("{status} {reason}"),
+            },
+            Failure::NoAnswer => Self::no_answer(),
+            Failure::NoResponse => Self::new(503, 38, true, "carrier did not respond"),
+            Failure::Refused => Self::new(503, 38, true, "carrier unreachable (ICMP refused)"),
+            Failure::ConnectFailed => Self::new(503, 38, true, "carrier could not be connected"),
+            Failure::TimedOut => Self::new(503, 102, true, "carrier sent no final response"),
+            Failure::AnsweredLate => Self::new(487, 16, false, "answered after it was given up"),
+        }
+    }
+}
+
+/// The Q.850 cause of a status (RFC 3398 §8.2.6.1).
+pub(crate) const fn q850(status: u16) -> u8 {
+    match status {
+        401 | 402 | 403 | 407 | 603 => 21,
+        404 | 485 | 604 => 1,
+        405 => 63,
+        406 | 415 | 488 | 606 => 88,
+        408 | 504 => 102,
+        410 => 22,
+        413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,
+        480 => 18,
+        482 | 483 => 25,
+        484 => 28,
+        486 | 600 => 17,
+        487 => 16,
+        501 => 79,
+        502 => 38,
+        _ => 41,
+    }
+}

@@ -1,0 +1,160 @@
+//! The hunt: which peer a call tries next, until one takes it or none is left.
+
+use super::{Peer, Seizure, Trunk, TrunkTable};
+use sansio::Time;
+use std::sync::Arc;
+
+/// One try: a place on a trunk, and the peer of it to ask.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The place, held as long as the peer may count the call.
+    pub seizure: Seizure,
+    /// Whom to ask.
+    pub peer: Arc<Peer>,
+}
+
+/// No peer is left to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dry {
+    /// At least one trunk would have done but was full (or calls came too fast), and none was tried.
+    Full,
+    /// Nothing was in service.
+    Down,
+    /// Every one that could be tried was.
+    Tried,
+}
+
+/// The state of one call's search: where it is in which group, and what it has tried.
+#[derive(Debug)]
+pub struct Hunt {
+    caller: String,
+    /// Groups still to come, last first.
+    groups: Vec<usize>,
+    /// Trunks of the present group still to come, last first, each with its next peer.
+    trunks: Vec<(Arc<Trunk>, usize)>,
+    tried: Vec<Arc<Peer>>,
+    full: bool,
+    retries_left: u8,
+}
+
+impl Hunt {
+    /// A search for a call of `caller` (a number) through these groups in order, trying at most `attempts_max` peers.
+    pub fn new(caller: &str, groups: &[usize], attempts_max: u8) -> Self {
+        Self {
+            caller: caller.to_owned(),
+            groups: groups.iter().rev().copied().collect(),
+            trunks: Vec::new(),
+            tried: Vec::new(),
+            full: false,
+            retries_left: attempts_max,
+        }
+    }
+
+    /// The next peer to try, with a place on its trunk.
+    ///
+    /// # Errors
+    /// [`Dry`] says why there is none.
+    pub fn next(&mut self, now: Time, table: &TrunkTable) -> Result<Attempt, Dry> {
+        if self.retries_left == 0 {
+            return Err(Dry::Tried);
+        }
+        loop {
+            let Some((trunk, at)) = self.trunks.pop() else {
+                let group = self.groups.pop().ok_or_else(|| self.dry())?;
+                self.trunks =
+                    table.order(group, &self.caller).into_iter().rev().map(|trunk| (trunk, 0)).collect();
+                continue;
+            };
+            let Some(peer) = trunk.peers.get(at).cloned() else { continue };
+            self.trunks.push((trunk.clone(), at + 1));
+            if self.tried.iter().any(|tried| Arc::ptr_eq(tried, &peer)) {
+                continue;
+            }
+            // The place first: a trial that then found the trunk full would be lost.
+            let Some(seizure) = trunk.seize(now) else {
+                self.full = true;
+                self.trunks.pop();
+                continue;
+            };
+            if !peer.health.admit(now, &trunk.config.health) {
+                seizure.unused();
+                continue;
+            }
+            self.tried.push(peer.clone());
+            self.retries_left -= 1;
+            return Ok(Attempt { seizure, peer });
+        }
+    }
+
+    /// How many peers were tried.
+    pub fn attempts(&self) -> usize {
+        self.tried.len()
+    }
+
+    fn dry(&self) -> Dry {
+        match (self.tried.is_empty(), self.full) {
+            (false, _) => Dry::Tried,
+            (true, true) => Dry::Full,
+            (true, false) => Dry::Down,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Evidence, TrunkConfig};
+    use super::*;
+
+    fn table() -> TrunkTable {
+        let trunk = |name: &str, port: u16, backup: Option<&str>| {
+            let mut config = TrunkConfig::new(name, format!("192.0.2.1:{port}").parse().unwrap());
+            config.max_calls = 1;
+            config.backup = backup.map(str::to_owned);
+            config
+        };
+        let mut a = trunk("a", 1, Some("b"));
+        a.peers.push(super::super::PeerConfig {
+            address: "192.0.2.1:11".parse().unwrap(),
+            ..a.peers[0].clone()
+        });
+        TrunkTable::new(vec![a, trunk("b", 2, None)], vec![], None).unwrap()
+    }
+
+    fn port(attempt: &Attempt) -> u16 {
+        attempt.peer.config.address.port()
+    }
+
+    #[test]
+    fn tries_each_peer_then_the_backup_then_is_dry() {
+        let table = table();
+        let mut hunt = Hunt::new("1", &[table.group("a").unwrap()], 10);
+        let ports: Vec<u16> =
+            core::iter::from_fn(|| hunt.next(Time::ZERO, &table).ok().map(|a| port(&a))).collect();
+        assert_eq!(ports, [1, 11, 2]);
+        assert_eq!(hunt.next(Time::ZERO, &table).unwrap_err(), Dry::Tried);
+        assert!(table.trunks().iter().all(|t| t.calls() == 0));
+    }
+
+    #[test]
+    fn a_full_trunk_goes_to_its_backup_and_all_full_is_said() {
+        let table = table();
+        let groups = [table.group("a").unwrap()];
+        let first = Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap();
+        let second = Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap();
+        assert_eq!((port(&first), port(&second)), (1, 2));
+        assert_eq!(Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap_err(), Dry::Full);
+    }
+
+    #[test]
+    fn what_is_down_is_not_asked() {
+        let table = table();
+        let groups = [table.group("a").unwrap()];
+        for trunk in table.trunks() {
+            for peer in &trunk.peers {
+                peer.health.learn(Time::ZERO, Evidence::Refused, &trunk.config.health);
+            }
+        }
+        assert_eq!(Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap_err(), Dry::Down);
+        assert!(table.trunks().iter().all(|t| t.calls() == 0));
+    }
+}

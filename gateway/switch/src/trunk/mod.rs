@@ -1,0 +1,15 @@
+//! Trunks: what a call may be sent to, how many calls each takes, which of them is tried first, which is alive.
+
+mod health;
+mod hunt;
+mod limit;
+mod select;
+mod table;
+
+pub use health::{Evidence, Health, HealthConfig, HealthState, SharedHealth, Transition};
+pub use hunt::{Attempt, Dry, Hunt};
+pub use limit::{CallLimit, RateLimit};
+pub use link::Selection;
+pub use table::{
+    GroupConfig, Peer, PeerConfig, Seizure, TableError, Trunk, TrunkConfig, TrunkGroup, TrunkTable,
+};

@@ -1,0 +1,417 @@
+//! The trunk table: the trunks, peers and groups of a configuration, with what the shards share of each.
+//!
+//! A table never changes; a reload makes a new one in which a trunk of the same name keeps its counters,
+//! so that calls made under the old table are still counted under the new.
+
+use super::select::{self, Candidate};
+use super::{CallLimit, HealthConfig, HealthState, RateLimit, SharedHealth};
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::AtomicU64;
+use link::Selection;
+use std::sync::Arc;
+
+use sip::Transport;
+
+/// One address of a trunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Where requests go.
+    pub address: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+}
+
+/// A trunk as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkConfig {
+    /// Its name, unique.
+    pub name: String,
+    /// Whose it is, for reports.
+    pub provider: String,
+    /// Its addresses, tried in this order.
+    pub peers: Vec<PeerConfig>,
+    /// Calls at a time.
+    pub max_calls: u32,
+    /// Calls a second; 0: no limit.
+    pub max_cps: u32,
+    /// Share of calls under [`Selection::Weighted`].
+    pub weight: u32,
+    /// Lower numbers are tried first.
+    pub priority: u32,
+    /// Names of the encodings offered to it, in this order; empty: what the caller offers.
+    pub codecs: Vec<String>,
+    /// The trunk to use when this one is full or down; that one's own backup follows.
+    pub backup: Option<String>,
+    /// Statuses of a final answer that send a call to the next peer.
+    pub failover_statuses: Vec<u16>,
+    /// Health thresholds.
+    pub health: HealthConfig,
+}
+
+impl TrunkConfig {
+    /// A trunk of one peer with the defaults: 100 calls, no rate limit, weight 1, priority 0.
+    pub fn new(name: &str, address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            provider: name.to_owned(),
+            peers: vec![PeerConfig { address, transport: Transport::Udp }],
+            max_calls: 100,
+            max_cps: 0,
+            weight: 1,
+            priority: 0,
+            codecs: Vec::new(),
+            backup: None,
+            failover_statuses: vec![500, 502, 503, 504],
+            health: HealthConfig::default(),
+        }
+    }
+}
+
+/// A group as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// Its name, unique among groups; a trunk's name stands for a group of that trunk alone.
+    pub name: String,
+    /// Its trunks.
+    pub trunks: Vec<String>,
+    /// How calls are spread.
+    pub selection: Selection,
+}
+
+/// What a table cannot be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// Two trunks or two groups of one name.
+    Twice(String),
+    /// `who` names a trunk that is not there.
+    NoSuchTrunk {
+        /// The trunk or group that names it.
+        who: String,
+        /// The name.
+        name: String,
+    },
+    /// A trunk that is its own backup.
+    OwnBackup(String),
+    /// A trunk without a peer.
+    NoPeer(String),
+    /// A group without a trunk.
+    EmptyGroup(String),
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Twice(name) => write!(f, "\"{name}\" is defined twice; names must differ"),
+            Self::NoSuchTrunk { who, name } => {
+                write!(f, "\"{who}\" names trunk \"{name}\", which is not defined")
+            }
+            Self::OwnBackup(name) => write!(f, "trunk \"{name}\" is its own backup; name another"),
+            Self::NoPeer(name) => write!(f, "trunk \"{name}\" has no peer; give it an address"),
+            Self::EmptyGroup(name) => write!(f, "group \"{name}\" has no trunk; name at least one"),
+        }
+    }
+}
+
+impl core::error::Error for TableError {}
+
+/// One address of a trunk and what is known of it.
+#[derive(Debug)]
+pub struct Peer {
+    /// As configured.
+    pub config: PeerConfig,
+    /// Whether it is alive.
+    pub health: SharedHealth,
+}
+
+impl Peer {
+    /// Its state as the outside names it: a peer that failed a call or two is still in use.
+    pub fn state(&self) -> link::TrunkState {
+        match self.health.load().state() {
+            HealthState::Up | HealthState::Suspect => link::TrunkState::Up,
+            HealthState::Trial => link::TrunkState::Trial,
+            HealthState::Down => link::TrunkState::Down,
+        }
+    }
+}
+
+/// A trunk and what the shards share of it.
+#[derive(Debug)]
+pub struct Trunk {
+    /// As configured.
+    pub config: TrunkConfig,
+    /// Its addresses.
+    pub peers: Vec<Arc<Peer>>,
+    calls: Arc<CallLimit>,
+    rate: Arc<RateLimit>,
+    identity: u64,
+}
+
+impl Trunk {
+    /// Takes a place for one call; `None` when the trunk is full or calls come too fast.
+    pub fn seize(self: &Arc<Self>, now: sansio::Time) -> Option<Seizure> {
+        if !self.rate.take(now, self.config.max_cps) {
+            return None;
+        }
+        if !self.calls.take(self.config.max_calls) {
+            self.rate.give_back(self.config.max_cps);
+            return None;
+        }
+        Some(Seizure { trunk: self.clone() })
+    }
+
+    /// Whether any of its peers is in service.
+    pub fn state(&self) -> link::TrunkState {
+        self.peers.iter().map(|peer| peer.state()).min().unwrap_or(link::TrunkState::Down)
+    }
+
+    /// Calls on it now.
+    pub fn calls(&self) -> u32 {
+        self.calls.calls()
+    }
+
+    /// Calls it refused at its cap and at its rate, since the start.
+    pub fn refused(&self) -> (u64, u64) {
+        (self.calls.refused(), self.rate.refused())
+    }
+}
+
+/// A place on a trunk, given back when dropped.
+#[derive(Debug)]
+pub struct Seizure {
+    trunk: Arc<Trunk>,
+}
+
+impl Seizure {
+    /// The trunk.
+    pub const fn trunk(&self) -> &Arc<Trunk> {
+        &self.trunk
+    }
+
+    /// Gives the place back as if it had never been taken: no call was offered, so none counts against the rate.
+    pub fn unused(self) {
+        self.trunk.rate.give_back(self.trunk.config.max_cps);
+    }
+}
+
+impl Drop for Seizure {
+    fn drop(&mut self) {
+        self.trunk.calls.give_back();
+    }
+}
+
+/// A group of trunks.
+#[derive(Debug)]
+pub struct TrunkGroup {
+    /// Its name.
+    pub name: String,
+    trunks: Vec<usize>,
+    selection: Selection,
+    turn: AtomicU64,
+}
+
+/// All trunks and groups of a configuration.
+#[derive(Debug, Default)]
+pub struct TrunkTable {
+    trunks: Vec<Arc<Trunk>>,
+    groups: Vec<TrunkGroup>,
+}
+
+impl TrunkTable {
+    /// A table of these trunks and groups; every trunk is also a group of its own name. Trunks that
+    /// `before` had keep their counters, peers their health.
+    ///
+    /// # Errors
+    /// [`TableError`] names what does not fit together.
+    pub fn new(
+        trunks: Vec<TrunkConfig>,
+        groups: Vec<GroupConfig>,
+        before: Option<&Self>,
+    ) -> Result<Self, TableError> {
+        check(&trunks, &groups)?;
+        let index = |name: &str| trunks.iter().position(|t| t.name == name);
+        let mut all: Vec<TrunkGroup> = groups
+            .iter()
+            .map(|group| TrunkGroup {
+                name: group.name.clone(),
+                trunks: group.trunks.iter().filter_map(|name| index(name)).collect(),
+                selection: group.selection,
+                turn: AtomicU64::new(0),
+            })
+            .collect();
+        for (at, trunk) in trunks.iter().enumerate() {
+            if !groups.iter().any(|group| group.name == trunk.name) {
+                let selection = Selection::RoundRobin;
+                let (name, turn) = (trunk.name.clone(), AtomicU64::new(0));
+                all.push(TrunkGroup { name, trunks: vec![at], selection, turn });
+            }
+        }
+        let trunks = trunks.into_iter().map(|config| Arc::new(make(config, before))).collect();
+        Ok(Self { trunks, groups: all })
+    }
+
+    /// The trunks, in the order of the configuration.
+    pub fn trunks(&self) -> &[Arc<Trunk>] {
+        &self.trunks
+    }
+
+    /// The number of the group of that name.
+    pub fn group(&self, name: &str) -> Option<usize> {
+        self.groups.iter().position(|group| group.name == name)
+    }
+
+    /// The trunk of that name.
+    pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.config.name == name)
+    }
+
+    /// The trunks of a group in the order in which a call of `caller` (a number) tries them, each followed by
+    /// its backups, none twice.
+    pub fn order(&self, group: usize, caller: &str) -> Vec<Arc<Trunk>> {
+        let Some(group) = self.groups.get(group) else { return Vec::new() };
+        let mut candidates: Vec<Candidate> = group
+            .trunks
+            .iter()
+            .map(|&trunk| {
+                let t = &self.trunks[trunk];
+                Candidate {
+                    trunk,
+                    priority: t.config.priority,
+                    weight: t.config.weight,
+                    calls: t.calls(),
+                    max_calls: t.config.max_calls.max(1),
+                    identity: t.identity,
+                }
+            })
+            .collect();
+        select::order(&mut candidates, group.selection, &group.turn, select::hash(caller.as_bytes()));
+        let mut order: Vec<Arc<Trunk>> = Vec::with_capacity(candidates.len() + 1);
+        for candidate in candidates {
+            let mut next = Some(&self.trunks[candidate.trunk]);
+            // A trunk seen before brought its backups with it; trunks may be each other's.
+            while let Some(trunk) = next.filter(|trunk| !order.iter().any(|seen| Arc::ptr_eq(seen, trunk))) {
+                order.push(trunk.clone());
+                next = trunk.config.backup.as_deref().and_then(|name| self.trunk(name));
+            }
+        }
+        order
+    }
+}
+
+fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
+    let old = before.and_then(|table| table.trunk(&config.name));
+    let peers = config
+        .peers
+        .iter()
+        .map(|peer| {
+            let known = old.and_then(|t| t.peers.iter().find(|p| p.config == *peer));
+            known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Peer { config: peer.clone(), health: SharedHealth::default() }))
+        })
+        .collect();
+    Trunk {
+        peers,
+        calls: old.map_or_else(Arc::default, |t| t.calls.clone()),
+        rate: old.map_or_else(Arc::default, |t| t.rate.clone()),
+        identity: select::hash(config.name.as_bytes()),
+        config,
+    }
+}
+
+fn check(trunks: &[TrunkConfig], groups: &[GroupConfig]) -> Result<(), TableError> {
+    let find = |name: &str| trunks.iter().find(|t| t.name == name);
+    let missing = |who: &str, name: &str| TableError::NoSuchTrunk { who: who.into(), name: name.into() };
+    for (at, trunk) in trunks.iter().enumerate() {
+        if trunks[..at].iter().any(|t| t.name == trunk.name) {
+            return Err(TableError::Twice(trunk.name.clone()));
+        }
+        if trunk.peers.is_empty() {
+            return Err(TableError::NoPeer(trunk.name.clone()));
+        }
+        if let Some(backup) = &trunk.backup {
+            find(backup).ok_or_else(|| missing(&trunk.name, backup))?;
+            if *backup == trunk.name {
+                return Err(TableError::OwnBackup(trunk.name.clone()));
+            }
+        }
+    }
+    for (at, group) in groups.iter().enumerate() {
+        if groups[..at].iter().any(|g| g.name == group.name) {
+            return Err(TableError::Twice(group.name.clone()));
+        }
+        if group.trunks.is_empty() {
+            return Err(TableError::EmptyGroup(group.name.clone()));
+        }
+        for name in &group.trunks {
+            find(name).ok_or_else(|| missing(&group.name, name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sansio::Time;
+
+    fn trunk(name: &str, backup: Option<&str>) -> TrunkConfig {
+        let mut config = TrunkConfig::new(name, "192.0.2.1:5060".parse().unwrap());
+        config.backup = backup.map(str::to_owned);
+        config.max_calls = 2;
+        config
+    }
+
+    fn names(order: &[Arc<Trunk>]) -> Vec<&str> {
+        order.iter().map(|t| t.config.name.as_str()).collect()
+    }
+
+    #[test]
+    fn backups_follow_their_trunk() {
+        let table = TrunkTable::new(
+            vec![trunk("a", Some("c")), trunk("b", None), trunk("c", Some("d")), trunk("d", None)],
+            vec![GroupConfig {
+                name: "g".into(),
+                trunks: vec!["a".into(), "b".into()],
+                selection: Selection::RoundRobin,
+            }],
+            None,
+        )
+        .unwrap();
+        let group = table.group("g").unwrap();
+        assert_eq!(names(&table.order(group, "1")), ["a", "c", "d", "b"]);
+        assert_eq!(names(&table.order(group, "1")), ["b", "a", "c", "d"]);
+        assert_eq!(names(&table.order(table.group("c").unwrap(), "1")), ["c", "d"]);
+    }
+
+    #[test]
+    fn two_trunks_may_back_each_other_up() {
+        let table =
+            TrunkTable::new(vec![trunk("a", Some("b")), trunk("b", Some("a"))], vec![], None).unwrap();
+        assert_eq!(names(&table.order(table.group("a").unwrap(), "1")), ["a", "b"]);
+        assert_eq!(names(&table.order(table.group("b").unwrap(), "1")), ["b", "a"]);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let error = |trunks, groups| TrunkTable::new(trunks, groups, None).unwrap_err();
+        assert_eq!(error(vec![trunk("a", Some("a"))], vec![]), TableError::OwnBackup("a".into()));
+        assert_eq!(error(vec![trunk("a", None), trunk("a", None)], vec![]), TableError::Twice("a".into()));
+        assert!(
+            error(vec![trunk("a", Some("x"))], vec![]).to_string().contains("\"x\", which is not defined")
+        );
+    }
+
+    #[test]
+    fn a_reload_keeps_the_calls_that_are_up() {
+        let old = TrunkTable::new(vec![trunk("a", None)], vec![], None).unwrap();
+        let seizure = old.trunks()[0].seize(Time::ZERO).unwrap();
+        let new = TrunkTable::new(vec![trunk("a", None)], vec![], Some(&old)).unwrap();
+        assert_eq!(new.trunks()[0].calls(), 1);
+        assert!(
+            new.trunks()[0].seize(Time::ZERO).is_some_and(|_| new.trunks()[0].seize(Time::ZERO).is_none())
+        );
+        drop(seizure);
+        assert_eq!(new.trunks()[0].calls(), 0);
+    }
+}
