@@ -76,6 +76,7 @@ pub struct Latch {
     config: LatchConfig,
     candidate: Option<Candidate>,
     strangers: u64,
+    early: u64,
     relatched: u32,
 }
 
@@ -89,6 +90,7 @@ impl Latch {
             config,
             candidate: None,
             strangers: 0,
+            early: 0,
             relatched: 0,
         }
     }
@@ -123,7 +125,10 @@ impl Latch {
         if self.may_take_over(now, source) && negotiated && self.is_consistent(source, header) {
             return self.lock(now, source);
         }
-        self.strangers += 1;
+        match self.expected {
+            Some(_) => self.strangers += 1,
+            None => self.early += 1,
+        }
         Verdict::Stranger
     }
 
@@ -187,6 +192,11 @@ impl Latch {
         self.strangers
     }
 
+    /// Packets dropped since no SDP had named an address yet (or it named none): perhaps the peer's own, ahead of its answer.
+    pub const fn early(&self) -> u64 {
+        self.early
+    }
+
     /// Times the lock moved from one source to another.
     pub const fn relatched(&self) -> u32 {
         self.relatched
@@ -239,6 +249,7 @@ mod tests {
             let mut latch = Latch::new(LatchConfig { policy, ..LatchConfig::default() });
             assert_eq!(feed(&mut latch, 0, "192.0.2.1:4000", 1, 0..10), [Verdict::Stranger; 10]);
             assert_eq!(latch.target(), None);
+            assert_eq!((latch.early(), latch.strangers()), (10, 0), "it may have been the peer");
         }
     }
 

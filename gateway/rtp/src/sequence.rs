@@ -26,7 +26,9 @@ pub enum Arrival {
     Restart,
 }
 
-/// The sequence numbers of one stream.
+/// The sequence numbers of one stream: `update_seq` of RFC 3550 A.1, with two differences. There is no probation, since
+/// whether the source is valid has been decided elsewhere ([`crate::Latch`]) and its first packets count too; and a packet
+/// from shortly before the first one heard counts as expected and received.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
     /// The highest number received, extended by cycles; the first has cycle 1, so that earlier ones exist.
@@ -245,7 +247,73 @@ mod tests {
         assert!((burst.burst_ratio() - 500.0).abs() < 1e-9);
     }
 
+    /// RFC 3550 A.1 as printed, without probation.
+    #[derive(Default)]
+    struct UpdateSeq {
+        max_seq: u16,
+        cycles: u32,
+        base_seq: u32,
+        bad_seq: u32,
+        received: u32,
+    }
+
+    impl UpdateSeq {
+        fn init(&mut self, seq: u16) {
+            *self =
+                Self { base_seq: seq.into(), max_seq: seq, bad_seq: (1 << 16) + 1, cycles: 0, received: 0 };
+        }
+
+        fn update(&mut self, seq: u16) -> bool {
+            let udelta = seq.wrapping_sub(self.max_seq);
+            if udelta < 3000 {
+                if seq < self.max_seq {
+                    self.cycles += 1 << 16;
+                }
+                self.max_seq = seq;
+            } else if u32::from(udelta) <= (1 << 16) - 100 {
+                if u32::from(seq) == self.bad_seq {
+                    self.init(seq);
+                } else {
+                    self.bad_seq = u32::from(seq.wrapping_add(1));
+                    return false;
+                }
+            }
+            self.received += 1;
+            true
+        }
+    }
+
     proptest! {
+        /// Small steps, repetitions, jumps near every bound: verdicts and extended numbers are those of RFC 3550 A.1.
+        #[test]
+        fn agrees_with_rfc_3550_a_1(
+            start: u16,
+            steps in proptest::collection::vec(
+                prop_oneof![
+                    4 => Just(1i32), 1 => -130..130i32, 1 => 2990..3010i32, 1 => Just(0x7fff), 1 => any::<i16>().prop_map(i32::from)
+                ],
+                0..400,
+            ),
+        ) {
+            let mut ours = Sequence::default();
+            let mut theirs = UpdateSeq::default();
+            ours.record(start);
+            theirs.init(start);
+            theirs.received = 1;
+            let mut at = start;
+            for step in steps {
+                at = at.wrapping_add(step as u16);
+                let arrival = ours.record(at);
+                prop_assert_eq!(arrival != Arrival::Jump, theirs.update(at));
+                prop_assert_eq!(ours.extended_highest(), theirs.cycles + u32::from(theirs.max_seq));
+                if arrival == Arrival::Restart {
+                    // It counts from the second packet of the restart on, we from the first.
+                    prop_assert_eq!(ours.expected() - ours.expected_closed(), 2);
+                    prop_assert_eq!(theirs.base_seq, u32::from(at));
+                }
+            }
+        }
+
         /// Packets delayed by up to 60 places, some lost, some doubled: the counts are the truth.
         #[test]
         fn counts_what_happened(start: u16, fates in proptest::collection::vec((0u8..20, 0u16..60), 1..600)) {
