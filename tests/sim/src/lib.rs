@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod gateway;
 mod log;
 mod mail;
 pub mod mix;
@@ -14,8 +15,10 @@ mod network;
 mod node;
 pub mod peer;
 pub mod scene;
+pub mod stranger;
 mod stream;
 pub mod swarm;
+pub mod town;
 mod world;
 
 pub use log::EventLog;

@@ -1,6 +1,7 @@
 //! Scenes: a topology made from a seed, run to its end, and everything that was wrong with it.
 
 use crate::agent::{Agent, Lone};
+use crate::gateway;
 use crate::mix::{Menu, Mix};
 use crate::peer::{CallPlan, LISTENER, Outcome, Peer, Record, SIGNALLING};
 use crate::{Ended, Link, NodeId, Pace, Plant, World};
@@ -16,17 +17,26 @@ pub enum Topology {
     Endpoint,
     /// Two applications on `sip::Endpoint` call each other.
     Endpoints,
+    /// Callers, gateway shards, carriers and control: a mix of calls over bad lines.
+    Gateway,
+    /// The same with small caps and bursts of calls.
+    Caps,
+    /// The same with a carrier that dies and comes back.
+    Deaths,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Endpoint, Self::Endpoints];
+    pub const ALL: [Self; 5] = [Self::Endpoint, Self::Endpoints, Self::Gateway, Self::Caps, Self::Deaths];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Endpoint => "endpoint",
             Self::Endpoints => "endpoints",
+            Self::Gateway => "gateway",
+            Self::Caps => "caps",
+            Self::Deaths => "deaths",
         }
     }
 
@@ -35,6 +45,9 @@ impl Topology {
         match self {
             Self::Endpoint => "an application on the SIP endpoint and a scripted peer call each other",
             Self::Endpoints => "two applications on the SIP endpoint call each other",
+            Self::Gateway => "callers, gateway shards, carriers, control: a mix of calls over bad lines",
+            Self::Caps => "small caps and bursts of calls: never one too many, never a needless refusal",
+            Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
     }
 
@@ -102,6 +115,9 @@ impl Report {
 pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
     match topology {
         Topology::Endpoint | Topology::Endpoints => endpoints(topology, seed, options),
+        Topology::Gateway => gateway::mixed(seed, options),
+        Topology::Caps => gateway::caps(seed, options),
+        Topology::Deaths => gateway::deaths(seed, options),
     }
 }
 

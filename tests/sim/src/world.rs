@@ -78,6 +78,7 @@ pub struct World<A: Machine> {
     pub violations: Vec<String>,
     /// Events a run may take before it counts as spinning.
     pub events_max: u64,
+    events: u64,
     queue: BinaryHeap<Reverse<Queued<A>>>,
     number: u64,
     nodes: Vec<Node<A>>,
@@ -103,7 +104,8 @@ where
             post: PostOffice::new(),
             log: EventLog::new(keep_log),
             violations: Vec::new(),
-            events_max: 50_000_000,
+            events_max: 20_000_000,
+            events: 0,
             queue: BinaryHeap::new(),
             number: 0,
             nodes: Vec::new(),
@@ -219,25 +221,32 @@ where
 
     /// Runs until nothing is left to happen or `limit` is reached (time stands there then).
     pub fn run(&mut self, limit: Time) -> Ended {
-        let mut events = 0;
         loop {
-            match self.queue.peek() {
-                None => return Ended::Quiet,
-                Some(Reverse(next)) if next.at > limit => {
-                    self.now = limit;
-                    return Ended::Limit;
-                }
-                Some(_) => {}
+            if let Some(ended) = self.step_once(limit) {
+                return ended;
             }
-            let Some(Reverse(next)) = self.queue.pop() else { return Ended::Quiet };
-            self.now = self.now.max(next.at);
-            events += 1;
-            if events > self.events_max {
-                self.violations.push(format!("{}: more than {events} events", self.now));
-                return Ended::TooMany;
-            }
-            self.happen(next.event);
         }
+    }
+
+    /// Lets the next event happen; says why not, if there is none before `limit`.
+    pub fn step_once(&mut self, limit: Time) -> Option<Ended> {
+        match self.queue.peek() {
+            None => return Some(Ended::Quiet),
+            Some(Reverse(next)) if next.at > limit => {
+                self.now = limit;
+                return Some(Ended::Limit);
+            }
+            Some(_) => {}
+        }
+        let Reverse(next) = self.queue.pop()?;
+        self.now = self.now.max(next.at);
+        self.events += 1;
+        if self.events > self.events_max {
+            self.violations.push(format!("{}: more than {} events", self.now, self.events_max));
+            return Some(Ended::TooMany);
+        }
+        self.happen(next.event);
+        None
     }
 
     fn push(&mut self, at: Time, event: Event<A>) {

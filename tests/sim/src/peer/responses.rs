@@ -48,7 +48,9 @@ impl Peer {
             "INVITE" => self.reinvite_done(&key, &client, text, bytes, status),
             "BYE" => {
                 let crossed = self.calls.get(&client.call).is_some_and(|call| call.bye_received);
-                if status != 200 && !(crossed && status == 481) {
+                if status == 481 && !crossed {
+                    self.gap(format!("the other side does not know the call of {} any more", client.call));
+                } else if status != 200 && status != 481 {
                     self.fault("a BYE that was not answered 200", bytes);
                 }
             }

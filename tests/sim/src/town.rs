@@ -1,0 +1,460 @@
+//! A town: callers, gateway shards, carriers, control and a store, wired as the daemon wires them.
+
+use crate::peer::{LISTENER, Peer, SIGNALLING};
+use crate::stranger::Stranger;
+use crate::{Link, NodeId, Pace, World};
+use control::{Engine, Query, Record as Kept, Stored};
+use link::{RouteEntry, RouteTable, RoutingSnapshot, Ticket, TrunkGroup, UnixMicros};
+use sansio::{Action, Input, Machine, Mailbox, Outbox, Random, SocketId, Time};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use switch::trunk::{GroupConfig, TrunkConfig, TrunkTable};
+use switch::{Config, Listener, RtpPorts, Shard, Shards, Start};
+
+/// Everything that travels between the town's threads.
+#[derive(Debug)]
+pub enum Mail {
+    /// To and from shards.
+    Switch(switch::Mail),
+    /// To and from control.
+    Control(control::Mail),
+}
+
+/// A machine whose mail is one kind of the town's.
+#[derive(Debug)]
+pub struct Wrapped<A: Machine> {
+    /// The machine.
+    pub machine: A,
+    outbox: Outbox<A::Mail>,
+}
+
+impl<A: Machine> Wrapped<A> {
+    fn new(machine: A) -> Self {
+        Self { machine, outbox: Outbox::new(2048, 8) }
+    }
+
+    fn handle(
+        &mut self,
+        now: Time,
+        input: Input<'_, A::Mail>,
+        out: &mut Outbox<Mail>,
+        wrap: impl Fn(A::Mail) -> Mail,
+    ) {
+        self.machine.handle(now, input, &mut self.outbox);
+        while let Some(action) = self.outbox.next_action() {
+            match action {
+                Action::Open { socket, local, options } => out.open(socket, local, options),
+                Action::Close(socket) => out.close(socket),
+                Action::Connect { stream, local, remote } => out.connect(stream, local, remote),
+                Action::Write(stream, bytes) => out.write(stream, &bytes),
+                Action::Shut(stream) => out.shut(stream),
+                Action::Mail(to, mail) => out.mail(to, wrap(mail)),
+                Action::Stop => out.stop(),
+            }
+        }
+        while let Some(send) = self.outbox.next_send() {
+            out.send(send.socket, send.destination, self.outbox.pool().bytes(&send.packet));
+            self.outbox.pool().release(send.packet);
+        }
+    }
+}
+
+/// An input as a machine with mail `M` takes it; `None` if it is mail of another kind.
+fn translate<M>(input: Input<'_, Mail>, pick: impl Fn(Mail) -> Option<M>) -> Option<Input<'_, M>> {
+    Some(match input {
+        Input::Datagram(datagram) => Input::Datagram(datagram),
+        Input::Unreachable { socket, destination } => Input::Unreachable { socket, destination },
+        Input::Socket(socket, event) => Input::Socket(socket, event),
+        Input::Stream(stream, event) => Input::Stream(stream, event),
+        Input::Timeout => Input::Timeout,
+        Input::Mail(mail) => Input::Mail(pick(mail)?),
+    })
+}
+
+/// The store and the API in one: acknowledges writes late, asks for a view now and then.
+#[derive(Debug)]
+pub struct Desk {
+    random: Random,
+    control: Mailbox,
+    slow: bool,
+    due: VecDeque<(Time, u64)>,
+    ask_at: Option<Time>,
+    ask_until: Time,
+    asked: u64,
+    /// Answers to its questions.
+    pub answers: u64,
+    /// What was written, in order.
+    pub kept: Vec<Kept>,
+}
+
+impl Desk {
+    fn handle(&mut self, now: Time, input: Input<'_, Mail>, out: &mut Outbox<Mail>) {
+        match input {
+            Input::Mail(Mail::Control(control::Mail::ToStore(write))) => {
+                let most = if self.slow { 6_000_000 } else { 20_000 };
+                let last = self.due.back().map_or(now, |due| due.0);
+                let at = last.max(now + Duration::from_micros(self.random.below(most)));
+                self.due.push_back((at, write.seq));
+                self.kept.push(write.record);
+            }
+            Input::Mail(Mail::Control(control::Mail::ToApi(_))) => self.answers += 1,
+            Input::Timeout => {
+                while let Some(&(at, through)) = self.due.front() {
+                    if at > now {
+                        break;
+                    }
+                    self.due.pop_front();
+                    out.mail(self.control, Mail::Control(control::Mail::FromStore(Stored { through })));
+                }
+                if self.ask_at.is_some_and(|at| at <= now) {
+                    self.asked += 1;
+                    let query = Query { ticket: Ticket(self.asked), ask: control::Ask::View { calls: 10 } };
+                    out.mail(self.control, Mail::Control(control::Mail::FromApi(query)));
+                    let next = now + Duration::from_secs(3 + self.random.below(5));
+                    self.ask_at = (next < self.ask_until).then_some(next);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.due.front().map(|due| due.0), self.ask_at].into_iter().flatten().min()
+    }
+
+    /// Questions asked.
+    pub const fn asked(&self) -> u64 {
+        self.asked
+    }
+}
+
+/// Who lives in a town.
+#[derive(Debug)]
+pub enum Member {
+    /// A gateway shard.
+    Shard(Box<Wrapped<Shard>>),
+    /// The control engine.
+    Control(Box<Wrapped<Engine>>),
+    /// The store and the API.
+    Desk(Box<Desk>),
+    /// A caller or a carrier.
+    Peer(Box<Peer>),
+    /// Someone who was not invited.
+    Stranger(Box<Stranger>),
+}
+
+impl Machine for Member {
+    type Mail = Mail;
+
+    fn handle(&mut self, now: Time, input: Input<'_, Mail>, out: &mut Outbox<Mail>) {
+        match self {
+            Self::Shard(shard) => {
+                let input = translate(input, |mail| match mail {
+                    Mail::Switch(mail) => Some(mail),
+                    Mail::Control(control::Mail::ToGateway(_, command)) => {
+                        Some(switch::Mail::Command(command))
+                    }
+                    Mail::Control(_) => None,
+                });
+                if let Some(input) = input {
+                    shard.handle(now, input, out, Mail::Switch);
+                }
+            }
+            Self::Control(engine) => {
+                let input = translate(input, |mail| match mail {
+                    Mail::Control(mail) => Some(mail),
+                    Mail::Switch(switch::Mail::Event(shard, event)) => {
+                        Some(control::Mail::FromGateway(shard, event))
+                    }
+                    Mail::Switch(_) => None,
+                });
+                if let Some(input) = input {
+                    engine.handle(now, input, out, Mail::Control);
+                }
+            }
+            Self::Desk(desk) => desk.handle(now, input, out),
+            Self::Peer(peer) => peer.handle(now, input, out),
+            Self::Stranger(stranger) => stranger.handle(now, input, out),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self {
+            Self::Shard(shard) => shard.machine.deadline(),
+            Self::Control(engine) => engine.machine.deadline(),
+            Self::Desk(desk) => desk.deadline(),
+            Self::Peer(peer) => peer.deadline(),
+            Self::Stranger(stranger) => stranger.deadline(),
+        }
+    }
+}
+
+/// What a town is made of.
+#[derive(Debug)]
+pub struct Blueprint {
+    /// How many shards.
+    pub shards: u16,
+    /// The callers, each at its address.
+    pub callers: Vec<Peer>,
+    /// The carriers, each with its trunk (whose peers are at the carrier's address).
+    pub carriers: Vec<(Peer, TrunkConfig)>,
+    /// How calls are spread over the carriers.
+    pub selection: link::Selection,
+    /// Whether shards ask control about every call.
+    pub ask: bool,
+    /// How calls are handled.
+    pub config: Config,
+    /// Pairs of RTP ports for each shard.
+    pub pairs: u16,
+    /// How all lines behave.
+    pub link: Link,
+    /// How promptly threads run.
+    pub pace: Pace,
+    /// Whether the store is slow to acknowledge.
+    pub slow_store: bool,
+    /// When the last question is asked.
+    pub ask_until: Time,
+    /// Whether a stranger sprays RTP and malformed SIP at the gateway until then.
+    pub stranger: bool,
+}
+
+/// The gateway's address.
+pub const GATEWAY: &str = "10.5.0.1:5060";
+
+/// A town that runs.
+pub struct Town {
+    /// Its world.
+    pub world: World<Member>,
+    /// Its gateway shards.
+    pub shards: Vec<NodeId>,
+    /// Its callers.
+    pub callers: Vec<NodeId>,
+    /// Its carriers.
+    pub carriers: Vec<NodeId>,
+    /// Its control engine.
+    pub control: NodeId,
+    /// Its store and API.
+    pub desk: NodeId,
+    /// Its trunks, shared by the shards.
+    pub table: Arc<TrunkTable>,
+    trunks: Vec<TrunkConfig>,
+    groups: Vec<GroupConfig>,
+    config: Config,
+}
+
+/// The gateway's address as a value.
+pub fn gateway() -> SocketAddr {
+    GATEWAY.parse().unwrap_or(SocketAddr::from(([10, 5, 0, 1], 5060)))
+}
+
+impl Town {
+    /// Builds the town of a blueprint.
+    ///
+    /// # Errors
+    /// Says which part of the blueprint does not fit.
+    pub fn build(random: &mut Random, plan: Blueprint, keep_log: bool) -> Result<Self, String> {
+        let mut world = World::new(random.u64(), plan.link, keep_log);
+        let trunks: Vec<TrunkConfig> = plan.carriers.iter().map(|carrier| carrier.1.clone()).collect();
+        let names: Vec<String> = trunks.iter().map(|trunk| trunk.name.clone()).collect();
+        let groups =
+            vec![GroupConfig { name: "all".to_owned(), trunks: names.clone(), selection: plan.selection }];
+        let table =
+            TrunkTable::new(trunks.clone(), groups.clone(), None).map_err(|error| error.to_string())?;
+        let table = Arc::new(table);
+        let routing = Self::routing(&names, plan.selection, plan.ask);
+        let routes = RouteTable::new(routing.clone()).map_err(|error| error.to_string())?;
+        let place = gateway();
+        let (udp, tcp) = (SocketId(0), SocketId(1));
+        let rtp_ports = RtpPorts { low: 20_000, high: 20_000 + plan.pairs * plan.shards * 2 - 1 };
+        let mut shards = Vec::new();
+        for me in 0..plan.shards {
+            let start = Start {
+                config: plan.config.clone(),
+                shards: Shards { count: plan.shards, me },
+                listeners: vec![Listener { udp, tcp, local: place, advertised: place }],
+                rtp_ports,
+                table: table.clone(),
+                routing: Arc::new(routing.clone()),
+                wall_at_zero: UnixMicros(1_700_000_000_000_000),
+                seed: random.u64(),
+            };
+            let shard = Member::Shard(Box::new(Wrapped::new(Shard::new(Time::ZERO, start))));
+            let node = world.add(&format!("shard{me}"), 0, shard, plan.pace);
+            world.bind(node, udp, place);
+            world.listen(node, tcp, place);
+            world.assign(Mailbox(me), node);
+            shards.push(node);
+        }
+        let config =
+            control::Config { epoch: UnixMicros(1_700_000_000_000_000), ..control::Config::default() };
+        let (store, api) = (config.store, config.api);
+        let engine = Member::Control(Box::new(Wrapped::new(Engine::new(config, routes))));
+        let control = world.add("control", 0, engine, plan.pace);
+        world.assign(Mailbox(plan.shards), control);
+        let desk = Desk {
+            random: random.fork(),
+            control: Mailbox(plan.shards),
+            slow: plan.slow_store,
+            due: VecDeque::new(),
+            ask_at: Some(Time::from_millis(1000)),
+            ask_until: plan.ask_until,
+            asked: 0,
+            answers: 0,
+            kept: Vec::new(),
+        };
+        let desk = world.add("desk", 0, Member::Desk(Box::new(desk)), plan.pace);
+        world.assign(store, desk);
+        world.assign(api, desk);
+        let mut town = Self {
+            world,
+            shards,
+            callers: Vec::new(),
+            carriers: Vec::new(),
+            control,
+            desk,
+            table,
+            trunks,
+            groups,
+            config: plan.config,
+        };
+        for (index, peer) in plan.callers.into_iter().enumerate() {
+            let node = town.add_peer(&format!("caller{index}"), peer, plan.pace);
+            town.callers.push(node);
+        }
+        for (index, (peer, _)) in plan.carriers.into_iter().enumerate() {
+            let node = town.add_peer(&format!("carrier{index}"), peer, plan.pace);
+            town.carriers.push(node);
+        }
+        if plan.stranger {
+            let address = host(66, 0);
+            let ports = (rtp_ports.low, rtp_ports.high);
+            let stranger = Stranger::new(random.fork(), address, place, ports, plan.ask_until);
+            let node = town.world.add("stranger", 999, Member::Stranger(Box::new(stranger)), plan.pace);
+            town.world.bind(node, SocketId(0), address);
+        }
+        Ok(town)
+    }
+
+    fn add_peer(&mut self, name: &str, peer: Peer, pace: Pace) -> NodeId {
+        let address = peer.address();
+        let process = 1 + self.world.nodes().count() as u16;
+        let node = self.world.add(name, process, Member::Peer(Box::new(peer)), pace);
+        self.world.bind(node, SIGNALLING, address);
+        self.world.listen(node, LISTENER, address);
+        node
+    }
+
+    fn routing(names: &[String], selection: link::Selection, ask: bool) -> RoutingSnapshot {
+        let route = |prefix: &str, strip, prepend: &str| RouteEntry {
+            prefix: prefix.to_owned(),
+            groups: vec!["all".into()],
+            strip,
+            prepend: prepend.to_owned(),
+            ask,
+        };
+        RoutingSnapshot {
+            version: 1,
+            groups: vec![TrunkGroup {
+                name: "all".into(),
+                selection,
+                trunks: names.iter().map(|name| name.as_str().into()).collect(),
+            }],
+            routes: vec![route("", 0, ""), route("0049", 4, "+49"), route("00", 2, "+")],
+        }
+    }
+
+    /// A peer of the town.
+    pub fn peer(&self, node: NodeId) -> Option<&Peer> {
+        match &self.world.node(node).machine {
+            Member::Peer(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Switches probing off in all shards, so that they can come to rest.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn stop_probing(&mut self) -> Result<(), String> {
+        let mut trunks = self.trunks.clone();
+        for trunk in &mut trunks {
+            trunk.health.probe_interval = Duration::ZERO;
+        }
+        let table = TrunkTable::new(trunks, self.groups.clone(), Some(&self.table));
+        let table = Arc::new(table.map_err(|error| error.to_string())?);
+        for shard in &self.shards {
+            let mail = switch::Mail::Reload { config: Box::new(self.config.clone()), table: table.clone() };
+            self.world.mail(*shard, Mail::Switch(mail));
+        }
+        self.table = table;
+        Ok(())
+    }
+
+    /// Tells all shards to stop once they have nothing to do.
+    pub fn drain(&mut self) {
+        for shard in &self.shards {
+            self.world.mail(*shard, Mail::Switch(switch::Mail::Drain));
+        }
+    }
+
+    /// What is left in shards, trunks and control that should be gone by now.
+    pub fn leftovers(&mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        for node in self.shards.clone() {
+            let it = self.world.node_mut(node);
+            let taken = it.packets_taken();
+            let (name, streams) = (it.name.clone(), it.streams_open());
+            let Member::Shard(shard) = &it.machine else { continue };
+            let census = shard.machine.census();
+            if census != switch::Census::default() {
+                left.push(format!("{name} still holds {census:?}"));
+            }
+            if taken + streams > 0 {
+                left.push(format!("{name} still holds {taken} packets, {streams} streams"));
+            }
+            let dropped = it.datagrams_dropped();
+            if dropped > 0 {
+                left.push(format!("{name} did not take {dropped} datagrams"));
+            }
+        }
+        for trunk in self.table.trunks() {
+            if trunk.calls() != 0 {
+                left.push(format!("trunk {} still counts {} calls", trunk.config.name, trunk.calls()));
+            }
+        }
+        if let Member::Control(engine) = &self.world.node(self.control).machine {
+            let (open, writes) = (engine.machine.open_calls(), engine.machine.writes_waiting());
+            if open + writes > 0 {
+                left.push(format!("control still holds {open} calls, {writes} writes"));
+            }
+        }
+        if let Member::Desk(desk) = &self.world.node(self.desk).machine
+            && desk.answers != desk.asked()
+        {
+            left.push(format!("{} of {} questions were answered", desk.answers, desk.asked()));
+        }
+        left
+    }
+
+    /// The records of ended calls that the store has, by the last digits of the number dialled.
+    pub fn cdrs(&self) -> Vec<(u64, link::Cdr)> {
+        let Member::Desk(desk) = &self.world.node(self.desk).machine else { return Vec::new() };
+        let ended = desk.kept.iter().filter_map(|kept| match kept {
+            Kept::Ended(cdr) => Some((**cdr).clone()),
+            _ => None,
+        });
+        ended
+            .filter_map(|cdr| {
+                let digits = &cdr.dialled[cdr.dialled.len().checked_sub(7)?..];
+                Some((digits.parse().ok()?, cdr))
+            })
+            .collect()
+    }
+}
+
+/// The address of caller or carrier number `index` in network `10.net`.
+pub fn host(net: u8, index: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([10, net, 0, 1 + index as u8]), 5060)
+}
