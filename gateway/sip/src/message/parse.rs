@@ -44,6 +44,67 @@ pub struct Message<'a> {
     pub(super) entries: [Entry; FIELDS_MAX],
 }
 
+impl StartLine {
+    fn parse(bytes: &[u8], start: usize, end: usize, lenient: bool) -> Result<Self, Defect> {
+        let line = &bytes[start..end];
+        if line.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"SIP/")) {
+            return Self::response(line, start, end);
+        }
+        let first_space = memchr::memchr(b' ', line).ok_or(Defect::NotSip)?;
+        let (method, rest) = (&line[..first_space], &line[first_space + 1..]);
+        // Whitespace behind the version is an error that can be answered, so the version is looked for before it.
+        let used = rest.iter().rposition(|&byte| byte != b' ' && byte != b'\t').map_or(0, |last| last + 1);
+        let version = rest[..used].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
+        let is_version_2 = version_of(&rest[version..used]).ok_or(Defect::NotSip)?;
+        if !is_token(method) {
+            return Err(Defect::NotSip);
+        }
+        let uri = &rest[..version.saturating_sub(1)];
+        if !lenient {
+            if uri.is_empty() || used != rest.len() || uri.iter().any(|&byte| byte == b' ' || byte == b'\t') {
+                return Err(Defect::RequestLine);
+            }
+            if uri.len() > URI_MAX {
+                return Err(Defect::UriTooLong);
+            }
+        }
+        Ok(Self {
+            status: 0,
+            method: Method::parse(method),
+            is_version_2,
+            start: start as u16,
+            method_end: (start + first_space) as u16,
+            text_start: (start + first_space + 1) as u16,
+            text_end: (start + first_space + 1 + uri.len()) as u16,
+        })
+    }
+
+    fn response(line: &[u8], start: usize, end: usize) -> Result<Self, Defect> {
+        let version_end = memchr::memchr(b' ', line).ok_or(Defect::StatusLine)?;
+        let is_version_2 = version_of(&line[..version_end]).ok_or(Defect::StatusLine)?;
+        let rest = &line[version_end + 1..];
+        let status = rest.get(..3).and_then(|digits| number(digits, 699)).ok_or(Defect::StatusLine)?;
+        // The space is there even if the phrase is empty; one that is missing at the end does no harm.
+        let text = match rest.get(3) {
+            None => line.len(),
+            Some(b' ') => version_end + 5,
+            Some(_) => return Err(Defect::StatusLine),
+        };
+        if status < 100 {
+            return Err(Defect::StatusLine);
+        }
+        Ok(Self {
+            status: status as u16,
+            method: Method::Other,
+            is_version_2,
+            start: start as u16,
+            method_end: start as u16,
+            text_start: (start + text) as u16,
+            text_end: end as u16,
+        })
+    }
+}
+
 impl<'a> Message<'a> {
     /// Finds the parts of one message in a datagram, or in what a [`crate::framing::Framer`] cut out of a
     /// stream. Bytes behind Content-Length are discarded (RFC 3261 §18.3); without a Content-Length the body goes to
@@ -86,30 +147,15 @@ impl<'a> Message<'a> {
 
     /// `lenient` leaves out what is malformed, as far as there is anything left to answer.
     fn scan(&mut self, lenient: bool) -> Result<(), Defect> {
-        let bytes = self.bytes;
-        if bytes.len() > MESSAGE_MAX {
+        if self.bytes.len() > MESSAGE_MAX {
             if !lenient {
                 return Err(Defect::TooLarge);
             }
-            self.bytes = &bytes[..MESSAGE_MAX];
+            self.bytes = &self.bytes[..MESSAGE_MAX];
         }
         let bytes = self.bytes;
-        let mut start = 0;
-        while bytes.get(start..start + 2) == Some(b"\r\n") {
-            start += 2;
-        }
-        if start == bytes.len() {
-            return Err(Defect::Empty);
-        }
-        let line_end = next_control(bytes, start).unwrap_or(bytes.len());
-        self.start_line(start, line_end, lenient)?;
-        if bytes.get(line_end..line_end + 2) != Some(b"\r\n") {
-            return Err(if line_end == bytes.len() {
-                Defect::Unterminated
-            } else {
-                Defect::ControlCharacter
-            });
-        }
+        let (start, line_end) = first_line(bytes)?;
+        self.line = StartLine::parse(bytes, start, line_end, lenient)?;
         let content_length = self.header_fields(line_end + 2, lenient)?;
         let available = bytes.len() - usize::from(self.body_start);
         self.body_end = match content_length {
@@ -119,68 +165,6 @@ impl<'a> Message<'a> {
             Some(_) => return Err(Defect::Truncated),
         } as u16;
         self.has_content_length = content_length.is_some();
-        Ok(())
-    }
-
-    fn start_line(&mut self, start: usize, end: usize, lenient: bool) -> Result<(), Defect> {
-        let line = &self.bytes[start..end];
-        if line.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"SIP/")) {
-            return self.status_line(start, end);
-        }
-        let first_space = memchr::memchr(b' ', line).ok_or(Defect::NotSip)?;
-        let (method, rest) = (&line[..first_space], &line[first_space + 1..]);
-        // Whitespace behind the version is an error that can be answered, so the version is looked for before it.
-        let used = rest.iter().rposition(|&byte| byte != b' ' && byte != b'\t').map_or(0, |last| last + 1);
-        let version = rest[..used].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
-        let is_version_2 = version_of(&rest[version..used]).ok_or(Defect::NotSip)?;
-        if !is_token(method) {
-            return Err(Defect::NotSip);
-        }
-        let uri = &rest[..version.saturating_sub(1)];
-        if !lenient {
-            if uri.is_empty() || used != rest.len() || uri.iter().any(|&byte| byte == b' ' || byte == b'\t') {
-                return Err(Defect::RequestLine);
-            }
-            if uri.len() > URI_MAX {
-                return Err(Defect::UriTooLong);
-            }
-        }
-        self.line = StartLine {
-            status: 0,
-            method: Method::parse(method),
-            is_version_2,
-            start: start as u16,
-            method_end: (start + first_space) as u16,
-            text_start: (start + first_space + 1) as u16,
-            text_end: (start + first_space + 1 + uri.len()) as u16,
-        };
-        Ok(())
-    }
-
-    fn status_line(&mut self, start: usize, end: usize) -> Result<(), Defect> {
-        let line = &self.bytes[start..end];
-        let version_end = memchr::memchr(b' ', line).ok_or(Defect::StatusLine)?;
-        let is_version_2 = version_of(&line[..version_end]).ok_or(Defect::StatusLine)?;
-        let rest = &line[version_end + 1..];
-        let status = rest.get(..3).and_then(|digits| number(digits, 699)).ok_or(Defect::StatusLine)?;
-        // The space is there even if the phrase is empty; one that is missing at the end does no harm.
-        let text = match rest.get(3) {
-            None => line.len(),
-            Some(b' ') => version_end + 5,
-            Some(_) => return Err(Defect::StatusLine),
-        };
-        if status < 100 {
-            return Err(Defect::StatusLine);
-        }
-        self.line = StartLine {
-            status: status as u16,
-            method: Method::Other,
-            is_version_2,
-            start: start as u16,
-            method_end: start as u16,
-            text_start: (start + text) as u16,
-            text_end: end as u16,
-        };
         Ok(())
     }
 
@@ -296,7 +280,31 @@ fn field(bytes: &[u8], at: usize) -> Result<(Entry, usize), Defect> {
     Ok((entry, end + 2))
 }
 
-/// For framing: which field begins at `at`, its value, and where the next line begins.
+/// Where the first line begins, behind any line ends, and where it ends.
+fn first_line(bytes: &[u8]) -> Result<(usize, usize), Defect> {
+    let mut start = 0;
+    // RFC 3261 §7.5, and the keep-alives of RFC 5626.
+    while bytes.get(start..start + 2) == Some(b"\r\n") {
+        start += 2;
+    }
+    if start == bytes.len() {
+        return Err(Defect::Empty);
+    }
+    let end = next_control(bytes, start).ok_or(Defect::Unterminated)?;
+    if bytes.get(end..end + 2) == Some(b"\r\n") { Ok((start, end)) } else { Err(Defect::ControlCharacter) }
+}
+
+/// For steering: status (0 in a request), method, and where the first field begins.
+pub(super) fn start_of(bytes: &[u8]) -> Result<(u16, Method, usize), Defect> {
+    if bytes.len() > MESSAGE_MAX {
+        return Err(Defect::TooLarge);
+    }
+    let (start, end) = first_line(bytes)?;
+    let line = StartLine::parse(bytes, start, end, false)?;
+    Ok((line.status, line.method, end + 2))
+}
+
+/// For framing and steering: which field begins at `at`, its value, and where the next line begins.
 pub(crate) fn field_at(bytes: &[u8], at: usize) -> Result<(Name, &[u8], usize), Defect> {
     let (entry, next) = field(bytes, at)?;
     let name = Name::parse(&bytes[at..at + usize::from(entry.name_len)]);

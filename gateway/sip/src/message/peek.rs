@@ -1,6 +1,7 @@
 //! What steering needs of a message, without indexing its fields.
 
-use super::{CSeq, Message, Method, Name, Via};
+use super::parse::{field_at, start_of};
+use super::{CSeq, Elements, Method, Name, Via};
 
 /// Whether a message asks or answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,20 +19,66 @@ pub struct Peek<'a> {
     pub start: Start,
     /// The Call-ID; empty if missing.
     pub call_id: &'a [u8],
-    /// The branch of the first Via.
+    /// The branch of the first Via; `None` if missing or malformed.
     pub branch: Option<&'a [u8]>,
-    /// CSeq.
+    /// CSeq; `None` if missing or malformed.
     pub cseq: Option<CSeq<'a>>,
 }
 
-/// Reads Call-ID, first line, branch and CSeq. `None` where [`Message::parse`] fails.
+/// Reads Call-ID, first line, branch and CSeq, and nothing beyond the last of them. Where
+/// [`super::Message::parse`] succeeds it says the same; where that fails, this may be `None` or what was there.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
-    let message = Message::parse(bytes).ok()?;
-    let start = if message.is_request() {
-        Start::Request(message.method())
-    } else {
-        Start::Response(message.status())
-    };
-    let branch = message.values(Name::Via).next().and_then(Via::parse).and_then(|via| via.branch());
-    Some(Peek { start, call_id: message.call_id(), branch, cseq: message.cseq() })
+    let (status, method, mut at) = start_of(bytes).ok()?;
+    let start = if status == 0 { Start::Request(method) } else { Start::Response(status) };
+    let (mut call_id, mut via, mut cseq) = (None, None, None);
+    // A line that cannot be read, or the empty one behind the header, ends the search.
+    while let Ok((name, value, next)) = field_at(bytes, at) {
+        match name {
+            Name::CallId => call_id = call_id.or(Some(value)),
+            Name::CSeq => cseq = cseq.or(Some(value)),
+            // A Via field without an element passes the turn to the next.
+            Name::Via if via.is_none() => via = Elements::new(value).next(),
+            _ => {}
+        }
+        if call_id.is_some() && via.is_some() && cseq.is_some() {
+            break;
+        }
+        at = next;
+    }
+    Some(Peek {
+        start,
+        call_id: call_id.unwrap_or_default(),
+        branch: via.and_then(Via::parse).and_then(|via| via.branch()),
+        cseq: cseq.and_then(CSeq::parse),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Message;
+    use super::*;
+
+    #[test]
+    fn compact_names_and_folds() {
+        let text = b"SIP/2.0 180 Ringing\r\nV:\r\n SIP/2.0/UDP h;branch=z9hG4bKx\r\n ;rport, SIP/2.0/UDP g;branch=2\r\n\
+            i :\r\n  call@here\r\nVia: SIP/2.0/UDP f;branch=3\r\ncseq: 7\r\n\tINVITE\r\nl: 0\r\n\r\n";
+        let peek = peek(text).unwrap();
+        assert_eq!(peek.start, Start::Response(180));
+        assert_eq!((peek.call_id, peek.branch), (&b"call@here"[..], Some(&b"z9hG4bKx"[..])));
+        assert_eq!(peek.cseq.unwrap().method, Method::Invite);
+        let message = Message::parse(text).unwrap();
+        assert_eq!((message.call_id(), message.cseq()), (peek.call_id, peek.cseq));
+    }
+
+    #[test]
+    fn nothing_but_a_first_line_is_needed() {
+        assert_eq!(peek(b""), None);
+        assert_eq!(peek(b"\r\n\r\n"), None);
+        assert_eq!(peek(b"GET / HTTP/1.1\r\n\r\n"), None);
+        let bare = peek(b"OPTIONS sip:h SIP/2.0\r\n\r\n").unwrap();
+        assert_eq!(
+            (bare.start, bare.call_id, bare.branch),
+            (Start::Request(Method::Options), &b""[..], None)
+        );
+    }
 }

@@ -4,11 +4,9 @@ use std::borrow::Cow;
 
 const TOKEN: u8 = 1;
 const WHITE: u8 = 2;
-const DIGIT: u8 = 4;
 const HEX: u8 = 8;
 const HOST: u8 = 16;
 const UNRESERVED: u8 = 32;
-const WORD: u8 = 64;
 
 const CLASS: [u8; 256] = {
     let mut table = [0; 256];
@@ -17,21 +15,17 @@ const CLASS: [u8; 256] = {
         let b = byte as u8;
         let mut class = 0;
         if b.is_ascii_alphanumeric() {
-            class |= TOKEN | UNRESERVED | WORD;
+            class |= TOKEN | UNRESERVED;
             if b.is_ascii_hexdigit() {
                 class |= HEX;
-            }
-            if b.is_ascii_digit() {
-                class |= DIGIT;
             }
             class |= HOST;
         }
         match b {
-            b'-' | b'.' => class |= TOKEN | UNRESERVED | WORD | HOST,
-            b'!' | b'*' | b'_' | b'\'' | b'~' => class |= TOKEN | UNRESERVED | WORD,
-            b'%' | b'+' | b'`' => class |= TOKEN | WORD,
-            b'(' | b')' => class |= UNRESERVED | WORD,
-            b'<' | b'>' | b':' | b'\\' | b'"' | b'/' | b'[' | b']' | b'?' | b'{' | b'}' => class |= WORD,
+            b'-' | b'.' => class |= TOKEN | UNRESERVED | HOST,
+            b'!' | b'*' | b'_' | b'\'' | b'~' => class |= TOKEN | UNRESERVED,
+            b'%' | b'+' | b'`' => class |= TOKEN,
+            b'(' | b')' => class |= UNRESERVED,
             b' ' | b'\t' | b'\r' | b'\n' => class |= WHITE,
             _ => {}
         }
@@ -63,12 +57,6 @@ pub(crate) const fn is_host_byte(byte: u8) -> bool {
 #[inline]
 pub(crate) const fn is_unreserved(byte: u8) -> bool {
     CLASS[byte as usize] & UNRESERVED != 0
-}
-
-/// `word` characters: the two halves of a Call-ID.
-#[inline]
-pub(crate) const fn is_word_byte(byte: u8) -> bool {
-    CLASS[byte as usize] & WORD != 0
 }
 
 /// Hexadecimal digits.
@@ -210,10 +198,5 @@ mod tests {
         let expected: Vec<u8> =
             (0..=255u8).filter(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(b)).collect();
         assert_eq!(tokens, expected);
-        let words: Vec<u8> = (0..=255).filter(|&byte| is_word_byte(byte)).collect();
-        let expected: Vec<u8> = (0..=255u8)
-            .filter(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~()<>:\\\"/[]?{}".contains(b))
-            .collect();
-        assert_eq!(words, expected);
     }
 }

@@ -143,7 +143,7 @@ fn single<'a>(
     repeated: &'static str,
 ) -> Result<&'a [u8], Reject> {
     let mut fields = message.headers(name);
-    let value = fields.next().ok_or(bad(missing))?;
+    let value = fields.next().ok_or_else(|| bad(missing))?;
     if fields.next().is_some() {
         return Err(bad(repeated));
     }

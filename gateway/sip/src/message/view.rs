@@ -89,10 +89,10 @@ impl<'a> Message<'a> {
 
     /// The values of all fields of this name, in order; what commas separate stays together.
     pub fn headers(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a, '_> {
-        let from = self.first.get(name as usize).map_or(usize::from(self.count), |&first| {
-            if first == 0 { usize::from(self.count) } else { usize::from(first) - 1 }
-        });
-        self.entries[from..usize::from(self.count)]
+        let count = usize::from(self.count);
+        let first = self.first.get(name as usize).copied().unwrap_or(0);
+        let from = usize::from(first).checked_sub(1).unwrap_or(count);
+        self.entries[from..count]
             .iter()
             .filter(move |entry| entry.name == name as u8)
             .map(|entry| self.slice(entry.value_start, entry.value_end))

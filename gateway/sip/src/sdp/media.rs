@@ -169,7 +169,7 @@ impl<'a> Media<'a> {
     pub fn rtcp_address(&self) -> Option<SocketAddr> {
         let rtp = self.rtp_address()?;
         match self.rtcp {
-            Some((port, address)) => Some(SocketAddr::new(address.unwrap_or(rtp.ip()), port)),
+            Some((port, address)) => Some(SocketAddr::new(address.unwrap_or_else(|| rtp.ip()), port)),
             None if self.rtcp_mux => Some(rtp),
             None => Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?)),
         }
@@ -191,7 +191,8 @@ impl<'a> Media<'a> {
     }
 }
 
-/// `kind port[/count] protocol formats`.
+/// Kind, port, protocol and formats of `kind port[/count] protocol formats`.
+#[allow(clippy::type_complexity)]
 fn media_line(value: &[u8]) -> Option<(&[u8], u16, &[u8], &[u8])> {
     let (kind, rest) = word(value)?;
     let (port, rest) = word(rest)?;

@@ -115,7 +115,7 @@ impl<'a> Connection<'a> {
             Some(address) if family.eq_ignore_ascii_case(b"IP4") => address.is_ipv4(),
             Some(address) if family.eq_ignore_ascii_case(b"IP6") => address.is_ipv6(),
             Some(_) => false,
-            None => !memchr::memchr(b':', text).is_some(),
+            None => memchr::memchr(b':', text).is_none(),
         };
         fits.then_some(Self { address, text })
     }
