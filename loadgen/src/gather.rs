@@ -12,6 +12,8 @@ pub struct Side {
     second: Part,
     /// The last word of each shard on its calls up and open.
     gauges: Vec<(u64, u64)>,
+    /// CPU time and elapsed time of each shard, ns.
+    busy: Vec<(u64, u64)>,
 }
 
 impl Side {
@@ -19,7 +21,10 @@ impl Side {
     pub fn take(&mut self, shard: usize, part: &Part) {
         if shard >= self.gauges.len() {
             self.gauges.resize(shard + 1, (0, 0));
+            self.busy.resize(shard + 1, (0, 0));
         }
+        self.busy[shard].0 += part.busy;
+        self.busy[shard].1 += part.to.saturating_sub(part.from);
         self.gauges[shard] = (part.up, part.open);
         self.second.merge(part);
         self.total.merge(part);
@@ -30,6 +35,13 @@ impl Side {
         if let Some(gauge) = self.gauges.get_mut(shard) {
             *gauge = (0, 0);
         }
+    }
+
+    /// CPU time of the busiest shard in percent of a core; `None` before the first part.
+    pub fn busiest_percent(&self) -> Option<f64> {
+        let shares =
+            self.busy.iter().filter(|(_, span)| *span > 0).map(|(busy, span)| *busy as f64 / *span as f64);
+        shares.reduce(f64::max).map(|share| share * 100.0)
     }
 
     /// Calls up, by the last word of each shard.

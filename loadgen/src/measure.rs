@@ -256,6 +256,12 @@ pub struct Part {
     pub limiter_hits: u64,
     /// Arrivals not placed since no RTP port was ready.
     pub ports_missing: u64,
+    /// Datagrams dropped at the generator's own sockets, for lack of buffer.
+    pub drops: u64,
+    /// Datagrams the generator could not send.
+    pub unsent: u64,
+    /// CPU time of the shard's thread, ns.
+    pub busy: u64,
     /// Calls over, with voice or failed.
     pub records: Vec<CallRecord>,
     /// Calls over of which no record was kept.
@@ -317,6 +323,9 @@ impl Part {
         self.unexpected += other.unexpected;
         self.limiter_hits += other.limiter_hits;
         self.ports_missing += other.ports_missing;
+        self.drops += other.drops;
+        self.unsent += other.unsent;
+        self.busy += other.busy;
         let room = RECORDS_MAX.saturating_sub(self.records.len());
         let taken = other.records.len().min(room);
         self.records.extend_from_slice(&other.records[..taken]);

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-/// A user part with at most one range in braces: `+4930{00000-99999}`. Leading zeros are kept.
+/// A user part with at most one range: `+4930{00000-99999}`, or `+4930#####` for all of that many digits.
+/// Leading zeros are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberPattern {
     before: String,
@@ -25,7 +26,7 @@ impl fmt::Display for NumberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}; a number is written like +49301234567, or with one range like +4930{{00000-99999}}",
+            "{}; a number is written like +49301234567, or with one range like +4930{{00000-99999}} or +4930#####",
             self.0
         )
     }
@@ -45,6 +46,15 @@ impl NumberPattern {
             part.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-_.!~*'()&=$,;?/%#".contains(&b))
         };
         let wrong = |what: &str| Err(NumberError(format!("\"{text}\": {what}")));
+        if let Some(first) = text.find('#') {
+            let width = text[first..].bytes().take_while(|&b| b == b'#').count();
+            let (before, after) = (&text[..first], &text[first + width..]);
+            if width > 18 || !plain(before) || !plain(after) || after.contains('#') {
+                return wrong("one run of at most 18 # stands for the changing digits");
+            }
+            let range = Range { low: 0, high: 10u64.pow(width as u32) - 1, width };
+            return Ok(Self { before: before.to_owned(), range: Some(range), after: after.to_owned() });
+        }
         let Some((before, rest)) = text.split_once('{') else {
             if text.is_empty() {
                 return wrong("no number");
@@ -107,6 +117,7 @@ mod tests {
         assert_eq!(nth("+4930{0098-0101}7", 3), "+493001017");
         assert_eq!(nth("+4930{0098-0101}7", 4), "+4930".to_owned() + "00987");
         assert_eq!(nth("alice", 12), "alice");
+        assert_eq!(nth("+49##-7", 123), "+4923-7");
         assert_eq!(nth("{5-5}", 12), "5");
     }
 

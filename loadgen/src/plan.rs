@@ -59,6 +59,9 @@ pub struct Target {
     /// Threads that call, each with a SIP socket of its own.
     #[serde(default = "one_thread")]
     pub threads: Threads,
+    /// Whether callees may hang up by themselves; otherwise that is a failed call.
+    #[serde(default)]
+    pub callee_may_hang_up: bool,
     /// Seconds without any answer after which a call has failed.
     #[serde(default = "Seconds::of_32")]
     pub no_response_seconds: Seconds,
