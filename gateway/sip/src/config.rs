@@ -12,12 +12,14 @@ pub struct Config {
     pub limits: Limits,
     /// Value of User-Agent in requests and Server in responses; empty leaves both out.
     pub user_agent: String,
-    /// Value of Supported; empty leaves it out.
-    pub supported: String,
+    /// Option tags for Supported, which may stand in Require of requests; empty leaves the header out.
+    pub extensions: Vec<String>,
     /// The methods handed to the owner as [`crate::Event::Request`] (outside or inside dialogs). INVITE, ACK,
     /// BYE and CANCEL are the endpoint's own and always understood; every other known method not in here is
     /// answered 405, an unknown one 501.
     pub methods: Vec<Method>,
+    /// Whether an INVITE that begins a call is refused with 483 when its Max-Forwards is 0: for who passes calls on.
+    pub refuse_exhausted: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
     /// One past the last number for TCP connections, at most [`sansio::StreamId::ACCEPTED`].
@@ -30,8 +32,9 @@ impl Default for Config {
             timers: Timers::default(),
             limits: Limits::default(),
             user_agent: String::from("Trunkline"),
-            supported: String::new(),
+            extensions: Vec::new(),
             methods: vec![Method::Options],
+            refuse_exhausted: true,
             streams_first: 1,
             streams_end: sansio::StreamId::ACCEPTED,
         }
@@ -89,10 +92,11 @@ pub struct Limits {
     pub transactions: u32,
     /// Most legs, each about 1 KiB. Beyond, INVITE is answered 503 without state.
     pub legs: u32,
-    /// Most TCP connections, each up to `stream_buffer` bytes of an unfinished message.
+    /// Most TCP connections, each up to 64 KiB of an unfinished message.
     pub connections: u32,
-    /// Most bytes a TCP peer may leave unfinished, and so the longest message over TCP.
-    pub stream_buffer: u32,
+    /// Most bytes of messages that transactions and dialogs keep, all together (default 512 MiB). Beyond it is as
+    /// if the transaction table were full.
+    pub message_bytes: u64,
     /// Most early dialogs told apart on one outgoing leg (forks); more are counted and ignored.
     pub forks: u8,
     /// Seconds told in Retry-After of the 503 sent at a bound.
@@ -105,7 +109,7 @@ impl Default for Limits {
             transactions: 1 << 20,
             legs: 1 << 17,
             connections: 4096,
-            stream_buffer: 65_536,
+            message_bytes: 512 << 20,
             forks: 8,
             retry_after: 5,
         }

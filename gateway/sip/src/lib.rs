@@ -1,6 +1,8 @@
 //! SIP and SDP without IO: messages, transactions, dialogs, offer/answer, the user agent.
 
 mod config;
+mod connection;
+mod dialog;
 mod endpoint;
 mod error;
 mod event;

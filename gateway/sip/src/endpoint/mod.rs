@@ -1,11 +1,35 @@
 //! The user agent of one shard: transactions, dialogs, legs and TCP connections behind one front.
 
+mod clients;
+mod compose;
+mod inside;
+mod legs;
+mod receive;
+mod requests;
+mod servers;
+mod streams;
+mod timers;
+mod uac;
+mod uas;
+mod wire;
+
 use crate::config::Config;
-use crate::error::{LegError, StartError};
-use crate::event::{Body, Event, Invite, LegFacts, LegId, Request, RequestId};
+use crate::connection::Connections;
+use crate::dialog::invite::Leg;
+use crate::event::{Event, Link};
+use crate::message::Method;
 use crate::stats::Stats;
+use crate::transaction::key::{HashedMap, KeyHasher};
+use clients::Client;
+use compose::Identity;
+use core::hash::BuildHasherDefault;
 use core::net::SocketAddr;
-use sansio::{Outbox, Random, SocketId, StreamEvent, StreamId, Time};
+use sansio::{Key, Outbox, Random, Slab, SocketId, Time, Wheel};
+use servers::Server;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, VecDeque};
+use timers::Timer;
+use wire::Wire;
 
 /// How many of each an endpoint holds; all zero once every call ended and the timers ran out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +48,19 @@ pub struct Census {
     pub events: usize,
     /// Messages and connection actions not yet flushed.
     pub unsent: usize,
+    /// Bytes of messages kept by transactions and dialogs.
+    pub bytes: u64,
+}
+
+/// How a client transaction ended without final response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// Nothing came.
+    Total,
+    /// Provisional responses came.
+    Late,
+    /// The transport failed.
+    Unreachable,
 }
 
 /// Transactions, dialogs, legs and TCP connections of one shard, without IO.
@@ -40,214 +77,89 @@ pub struct Census {
 #[derive(Debug)]
 pub struct Endpoint {
     config: Config,
+    identity: Identity,
     stats: Stats,
+    random: Random,
+    hasher: KeyHasher,
+    sockets: Vec<(SocketId, SocketAddr)>,
+    listeners: Vec<(SocketId, SocketAddr)>,
+    wheel: Wheel<Timer>,
+    wire: Wire,
+    clients: Slab<Client>,
+    servers: Slab<Server>,
+    /// Server transactions by what RFC 3261 §17.2.3 compares.
+    by_key: HashedMap<Key>,
+    /// Server transactions by what §8.2.2.2 compares.
+    by_merge: HashedMap<Key>,
+    /// Client transactions that await a final response, by where they went.
+    pending: HashMap<(Link, SocketAddr), Vec<Key>, BuildHasherDefault<DefaultHasher>>,
+    legs: Slab<Leg>,
+    events: VecDeque<Event>,
+    /// Bytes of messages kept.
+    held: u64,
+    /// Where messages are written before they are sent.
+    scratch: Vec<u8>,
 }
 
 impl Endpoint {
     /// An endpoint without sockets. `random` names everything it generates (branches, tags).
-    pub fn new(config: Config, random: Random, now: Time) -> Self {
-        let _ = (random, now);
-        Self { config, stats: Stats::default() }
+    pub fn new(config: Config, mut random: Random, now: Time) -> Self {
+        let limits = config.limits;
+        // Two timers per transaction and leg, one per connection: the wheel is never the first to be full.
+        let timers = limits.transactions.saturating_add(limits.legs).saturating_mul(2);
+        let connections = Connections::new(limits.connections, config.streams_first, config.streams_end);
+        Self {
+            identity: identity(&config),
+            stats: Stats::default(),
+            hasher: KeyHasher::new(&mut random),
+            random,
+            sockets: Vec::new(),
+            listeners: Vec::new(),
+            wheel: Wheel::new(now, timers.saturating_add(limits.connections)),
+            wire: Wire::new(connections),
+            clients: Slab::new(limits.transactions),
+            servers: Slab::new(limits.transactions),
+            by_key: HashedMap::default(),
+            by_merge: HashedMap::default(),
+            pending: HashMap::default(),
+            legs: Slab::new(limits.legs),
+            events: VecDeque::new(),
+            held: 0,
+            scratch: Vec::new(),
+            config,
+        }
     }
 
     /// Adds a datagram socket; `advertised` is what Via and Contact say.
     pub fn add_udp(&mut self, socket: SocketId, advertised: SocketAddr) {
-        let _ = (socket, advertised);
+        self.sockets.push((socket, advertised));
     }
 
-    /// Adds a listening socket; `advertised` is what Contact says of connections of this family.
+    /// Adds a listening socket; `advertised` is what Via and Contact say of connections of this family.
     pub fn add_tcp_listener(&mut self, socket: SocketId, advertised: SocketAddr) {
-        let _ = (socket, advertised);
-    }
-
-    /// Takes a datagram.
-    pub fn handle_datagram(&mut self, now: Time, socket: SocketId, source: SocketAddr, payload: &[u8]) {
-        let _ = (now, socket, source, payload);
-    }
-
-    /// Takes what happened on a connection: accepted, connected, data, closed.
-    pub fn handle_stream(&mut self, now: Time, stream: StreamId, event: StreamEvent<'_>) {
-        let _ = (now, stream, event);
-    }
-
-    /// Whether this connection is one of this endpoint.
-    pub fn owns_stream(&self, stream: StreamId) -> bool {
-        let _ = stream;
-        false
+        self.listeners.push((socket, advertised));
     }
 
     /// Takes an ICMP refusal: client transactions to that destination fail with `Refused`.
     pub fn handle_unreachable(&mut self, now: Time, socket: SocketId, destination: SocketAddr) {
-        let _ = (now, socket, destination);
-    }
-
-    /// Fires the timers that are due.
-    pub fn handle_timeout(&mut self, now: Time) {
-        let _ = now;
+        self.clients_unreachable(now, Link::Socket(socket), destination);
     }
 
     /// When [`Self::handle_timeout`] is wanted next. O(1).
     pub fn deadline(&self) -> Option<Time> {
-        None
+        self.wheel.deadline()
     }
 
     /// Moves everything to be sent, connected, written and closed into the outbox.
     pub fn flush<M>(&mut self, out: &mut Outbox<M>) {
-        let _ = out;
+        self.wire.flush(out);
+        self.stats.messages_sent = self.wire.sent;
+        self.stats.unsendable = self.wire.unsendable;
     }
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-
-    /// Calls. Ends in `Answered`, or `Failed` and `Gone`.
-    ///
-    /// # Errors
-    /// Tables full, unknown socket, or text that cannot stand in a header: nothing was sent, no leg exists.
-    pub fn invite(&mut self, now: Time, invite: &Invite<'_>) -> Result<LegId, StartError> {
-        let _ = (now, invite);
-        Err(StartError::Full)
-    }
-
-    /// Acknowledges the answer to an INVITE that went out without body; `body` is our SDP answer.
-    ///
-    /// # Errors
-    /// The leg is unknown or waits for no ACK.
-    pub fn ack(&mut self, now: Time, leg: LegId, body: Option<Body<'_>>) -> Result<(), LegError> {
-        let _ = (now, leg, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Cancels an outgoing call that is not answered yet; `reason` becomes a Reason header. `Failed` follows:
-    /// with 487 as a rule, with `AnsweredLate` if a 2xx crossed.
-    ///
-    /// # Errors
-    /// The leg is unknown or has its final answer.
-    pub fn cancel(&mut self, now: Time, leg: LegId, reason: Option<&str>) -> Result<(), LegError> {
-        let _ = (now, leg, reason);
-        Err(LegError::Unknown)
-    }
-
-    /// Sends a provisional response (101 to 199) to an incoming call.
-    ///
-    /// # Errors
-    /// The leg is unknown or already has its final response.
-    pub fn provisional(
-        &mut self,
-        now: Time,
-        leg: LegId,
-        status: u16,
-        headers: &[(&str, &str)],
-        body: Option<Body<'_>>,
-    ) -> Result<(), LegError> {
-        let _ = (now, leg, status, headers, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Answers an incoming call with 200, repeated until the ACK comes (RFC 3261 §13.3.1.4): `Acked`, or `Lost`.
-    ///
-    /// # Errors
-    /// The leg is unknown or already has its final response.
-    pub fn answer(
-        &mut self,
-        now: Time,
-        leg: LegId,
-        headers: &[(&str, &str)],
-        body: Option<Body<'_>>,
-    ) -> Result<(), LegError> {
-        let _ = (now, leg, headers, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Refuses an incoming call with 300 to 699; `Gone` follows. `reason` replaces the usual phrase.
-    ///
-    /// # Errors
-    /// The leg is unknown or already has its final response.
-    pub fn reject(
-        &mut self,
-        now: Time,
-        leg: LegId,
-        status: u16,
-        reason: Option<&str>,
-        headers: &[(&str, &str)],
-    ) -> Result<(), LegError> {
-        let _ = (now, leg, status, reason, headers);
-        Err(LegError::Unknown)
-    }
-
-    /// Ends a leg in whatever state: BYE when it stands (after the ACK if that is still awaited), CANCEL when it is
-    /// outgoing and unanswered, 480 when it is incoming and unanswered. `Gone` follows when it is over.
-    ///
-    /// # Errors
-    /// The leg is unknown or ending already.
-    pub fn bye(&mut self, now: Time, leg: LegId, headers: &[(&str, &str)]) -> Result<(), LegError> {
-        let _ = (now, leg, headers);
-        Err(LegError::Unknown)
-    }
-
-    /// Sends a re-INVITE; `ReinviteDone` follows (status 491: the peer sent one at the same time).
-    ///
-    /// # Errors
-    /// The leg is unknown, does not stand, or has a re-INVITE pending in either direction.
-    pub fn reinvite(&mut self, now: Time, leg: LegId, body: Option<Body<'_>>) -> Result<(), LegError> {
-        let _ = (now, leg, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Answers the peer's re-INVITE; a 2xx is repeated until its ACK comes (`Acked`).
-    ///
-    /// # Errors
-    /// The leg is unknown or has no re-INVITE waiting.
-    pub fn answer_reinvite(
-        &mut self,
-        now: Time,
-        leg: LegId,
-        status: u16,
-        body: Option<Body<'_>>,
-    ) -> Result<(), LegError> {
-        let _ = (now, leg, status, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Sends a request outside of dialogs; `Response` or `RequestFailed` follows.
-    ///
-    /// # Errors
-    /// As [`Self::invite`].
-    pub fn request(&mut self, now: Time, request: &Request<'_>) -> Result<RequestId, StartError> {
-        let _ = (now, request);
-        Err(StartError::Full)
-    }
-
-    /// Answers a request that came as [`Event::Request`], finally (200 to 699).
-    ///
-    /// # Errors
-    /// The request is unknown or was answered.
-    pub fn respond(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        status: u16,
-        headers: &[(&str, &str)],
-        body: Option<Body<'_>>,
-    ) -> Result<(), LegError> {
-        let _ = (now, request, status, headers, body);
-        Err(LegError::Unknown)
-    }
-
-    /// Answers an OPTIONS that came as [`Event::Request`]: 200 with Accept and Allow, or 503 with Retry-After while draining.
-    ///
-    /// # Errors
-    /// The request is unknown or was answered.
-    pub fn respond_options(&mut self, now: Time, request: RequestId, draining: bool) -> Result<(), LegError> {
-        let _ = draining;
-        self.respond(now, request, 200, &[], None)
-    }
-
-    /// Facts about a leg; `None` once it is gone.
-    pub fn leg(&self, leg: LegId) -> Option<LegFacts<'_>> {
-        let _ = leg;
-        None
+        self.events.pop_front()
     }
 
     /// The counters.
@@ -262,11 +174,55 @@ impl Endpoint {
 
     /// How many of each it holds.
     pub fn census(&self) -> Census {
-        Census::default()
+        Census {
+            transactions: self.clients.len() + self.servers.len(),
+            legs: self.legs.len(),
+            dialogs: self.legs.iter().filter(|(_, leg)| !leg.dialog.parts().remote_tag.is_empty()).count(),
+            timers: self.wheel.len(),
+            connections: self.wire.connections.len(),
+            events: self.events.len(),
+            unsent: self.wire.waiting(),
+            bytes: self.held,
+        }
     }
 
     /// Whether it holds nothing at all.
     pub fn is_idle(&self) -> bool {
         self.census() == Census::default()
+    }
+
+    /// Whether one more transaction may be made.
+    fn has_room(&self) -> bool {
+        self.clients.len() + self.servers.len() < self.clients.capacity()
+            && self.held < self.config.limits.message_bytes
+    }
+
+    /// Sends a message; counted if there is no way.
+    fn transmit(&mut self, link: Link, to: SocketAddr, bytes: &[u8]) {
+        if !self.wire.send(link, to, bytes) {
+            self.wire.unsendable += 1;
+        }
+    }
+}
+
+/// The lines that say who we are; control characters in the configuration are left out.
+fn identity(config: &Config) -> Identity {
+    let line = |name: &str, value: &str| -> Box<[u8]> {
+        let value: String = value.chars().filter(|character| !character.is_control()).collect();
+        if value.is_empty() { Box::default() } else { format!("{name}: {value}\r\n").into_bytes().into() }
+    };
+    let mut allow = String::from("INVITE, ACK, BYE, CANCEL");
+    for method in &config.methods {
+        let own = matches!(method, Method::Invite | Method::Ack | Method::Bye | Method::Cancel);
+        if !own && !method.as_str().is_empty() {
+            allow.push_str(", ");
+            allow.push_str(method.as_str());
+        }
+    }
+    Identity {
+        user_agent: line("User-Agent", &config.user_agent),
+        server: line("Server", &config.user_agent),
+        allow: line("Allow", &allow),
+        supported: line("Supported", &config.extensions.join(", ")),
     }
 }

@@ -1,0 +1,225 @@
+//! The table of legs: making, waiting, losing and ending them. The only place where a leg is removed.
+
+use super::timers::Timer;
+use super::{Endpoint, clients};
+use crate::dialog::Dialog;
+use crate::dialog::invite::Leg;
+use crate::event::{Event, Failure, Flow, LegFacts, LegId, Link, LostCause};
+use crate::message::{Message, NameAddr, Uri};
+use crate::transaction::key::OwnToken;
+use core::net::SocketAddr;
+use sansio::{Key, Time};
+
+impl Endpoint {
+    /// Takes a leg into the table.
+    pub(crate) fn leg_insert(&mut self, leg: Leg) -> Option<Key> {
+        let link = leg.flow.link;
+        let key = self.legs.insert(leg).ok()?;
+        if let Link::Stream(stream) = link
+            && let Some(connection) = self.wire.connections.get_mut(stream)
+        {
+            connection.legs += 1;
+        }
+        Some(key)
+    }
+
+    /// Gives a leg its dialog.
+    pub(crate) fn leg_dialog(&mut self, key: Key, dialog: Dialog) {
+        if let Some(leg) = self.legs.get_mut(key) {
+            self.held += dialog.len() as u64;
+            self.held -= leg.dialog.len() as u64;
+            leg.dialog = dialog;
+        }
+    }
+
+    /// Takes over the Contact of a message inside a leg's dialog.
+    pub(crate) fn leg_refresh(&mut self, key: Key, message: &Message<'_>) {
+        if let Some(leg) = self.legs.get_mut(key) {
+            self.held -= leg.dialog.len() as u64;
+            leg.dialog.refresh(message);
+            self.held += leg.dialog.len() as u64;
+        }
+    }
+
+    /// Takes a leg out without a word.
+    pub(crate) fn leg_remove(&mut self, key: Key) {
+        self.stop_repeating(key);
+        let Some(leg) = self.legs.remove(key) else { return };
+        self.held -= leg.dialog.len() as u64;
+        self.stop_timer(leg.timer);
+        if let Link::Stream(stream) = leg.flow.link
+            && let Some(connection) = self.wire.connections.get_mut(stream)
+        {
+            connection.legs = connection.legs.saturating_sub(1);
+            connection.used = true;
+        }
+    }
+
+    /// Ends what is pending in a leg: its INVITEs go on without it, the peer's are answered 487, nothing is repeated.
+    pub(crate) fn leg_stop(&mut self, now: Time, key: Key) {
+        self.stop_repeating(key);
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let (timer, invite, out, inward) =
+            (leg.timer.take(), leg.invite.take(), leg.reinvite_out.take(), leg.reinvite_in.take());
+        let outgoing = leg.outgoing;
+        self.stop_timer(timer);
+        match invite {
+            Some(client) if outgoing => self.client_orphan(now, client, true),
+            Some(server) => self.server_answer(now, server, 487, None),
+            None => {}
+        }
+        if let Some(client) = out {
+            self.client_orphan(now, client, false);
+        }
+        if let Some(server) = inward {
+            self.server_answer(now, server, 487, None);
+        }
+    }
+
+    /// A leg is over: removed, and said so.
+    pub(crate) fn leg_finish(&mut self, now: Time, key: Key) {
+        if self.legs.get(key).is_none() {
+            return;
+        }
+        self.leg_stop(now, key);
+        self.leg_remove(key);
+        self.events.push_back(Event::Gone { leg: LegId(key) });
+    }
+
+    /// A standing leg broke: BYE is sent for whoever may hear it, and the leg is over.
+    pub(crate) fn leg_lost(&mut self, now: Time, key: Key, why: LostCause) {
+        if self.legs.get(key).is_none() {
+            return;
+        }
+        self.leg_stop(now, key);
+        self.leg_bye(now, key, clients::Owner::Nobody { bye: false }, b"");
+        self.events.push_back(Event::Lost { leg: LegId(key), why });
+        self.leg_finish(now, key);
+    }
+
+    /// What a leg waited for did not come.
+    pub(crate) fn leg_timer(&mut self, now: Time, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        match (leg.outgoing, leg.invite) {
+            (true, Some(client)) => {
+                if leg.heard && now < leg.answer_by {
+                    let answer_by = leg.answer_by;
+                    let timer = self.set_timer(answer_by, Timer::Leg(key));
+                    if let Some(leg) = self.legs.get_mut(key) {
+                        leg.timer = timer;
+                    }
+                    return;
+                }
+                let cause = if leg.heard { Failure::NoAnswer } else { Failure::NoResponse };
+                leg.invite = None;
+                if cause == Failure::NoResponse {
+                    self.client_quiet(client);
+                }
+                self.client_cancel(now, client, None);
+                self.client_orphan(now, client, true);
+                self.events.push_back(Event::Failed { leg: LegId(key), cause });
+                self.leg_finish(now, key);
+            }
+            (false, Some(server)) => {
+                leg.invite = None;
+                self.server_answer(now, server, 480, None);
+                self.events.push_back(Event::Lost { leg: LegId(key), why: LostCause::Unanswered });
+                self.leg_finish(now, key);
+            }
+            (_, None) => {
+                if let Some(client) = leg.reinvite_out {
+                    self.client_cancel(now, client, None);
+                } else if let Some(server) = leg.reinvite_in.take() {
+                    self.server_answer(now, server, 500, None);
+                }
+            }
+        }
+    }
+
+    /// The way to a leg's peer for a request inside its dialog.
+    pub(crate) fn leg_flow(&mut self, now: Time, key: Key) -> Option<Flow> {
+        let leg = self.legs.get(key)?;
+        let (hop, flow) = (Self::next_hop(&leg.dialog), leg.flow);
+        Some(self.flow_inside(now, hop, flow))
+    }
+
+    /// The way for a request inside a dialog that has no leg.
+    pub(crate) fn inside_flow(&mut self, now: Time, dialog: &Dialog, flow: Flow) -> Flow {
+        let hop = Self::next_hop(dialog);
+        self.flow_inside(now, hop, flow)
+    }
+
+    /// Address and transport that the next hop's URI names, if it names an address.
+    fn next_hop(dialog: &Dialog) -> Option<(SocketAddr, Option<bool>)> {
+        let path = dialog.path();
+        let uri = Uri::parse(path.next_hop)
+            .or_else(|| NameAddr::parse(path.next_hop).and_then(|address| address.parsed_uri()))?;
+        let port = uri.host_port?.port.unwrap_or(5060);
+        let address = match uri.params.value("maddr") {
+            Some(maddr) => crate::message::Host::parse(maddr)?.address()?,
+            None => uri.host_port?.host.address()?,
+        };
+        let transport = uri.params.value("transport").map(|name| name.eq_ignore_ascii_case(b"tcp"));
+        Some((SocketAddr::new(address, port), transport))
+    }
+
+    /// Where a request inside a dialog goes: to the address its next hop names, over the transport it names or else
+    /// the one spoken so far. A next hop that is a name is the peer we speak with: this core resolves no names.
+    fn flow_inside(&mut self, now: Time, hop: Option<(SocketAddr, Option<bool>)>, flow: Flow) -> Flow {
+        let Some((address, tcp)) = hop else { return self.flow_again(now, flow) };
+        let tcp = tcp.unwrap_or(matches!(flow.link, Link::Stream(_)));
+        match flow.link {
+            Link::Socket(_) if !tcp && address.is_ipv4() == flow.local.is_ipv4() => {
+                Flow { remote: address, ..flow }
+            }
+            // The connection the peer opened is the way back to it, whatever port it listens on.
+            Link::Stream(stream)
+                if tcp && address.ip() == flow.remote.ip() && self.wire.connections.get(stream).is_some() =>
+            {
+                flow
+            }
+            _ if tcp => match self.stream_to(now, address, None) {
+                Some((stream, local)) => Flow { link: Link::Stream(stream), local, remote: address },
+                None => flow,
+            },
+            _ => {
+                let same = |local: &SocketAddr| local.is_ipv4() == address.is_ipv4();
+                match self.sockets.iter().find(|(_, local)| same(local)) {
+                    Some((socket, local)) => {
+                        Flow { link: Link::Socket(*socket), local: *local, remote: address }
+                    }
+                    None => flow,
+                }
+            }
+        }
+    }
+
+    /// The same way again; over TCP a new connection if the old one is gone.
+    fn flow_again(&mut self, now: Time, flow: Flow) -> Flow {
+        match flow.link {
+            Link::Stream(stream) if self.wire.connections.get(stream).is_none() => {
+                match self.stream_to(now, flow.remote, Some(flow.local)) {
+                    Some((stream, local)) => Flow { link: Link::Stream(stream), local, ..flow },
+                    None => flow,
+                }
+            }
+            _ => flow,
+        }
+    }
+
+    /// Facts about a leg; `None` once it is gone.
+    pub fn leg(&self, leg: LegId) -> Option<LegFacts<'_>> {
+        let state = self.legs.get(leg.0)?;
+        let parts = state.dialog.parts();
+        let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
+        let tag = parts.local.len().saturating_sub(OwnToken::LEN);
+        Some(LegFacts {
+            call_id: text(parts.call_id),
+            local_tag: text(&parts.local[tag..]),
+            remote_tag: text(parts.remote_tag),
+            flow: state.flow,
+            state: state.state,
+            outgoing: state.outgoing,
+        })
+    }
+}

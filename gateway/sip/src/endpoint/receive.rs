@@ -1,0 +1,266 @@
+//! What arrives, sorted: responses to their transactions, requests to transactions, dialogs, the owner, or a refusal.
+
+use super::Endpoint;
+use super::servers::{self, Owner};
+use crate::event::{Event, Flow, Link, Received, RequestId};
+use crate::message::{
+    Capabilities, Defect, Message, Method, Name, acceptable, unsupported, validate, validate_response,
+};
+use crate::transaction::key::OwnToken;
+use crate::transaction::server_invite;
+use core::net::SocketAddr;
+use sansio::{Key, SocketId, Time};
+
+/// What a body of a session request may be.
+const MEDIA_TYPES: [&str; 1] = ["application/sdp"];
+
+impl Endpoint {
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, now: Time, socket: SocketId, source: SocketAddr, payload: &[u8]) {
+        let Some((_, local)) = self.sockets.iter().find(|(id, _)| *id == socket) else {
+            self.stats.unsendable += 1;
+            return;
+        };
+        let flow = Flow { link: Link::Socket(socket), local: *local, remote: source };
+        self.handle_message(now, flow, payload);
+    }
+
+    /// Takes one message, from wherever it came.
+    pub(crate) fn handle_message(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                if error.defect == Defect::Empty {
+                    return; // a keep-alive
+                }
+                self.stats.messages_received += 1;
+                match error.answerable() {
+                    Some(request) => {
+                        self.stats.malformed_refused += 1;
+                        self.refuse(now, &request, flow, error.status(), Some(error.reason()), b"");
+                    }
+                    None => self.stats.malformed_dropped += 1,
+                }
+                return;
+            }
+        };
+        self.stats.messages_received += 1;
+        if message.is_request() {
+            self.handle_request(now, flow, &message);
+        } else if validate_response(&message).is_ok() {
+            self.client_response(now, &message);
+        } else {
+            self.stats.malformed_dropped += 1;
+        }
+    }
+
+    fn handle_request(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+        let method = request.method();
+        if let Err(reject) = validate(request) {
+            if method == Method::Ack {
+                self.stats.malformed_dropped += 1;
+            } else {
+                self.stats.malformed_refused += 1;
+                self.refuse(now, request, flow, reject.status, Some(reject.reason), b"");
+            }
+            return;
+        }
+        match method {
+            Method::Ack => return self.receive_ack(now, request),
+            Method::Cancel => return self.receive_cancel(now, flow, request),
+            _ => {}
+        }
+        let Some(hash) = self.hasher.server(request, method) else {
+            self.stats.malformed_dropped += 1;
+            return;
+        };
+        if let Some(&key) = self.by_key.get(&hash) {
+            self.stats.retransmissions_absorbed += 1;
+            self.server_input(now, key, servers::Input::Request);
+            return;
+        }
+        if !self.has_room() {
+            self.stats.transactions_full += 1;
+            self.refuse_busy(now, flow, request);
+            return;
+        }
+        match request.to().and_then(|to| to.tag()) {
+            Some(tag) => self.receive_inside(now, flow, request, tag),
+            None => self.receive_outside(now, flow, request),
+        }
+    }
+
+    /// A request that belongs to no dialog (RFC 3261 §8.2).
+    fn receive_outside(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+        let method = request.method();
+        if method == Method::Bye {
+            return self.refuse_counted(now, flow, request, 481);
+        }
+        if method != Method::Invite && !self.config.methods.contains(&method) {
+            return self.refuse_method(now, flow, request);
+        }
+        // RFC 3261 §8.2.2.2: the same request by another way.
+        if let Some(merge) = self.hasher.merge(request)
+            && self.by_merge.contains_key(&merge)
+        {
+            self.stats.merged_refused += 1;
+            return self.refuse(now, request, flow, 482, None, b"");
+        }
+        if !self.accepts(now, flow, request) {
+            return;
+        }
+        if method == Method::Invite {
+            if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
+                return self.refuse_counted(now, flow, request, 483);
+            }
+            return self.receive_invite(now, flow, request);
+        }
+        self.receive_for_owner(now, flow, request, None);
+    }
+
+    /// Hands a request to the owner.
+    pub(crate) fn receive_for_owner(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        request: &Message<'_>,
+        leg: Option<Key>,
+    ) {
+        let nonce = self.random.u64();
+        let tag = format!("{nonce:016x}");
+        let Some(key) = self.server_insert(request, flow, Owner::Request, Some(tag.as_bytes())) else {
+            self.stats.transactions_full += 1;
+            return self.refuse_busy(now, flow, request);
+        };
+        self.server_bound(now, key);
+        self.events.push_back(Event::Request {
+            id: RequestId(key),
+            method: request.method(),
+            leg: leg.map(crate::event::LegId),
+            message: Received::of(request),
+            flow,
+        });
+    }
+
+    /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
+    pub(crate) fn accepts(&mut self, now: Time, flow: Flow, request: &Message<'_>) -> bool {
+        let extensions: Vec<&str> = if request.header(Name::Require).is_some() {
+            self.config.extensions.iter().map(String::as_str).collect()
+        } else {
+            Vec::new()
+        };
+        if !matches!(request.method(), Method::Invite | Method::Update)
+            && request.header(Name::Require).is_none()
+        {
+            return true; // bodies of other methods are the owner's to judge
+        }
+        let capabilities = Capabilities { extensions: &extensions, media_types: &MEDIA_TYPES };
+        let Err(reject) = acceptable(request, &capabilities) else { return true };
+        let mut lines = Vec::new();
+        match reject.status {
+            420 => {
+                for tag in unsupported(request, &extensions) {
+                    lines.extend_from_slice(if lines.is_empty() { b"Unsupported: " } else { b", " });
+                    lines.extend_from_slice(tag);
+                }
+                lines.extend_from_slice(b"\r\n");
+            }
+            415 => lines.extend_from_slice(b"Accept: application/sdp\r\nAccept-Encoding: identity\r\n"),
+            _ => {}
+        }
+        drop(extensions);
+        self.stats.requests_refused += 1;
+        self.refuse(now, request, flow, reject.status, Some(reject.reason), &lines);
+        false
+    }
+
+    /// Refuses and counts.
+    pub(crate) fn refuse_counted(&mut self, now: Time, flow: Flow, request: &Message<'_>, status: u16) {
+        self.stats.requests_refused += 1;
+        self.refuse(now, request, flow, status, None, b"");
+    }
+
+    /// 405 for a method we know, 501 for one we do not (RFC 3261 §8.2.1).
+    pub(crate) fn refuse_method(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+        self.stats.requests_refused += 1;
+        let status = if request.method() == Method::Other { 501 } else { 405 };
+        let allow = self.identity.allow.clone();
+        self.refuse(now, request, flow, status, None, &allow);
+    }
+
+    /// 503 with Retry-After.
+    pub(crate) fn refuse_busy(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+        let lines = format!("Retry-After: {}\r\n", self.config.limits.retry_after);
+        self.refuse(now, request, flow, 503, None, lines.as_bytes());
+    }
+
+    /// The leg in whose dialog a request comes (RFC 3261 §12.2.2): our tag says which, Call-ID and the peer's tag
+    /// must agree.
+    pub(crate) fn leg_of(&self, request: &Message<'_>, our_tag: &[u8]) -> Option<Key> {
+        let token = OwnToken::parse(our_tag)?;
+        let leg = self.legs.get(token.key).filter(|leg| leg.nonce == token.nonce)?;
+        let parts = leg.dialog.parts();
+        let same = parts.call_id == request.call_id()
+            && (leg.is_unanswered() && leg.outgoing
+                || parts.remote_tag == request.from()?.tag().unwrap_or_default());
+        same.then_some(token.key)
+    }
+
+    fn receive_ack(&mut self, now: Time, request: &Message<'_>) {
+        if let Some(hash) = self.hasher.server(request, Method::Ack)
+            && let Some(&key) = self.by_key.get(&hash)
+            && let Some(server) = self.servers.get(key)
+            && server.state != servers::State::Invite(server_invite::State::Accepted)
+        {
+            self.server_input(now, key, servers::Input::Ack);
+            return;
+        }
+        let leg = request.to().and_then(|to| to.tag()).and_then(|tag| self.leg_of(request, tag));
+        match (leg, request.cseq()) {
+            (Some(leg), Some(cseq)) => self.leg_acked(now, leg, cseq.number, request.body()),
+            _ => self.stats.stray_acks += 1,
+        }
+    }
+
+    /// CANCEL (RFC 3261 §9.2).
+    fn receive_cancel(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+        if let Some(hash) = self.hasher.server(request, Method::Cancel)
+            && let Some(&key) = self.by_key.get(&hash)
+        {
+            self.stats.retransmissions_absorbed += 1;
+            self.server_input(now, key, servers::Input::Request);
+            return;
+        }
+        let invite =
+            self.hasher.server(request, Method::Invite).and_then(|hash| self.by_key.get(&hash).copied());
+        let Some((invite, server)) = invite.and_then(|key| Some((key, self.servers.get(key)?))) else {
+            return self.refuse_counted(now, flow, request, 481);
+        };
+        let (owner, tag) = (server.owner, server.tag.map(OwnToken::text));
+        let pending = server.state == servers::State::Invite(server_invite::State::Proceeding);
+        match self.server_insert(request, flow, Owner::Nobody, tag.as_ref().map(<[u8; 32]>::as_slice)) {
+            Some(key) => self.server_answer(now, key, 200, None),
+            None => {
+                self.stats.transactions_full += 1;
+                return self.refuse_busy(now, flow, request);
+            }
+        }
+        if !pending {
+            return;
+        }
+        self.server_answer(now, invite, 487, None);
+        match owner {
+            Owner::Invite(leg) => {
+                let reason =
+                    request.header(Name::Reason).map(|reason| String::from_utf8_lossy(reason).into());
+                self.leg_cancelled(now, leg, reason);
+            }
+            Owner::Reinvite(leg) => {
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.reinvite_in = None;
+                }
+            }
+            Owner::Request | Owner::Nobody => {}
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Server transactions carried out: absorbing retransmissions, sending and repeating responses (RFC 3261 §17.2).
+
+use super::Endpoint;
+use super::compose;
+use super::timers::Timer;
+use crate::event::{Flow, Link};
+use crate::message::{Message, Method, Name, ResponseWriter, Via};
+use crate::transaction::key::OwnToken;
+use crate::transaction::timing::{self, Lifetime};
+use crate::transaction::{Actions, server, server_invite};
+use core::net::SocketAddr;
+use sansio::{Key, Time, TimerId};
+
+/// Where a server transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// INVITE.
+    Invite(server_invite::State),
+    /// Any other method.
+    Other(server::State),
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The leg that this INVITE began.
+    Invite(Key),
+    /// The leg inside which this INVITE changes the session.
+    Reinvite(Key),
+    /// The application.
+    Request,
+    /// Nobody any more.
+    Nobody,
+}
+
+/// A server transaction.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) state: State,
+    pub(crate) owner: Owner,
+    key: u64,
+    merge: Option<u64>,
+    pub(crate) flow: Flow,
+    /// Where responses go (RFC 3261 §18.2.2); over TCP where to connect when the connection is gone.
+    pub(crate) reply_to: SocketAddr,
+    pub(crate) cseq: u32,
+    /// Our tag in its responses.
+    pub(crate) tag: Option<OwnToken>,
+    /// What every response begins with behind the status line, then Record-Route; until the final response.
+    head: Box<[u8]>,
+    routes_at: u32,
+    /// The last response, for repetition.
+    response: Box<[u8]>,
+    count: u8,
+    retransmit: Option<TimerId>,
+    lifetime: Option<TimerId>,
+}
+
+/// What can happen to a server transaction, whatever its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    Request,
+    Ack,
+    Send(u16),
+    Retransmit,
+    Lifetime,
+    TransportError,
+}
+
+fn step(state: State, input: Input) -> (State, Actions) {
+    match state {
+        State::Invite(state) => {
+            let input = match input {
+                Input::Request => server_invite::Input::Request,
+                Input::Ack => server_invite::Input::Ack,
+                Input::Send(..200) => server_invite::Input::SendProvisional,
+                Input::Send(..300) => server_invite::Input::SendSuccess,
+                Input::Send(_) => server_invite::Input::SendFailure,
+                Input::Retransmit => server_invite::Input::Retransmit,
+                Input::Lifetime => server_invite::Input::Lifetime,
+                Input::TransportError => server_invite::Input::TransportError,
+            };
+            let (state, actions) = server_invite::step(state, input);
+            (State::Invite(state), actions)
+        }
+        State::Other(state) => {
+            let input = match input {
+                Input::Request => server::Input::Request,
+                Input::Send(..200) => server::Input::SendProvisional,
+                Input::Send(_) => server::Input::SendFinal,
+                Input::Lifetime => server::Input::Lifetime,
+                Input::TransportError => server::Input::TransportError,
+                Input::Ack | Input::Retransmit => return (State::Other(state), Actions::NONE),
+            };
+            let (state, actions) = server::step(state, input);
+            (State::Other(state), actions)
+        }
+    }
+}
+
+/// The lifetime timer of a state.
+const fn lifetime_of(state: State) -> Option<Lifetime> {
+    match state {
+        State::Invite(server_invite::State::Completed) => Some(Lifetime::H),
+        State::Invite(server_invite::State::Confirmed) => Some(Lifetime::I),
+        State::Invite(server_invite::State::Accepted) => Some(Lifetime::L),
+        State::Other(server::State::Completed) => Some(Lifetime::J),
+        _ => None,
+    }
+}
+
+/// Where responses to a request from `source` go (RFC 3261 §18.2.2, RFC 3581 §4). Over TCP it is where to connect to
+/// when the connection is gone.
+pub(crate) fn reply_address(via: &Via<'_>, source: SocketAddr, datagram: bool) -> SocketAddr {
+    let port = via.port().unwrap_or(5060);
+    if !datagram {
+        return SocketAddr::new(source.ip(), port);
+    }
+    if let Some(address) = via.maddr().and_then(|host| host.address())
+        && address.is_ipv4() == source.is_ipv4()
+    {
+        return SocketAddr::new(address, port);
+    }
+    if via.rport().is_some() { source } else { SocketAddr::new(source.ip(), port) }
+}
+
+impl Endpoint {
+    /// Makes a server transaction; `to_tag` is put into its responses where the request has none.
+    /// `None` if the table is full.
+    pub(crate) fn server_insert(
+        &mut self,
+        request: &Message<'_>,
+        flow: Flow,
+        owner: Owner,
+        to_tag: Option<&[u8]>,
+    ) -> Option<Key> {
+        if !self.has_room() {
+            return None;
+        }
+        let via = request.top_via()?;
+        let hash = self.hasher.server(request, request.method())?;
+        let is_new = request.to()?.tag().is_none();
+        let merge = if is_new { self.hasher.merge(request) } else { None };
+        let mut out = core::mem::take(&mut self.scratch);
+        out.clear();
+        let routes_at = write_head(&mut out, request, flow.remote, to_tag);
+        let datagram = matches!(flow.link, Link::Socket(_));
+        let server = Server {
+            state: if request.method() == Method::Invite {
+                State::Invite(server_invite::State::Proceeding)
+            } else {
+                State::Other(server::State::Trying)
+            },
+            owner,
+            key: hash,
+            merge,
+            flow,
+            reply_to: reply_address(&via, flow.remote, datagram),
+            cseq: request.cseq()?.number,
+            tag: to_tag.and_then(OwnToken::parse),
+            head: out.as_slice().into(),
+            routes_at,
+            response: Box::default(),
+            count: 0,
+            retransmit: None,
+            lifetime: None,
+        };
+        self.scratch = out;
+        self.held += server.head.len() as u64;
+        let key = self.servers.insert(server).ok()?;
+        self.by_key.insert(hash, key);
+        if let Some(merge) = merge {
+            self.by_merge.insert(merge, key);
+        }
+        Some(key)
+    }
+
+    /// Gives a request that waits for its owner a bound: 64 × T1.
+    pub(crate) fn server_bound(&mut self, now: Time, key: Key) {
+        let timer = self.set_timer(now + self.config.timers.t1_64(), Timer::ServerLifetime(key));
+        if let Some(server) = self.servers.get_mut(key) {
+            server.lifetime = timer;
+        }
+    }
+
+    /// Appends the status line and what a response takes over from its request, with Record-Route where a dialog is made
+    /// (RFC 3261 §12.1.1). `false` if the final response was sent.
+    #[must_use]
+    pub(crate) fn server_begin(
+        &self,
+        out: &mut Vec<u8>,
+        key: Key,
+        status: u16,
+        reason: Option<&str>,
+    ) -> bool {
+        let Some(server) = self.servers.get(key) else { return false };
+        if server.head.is_empty() {
+            return false;
+        }
+        compose::status_line(out, status, reason);
+        let routes = matches!(server.state, State::Invite(_)) && (101..300).contains(&status);
+        let end = if routes { server.head.len() } else { server.routes_at as usize };
+        out.extend_from_slice(&server.head[..end]);
+        true
+    }
+
+    /// Sends a response through the transaction.
+    pub(crate) fn server_send(&mut self, now: Time, key: Key, status: u16, response: &[u8]) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let is_success = matches!(server.state, State::Invite(_)) && (200..300).contains(&status);
+        self.held += response.len() as u64;
+        self.held -= server.response.len() as u64;
+        server.response = response.into();
+        self.server_input(now, key, Input::Send(status));
+        let Some(server) = self.servers.get_mut(key) else { return };
+        if status >= 200 {
+            self.held -= server.head.len() as u64;
+            server.head = Box::default();
+        }
+        if is_success {
+            // The leg repeats it (RFC 3261 §13.3.1.4); the transaction only absorbs the request (RFC 6026 §7.1).
+            self.held -= server.response.len() as u64;
+            server.response = Box::default();
+        }
+    }
+
+    /// Sends a final response without anything of the owner's in it.
+    pub(crate) fn server_answer(&mut self, now: Time, key: Key, status: u16, reason: Option<&str>) {
+        self.server_answer_with(now, key, status, reason, b"");
+    }
+
+    /// Sends a final response with these further lines.
+    pub(crate) fn server_answer_with(
+        &mut self,
+        now: Time,
+        key: Key,
+        status: u16,
+        reason: Option<&str>,
+        lines: &[u8],
+    ) {
+        let mut out = core::mem::take(&mut self.scratch);
+        out.clear();
+        if self.server_begin(&mut out, key, status, reason) {
+            compose::parts(&mut out, &[&self.identity.server, lines]);
+            let _ = compose::end(&mut out, None); // no body, so it fits
+            self.server_send(now, key, status, &out);
+        }
+        self.scratch = out;
+    }
+
+    /// Sends 100 at once (RFC 3261 §8.2.6.1), with the request's Timestamp.
+    pub(crate) fn server_trying(&mut self, now: Time, key: Key, request: &Message<'_>) {
+        let mut out = core::mem::take(&mut self.scratch);
+        out.clear();
+        if self.server_begin(&mut out, key, 100, None) {
+            if let Some(stamp) = request.header(Name::Timestamp) {
+                compose::parts(&mut out, &[b"Timestamp: ", &crate::message::unfold(stamp), b"\r\n"]);
+            }
+            let _ = compose::end(&mut out, None); // no body, so it fits
+            self.server_send(now, key, 100, &out);
+        }
+        self.scratch = out;
+    }
+
+    /// Lets a transaction take an input, and does what follows.
+    pub(crate) fn server_input(&mut self, now: Time, key: Key, input: Input) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let (next, actions) = step(server.state, input);
+        server.state = next;
+        if actions.has(Actions::SEND) && !server.response.is_empty() {
+            if matches!(input, Input::Request | Input::Retransmit) {
+                self.stats.retransmissions_sent += 1;
+            }
+            let (link, to) = (server.flow.link, server.reply_to);
+            if !self.wire.send(link, to, &server.response) {
+                // The connection is gone: a new one to where the request says (RFC 3261 §18.2.2).
+                let (flow, response) = (server.flow, server.response.clone());
+                self.reply_anew(now, key, flow, to, &response);
+            }
+        }
+        let reliable = self.servers.get(key).is_some_and(|s| matches!(s.flow.link, Link::Stream(_)));
+        if actions.has(Actions::STOP_RETRANSMIT) {
+            let timer = self.servers.get_mut(key).and_then(|server| server.retransmit.take());
+            self.stop_timer(timer);
+        }
+        if actions.has(Actions::RETRANSMIT) && !reliable {
+            let Some(server) = self.servers.get_mut(key) else { return };
+            let interval = timing::interval_capped(&self.config.timers, server.count);
+            server.count = server.count.saturating_add(1);
+            let timer = self.set_timer(now + interval, Timer::ServerRetransmit(key));
+            if let Some(server) = self.servers.get_mut(key) {
+                server.retransmit = timer;
+            }
+        }
+        if actions.has(Actions::LIFETIME) {
+            let timer = self.servers.get_mut(key).and_then(|server| server.lifetime.take());
+            self.stop_timer(timer);
+            self.server_lifetime(now, key, reliable);
+        }
+        if actions.has(Actions::TIMED_OUT) {
+            self.stats.transactions_timed_out += 1;
+        }
+        if actions.has(Actions::UNREACHABLE) {
+            self.stats.transactions_unreachable += 1;
+        }
+        let terminated = self.servers.get(key).is_some_and(|server| {
+            matches!(
+                server.state,
+                State::Invite(server_invite::State::Terminated) | State::Other(server::State::Terminated)
+            )
+        });
+        if terminated {
+            self.server_remove(key);
+        }
+    }
+
+    fn server_lifetime(&mut self, now: Time, key: Key, reliable: bool) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let Some(timer) = lifetime_of(server.state) else { return };
+        let span = timing::lifetime(&self.config.timers, timer, reliable);
+        if span.is_zero() {
+            server.state = match server.state {
+                State::Invite(_) => State::Invite(server_invite::State::Terminated),
+                State::Other(_) => State::Other(server::State::Terminated),
+            };
+            return;
+        }
+        let timer = self.set_timer(now + span, Timer::ServerLifetime(key));
+        if let Some(server) = self.servers.get_mut(key) {
+            server.lifetime = timer;
+        }
+    }
+
+    fn server_remove(&mut self, key: Key) {
+        let Some(server) = self.servers.remove(key) else { return };
+        self.held -= (server.head.len() + server.response.len()) as u64;
+        self.stop_timer(server.retransmit);
+        self.stop_timer(server.lifetime);
+        if self.by_key.get(&server.key) == Some(&key) {
+            self.by_key.remove(&server.key);
+        }
+        if let Some(merge) = server.merge
+            && self.by_merge.get(&merge) == Some(&key)
+        {
+            self.by_merge.remove(&merge);
+        }
+    }
+
+    fn reply_anew(&mut self, now: Time, key: Key, flow: Flow, to: SocketAddr, response: &[u8]) {
+        let Some((stream, local)) = self.stream_to(now, to, Some(flow.local)) else {
+            self.wire.unsendable += 1;
+            return;
+        };
+        if let Some(server) = self.servers.get_mut(key) {
+            server.flow = Flow { link: Link::Stream(stream), local, remote: to };
+        }
+        if !self.wire.send(Link::Stream(stream), to, response) {
+            self.wire.unsendable += 1;
+        }
+    }
+
+    /// Answers a request without keeping anything of it (RFC 3261 §8.2.7); the To tag is the same for each copy.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Time,
+        request: &Message<'_>,
+        flow: Flow,
+        status: u16,
+        reason: Option<&str>,
+        lines: &[u8],
+    ) {
+        let Some(via) = request.top_via() else {
+            self.stats.malformed_dropped += 1;
+            return;
+        };
+        let mut tag = Vec::with_capacity(16);
+        {
+            use std::io::Write as _;
+            // Writing to a Vec cannot fail.
+            let _ = write!(tag, "{:016x}", self.hasher.text(via.branch().unwrap_or(request.call_id())));
+        }
+        let mut out = core::mem::take(&mut self.scratch);
+        out.clear();
+        compose::status_line(&mut out, status, reason);
+        write_head(&mut out, request, flow.remote, Some(&tag));
+        compose::parts(&mut out, &[&self.identity.server, lines]);
+        let _ = compose::end(&mut out, None); // no body, so it fits
+        let datagram = matches!(flow.link, Link::Socket(_));
+        let to = reply_address(&via, flow.remote, datagram);
+        let _ = now;
+        self.transmit(flow.link, to, &out);
+        self.scratch = out;
+    }
+}
+
+/// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
+/// (RFC 3261 §8.2.6.2), then Record-Route; returns where that begins.
+fn write_head(out: &mut Vec<u8>, request: &Message<'_>, source: SocketAddr, to_tag: Option<&[u8]>) -> u32 {
+    let start = out.len();
+    // 180 stands for any status but 100, which would copy Timestamp; the status line is cut off again.
+    let writer = ResponseWriter::answer(out, request, 180, None, to_tag, Some(source));
+    if writer.end().is_err() {
+        return 0;
+    }
+    const LAST: &[u8] = b"Content-Length: 0\r\n\r\n";
+    out.truncate(out.len() - LAST.len());
+    let line = memchr::memmem::find(&out[start..], b"\r\n").map_or(0, |at| at + 2);
+    out.drain(start..start + line);
+    let routes_at = out.len() - start;
+    if request.method() == Method::Invite {
+        for route in request.headers(Name::RecordRoute) {
+            compose::parts(out, &[b"Record-Route: ", &crate::message::unfold(route), b"\r\n"]);
+        }
+    }
+    routes_at as u32 // below the size of two messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_go_where_rfc_3261_18_2_2_and_rfc_3581_say() {
+        let source: SocketAddr = "192.0.2.9:40000".parse().unwrap();
+        for (via, datagram, expected) in [
+            ("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1", true, "192.0.2.9:5070"),
+            ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1", true, "192.0.2.9:5060"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=z9hG4bK1", true, "192.0.2.9:40000"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=192.0.2.77;rport;branch=z9hG4bK1", true, "192.0.2.77:5070"),
+            ("SIP/2.0/TCP 10.0.0.1:5070;rport;branch=z9hG4bK1", false, "192.0.2.9:5070"),
+        ] {
+            let via = Via::parse(via.as_bytes()).unwrap();
+            assert_eq!(reply_address(&via, source, datagram), expected.parse().unwrap());
+        }
+    }
+}

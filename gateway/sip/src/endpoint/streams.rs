@@ -1,0 +1,147 @@
+//! TCP connections carried out: accepting, opening, cutting into messages, closing (RFC 3261 §18).
+
+use super::Endpoint;
+use super::timers::Timer;
+use crate::event::{Flow, Link};
+use crate::framing::Frame;
+use crate::message::Defect;
+use core::net::SocketAddr;
+use sansio::{StreamEnd, StreamEvent, StreamId, Time};
+
+impl Endpoint {
+    /// Takes what happened on a connection: accepted, connected, data, closed.
+    pub fn handle_stream(&mut self, now: Time, stream: StreamId, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Accepted { listener, local, remote } => {
+                let advertised = self.listeners.iter().find(|(id, _)| *id == listener);
+                let local = advertised.map_or(local, |(_, advertised)| *advertised);
+                if self.wire.connections.insert(stream, remote, local, true) {
+                    self.stats.connections_accepted += 1;
+                    self.connection_rearm(now, stream, self.config.timers.idle);
+                } else {
+                    self.stats.connections_full += 1;
+                    self.wire.shut(stream);
+                }
+            }
+            StreamEvent::Connected { .. } => {
+                if let Some(connection) = self.wire.connections.get_mut(stream) {
+                    connection.open = true;
+                    self.stats.connections_opened += 1;
+                    self.connection_rearm(now, stream, self.config.timers.idle);
+                }
+            }
+            StreamEvent::Data(bytes) => self.stream_data(now, stream, bytes),
+            StreamEvent::Closed(end) => {
+                if matches!(end, StreamEnd::Refused(_)) {
+                    self.stats.connections_failed += 1;
+                }
+                self.connection_lost(now, stream);
+            }
+        }
+    }
+
+    /// Whether this connection is one of this endpoint.
+    pub fn owns_stream(&self, stream: StreamId) -> bool {
+        self.wire.connections.get(stream).is_some()
+    }
+
+    fn stream_data(&mut self, now: Time, stream: StreamId, bytes: &[u8]) {
+        let Some(connection) = self.wire.connections.get_mut(stream) else { return };
+        connection.used = true;
+        let flow = Flow { link: Link::Stream(stream), local: connection.local, remote: connection.remote };
+        // Away while its messages are handled, which may change or close the connection.
+        let Some(mut framer) = connection.framer.take() else { return };
+        let mut input = bytes;
+        let mut broken = false;
+        while let Some(frame) = framer.next(&mut input) {
+            match frame {
+                Frame::Message(message) => self.handle_message(now, flow, message),
+                Frame::KeepAlive => {
+                    // RFC 5626 §4.4.1: answered with a single CRLF.
+                    self.wire.send(flow.link, flow.remote, b"\r\n");
+                }
+                Frame::Broken(error) => {
+                    broken = true;
+                    if let Some(request) = error.answerable() {
+                        self.stats.malformed_refused += 1;
+                        self.refuse(now, &request, flow, error.status(), Some(error.reason()), b"");
+                    } else if error.defect != Defect::Empty {
+                        self.stats.malformed_dropped += 1;
+                    }
+                }
+            }
+            if broken {
+                break;
+            }
+        }
+        if broken {
+            self.stats.connections_garbage_closed += 1;
+            self.wire.shut(stream);
+            self.connection_lost(now, stream);
+        } else if let Some(connection) = self.wire.connections.get_mut(stream) {
+            connection.framer = Some(framer);
+        }
+    }
+
+    /// The connection to a peer, opened if there is none, and our address on it; `None` if the table is full or
+    /// we have no address of that family. `local` is what to call ourselves if no listener says.
+    pub(crate) fn stream_to(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> Option<(StreamId, SocketAddr)> {
+        if let Some(stream) = self.wire.connections.to(remote) {
+            let connection = self.wire.connections.get(stream)?;
+            return Some((stream, connection.local));
+        }
+        let same_family = |address: &SocketAddr| address.is_ipv4() == remote.is_ipv4();
+        let local = local
+            .filter(same_family)
+            .or_else(|| self.listeners.iter().map(|(_, address)| *address).find(same_family))
+            .or_else(|| self.sockets.iter().map(|(_, address)| *address).find(same_family))?;
+        let Some(stream) = self.wire.connections.fresh() else {
+            self.stats.connections_full += 1;
+            return None;
+        };
+        self.wire.connections.insert(stream, remote, local, false);
+        self.wire.connect(stream, remote);
+        self.connection_rearm(now, stream, self.config.timers.connect);
+        Some((stream, local))
+    }
+
+    fn connection_rearm(&mut self, now: Time, stream: StreamId, span: core::time::Duration) {
+        let timer = self.set_timer(now + span, Timer::Connection(stream));
+        if let Some(connection) = self.wire.connections.get_mut(stream) {
+            let old = core::mem::replace(&mut connection.timer, timer);
+            self.stop_timer(old);
+        }
+    }
+
+    pub(super) fn connection_timer(&mut self, now: Time, stream: StreamId) {
+        let Some(connection) = self.wire.connections.get_mut(stream) else { return };
+        connection.timer = None;
+        if !connection.open {
+            self.stats.connections_failed += 1;
+        } else if connection.used || connection.legs > 0 {
+            connection.used = false;
+            self.connection_rearm(now, stream, self.config.timers.idle);
+            return;
+        } else {
+            self.stats.connections_idle_closed += 1;
+        }
+        self.wire.shut(stream);
+        self.connection_lost(now, stream);
+    }
+
+    /// The connection is over: what awaits responses over it fails, and it is forgotten.
+    fn connection_lost(&mut self, now: Time, stream: StreamId) {
+        let Some(connection) = self.wire.connections.get(stream) else { return };
+        let remote = connection.remote;
+        // Still in the table, so that failures know whether it ever stood.
+        self.clients_unreachable(now, Link::Stream(stream), remote);
+        if let Some(connection) = self.wire.connections.remove(stream) {
+            self.stop_timer(connection.timer);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What an endpoint has to say to the outside, kept in one reused piece of memory until it is flushed.
+
+use crate::connection::Connections;
+use crate::event::Link;
+use core::net::SocketAddr;
+use core::ops::Range;
+use sansio::{Outbox, SocketId, StreamId};
+
+#[derive(Debug)]
+enum Item {
+    Datagram(SocketId, SocketAddr, Range<usize>),
+    Write(StreamId, Range<usize>),
+    Connect(StreamId, SocketAddr),
+    Shut(StreamId),
+}
+
+/// Messages and connection actions not yet flushed, and the connections they need.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    arena: Vec<u8>,
+    items: Vec<Item>,
+    /// TCP connections.
+    pub(crate) connections: Connections,
+    /// Messages sent.
+    pub(crate) sent: u64,
+    /// Messages dropped for lack of a connection.
+    pub(crate) unsendable: u64,
+}
+
+/// The arena keeps this much memory between flushes, in bytes.
+const ARENA_KEPT: usize = 1 << 20;
+
+impl Wire {
+    /// Nothing to say yet.
+    pub(crate) const fn new(connections: Connections) -> Self {
+        Self { arena: Vec::new(), items: Vec::new(), connections, sent: 0, unsendable: 0 }
+    }
+
+    /// Sends a message over a socket, or a connection that stands or is being made; `false` if it is gone.
+    pub(crate) fn send(&mut self, link: Link, to: SocketAddr, bytes: &[u8]) -> bool {
+        let start = self.arena.len();
+        let range = start..start + bytes.len();
+        match link {
+            Link::Socket(socket) => self.items.push(Item::Datagram(socket, to, range)),
+            Link::Stream(stream) => {
+                let Some(connection) = self.connections.get_mut(stream) else { return false };
+                connection.used = true;
+                self.items.push(Item::Write(stream, range));
+            }
+        }
+        self.arena.extend_from_slice(bytes);
+        self.sent += 1;
+        true
+    }
+
+    /// Connects a stream.
+    pub(crate) fn connect(&mut self, stream: StreamId, remote: SocketAddr) {
+        self.items.push(Item::Connect(stream, remote));
+    }
+
+    /// Closes a stream after what was written.
+    pub(crate) fn shut(&mut self, stream: StreamId) {
+        self.items.push(Item::Shut(stream));
+    }
+
+    /// Moves everything into the outbox.
+    pub(crate) fn flush<M>(&mut self, out: &mut Outbox<M>) {
+        for item in self.items.drain(..) {
+            match item {
+                Item::Datagram(socket, to, range) => out.send(socket, to, &self.arena[range]),
+                Item::Write(stream, range) => out.write(stream, &self.arena[range]),
+                Item::Connect(stream, remote) => out.connect(stream, None, remote),
+                Item::Shut(stream) => out.shut(stream),
+            }
+        }
+        self.arena.clear();
+        self.arena.shrink_to(ARENA_KEPT);
+    }
+
+    /// Messages and actions waiting.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.items.len()
+    }
+}

@@ -1,0 +1,228 @@
+//! Calls as they should go, and calls whose messages are lost one after the other.
+
+use crate::harness::*;
+use core::time::Duration;
+use sip::{Body, Event, Failure, LegId, LegState, Transport};
+
+#[test]
+fn a_call_is_set_up_and_ended_with_seven_messages() {
+    let mut pair = Pair::new(1);
+    let (a, b) = pair.established("call-1", Transport::Udp);
+    let facts = pair.nodes[A].endpoint.leg(a).unwrap();
+    assert_eq!((facts.call_id, facts.state, facts.outgoing), ("call-1", LegState::Confirmed, true));
+    let tags = (facts.local_tag.to_owned(), facts.remote_tag.to_owned());
+    let facts = pair.nodes[B].endpoint.leg(b).unwrap();
+    assert_eq!((facts.remote_tag.to_owned(), facts.local_tag.to_owned()), tags);
+    assert_eq!((facts.state, facts.outgoing), (LegState::Confirmed, false));
+    assert_eq!(facts.flow.remote, pair.nodes[A].address);
+    let now = pair.now;
+    pair.nodes[A].endpoint.bye(now, a, &[("Reason", "Q.850;cause=16")]).unwrap();
+    pair.settle();
+    let reason = pair.wait(B, |node| {
+        node.take(|event| match event {
+            Event::Bye { leg, message } if *leg == b => {
+                Some(message.parse().unwrap().header(sip::message::Name::Reason).unwrap().to_vec())
+            }
+            _ => None,
+        })
+    });
+    assert_eq!(reason, b"Q.850;cause=16");
+    assert!(pair.nodes[B].has(|event| matches!(event, Event::Gone { leg } if *leg == b)));
+    pair.wait(A, |node| node.take(|event| matches!(event, Event::Gone { leg } if *leg == a).then_some(())));
+    let lines: Vec<_> = pair.log.iter().map(|(who, line)| (*who, line.split(' ').next().unwrap())).collect();
+    assert_eq!(lines.len(), 7, "{:?}", pair.log);
+    pair.finish();
+    assert_eq!(pair.nodes[A].endpoint.stats().retransmissions_sent, 0);
+}
+
+#[test]
+fn bodies_and_headers_arrive() {
+    let mut pair = Pair::new(2);
+    let a = pair.call("call-2", Transport::Udp, Some(OFFER));
+    let b = pair.wait(B, |node| {
+        node.take(|event| match event {
+            Event::Invite { leg, request, .. } => {
+                assert_eq!(request.body(), OFFER);
+                let message = request.parse().unwrap();
+                assert_eq!(message.header_by_name("X-Test"), Some(&b"yes"[..]));
+                assert_eq!(message.max_forwards(), Some(70));
+                Some(*leg)
+            }
+            _ => None,
+        })
+    });
+    let now = pair.now;
+    let endpoint = &mut pair.nodes[B].endpoint;
+    endpoint.provisional(now, b, 183, &[("X-Early", "media")], Some(Body::sdp(b"early"))).unwrap();
+    pair.settle();
+    pair.wait(A, |node| {
+        node.take(|event| match event {
+            Event::Progress { status: 183, fork: 0, message, .. } => {
+                assert_eq!(message.body(), b"early");
+                assert!(message.parse().unwrap().contact().is_some());
+                Some(())
+            }
+            _ => None,
+        })
+    });
+    let now = pair.now;
+    pair.nodes[B].endpoint.answer(now, b, &[], Some(Body::sdp(ANSWER))).unwrap();
+    pair.settle();
+    let body = pair.wait(A, |node| {
+        node.take(|event| match event {
+            Event::Answered { leg, message } if *leg == a => Some(message.body().to_vec()),
+            _ => None,
+        })
+    });
+    assert_eq!(body, ANSWER);
+    pair.run(Duration::from_secs(1));
+    let now = pair.now;
+    pair.nodes[B].endpoint.bye(now, b, &[]).unwrap();
+    pair.settle();
+    pair.wait(A, |node| node.take(|event| matches!(event, Event::Bye { .. }).then_some(())));
+    pair.finish();
+}
+
+#[test]
+fn a_late_offer_is_answered_in_the_ack() {
+    let mut pair = Pair::new(3);
+    let a = pair.call("call-3", Transport::Udp, None);
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    pair.nodes[B].endpoint.answer(now, b, &[], Some(Body::sdp(OFFER))).unwrap();
+    pair.settle();
+    pair.wait(A, |node| node.take(|event| matches!(event, Event::Answered { .. }).then_some(())));
+    // The owner takes its time: the 2xx comes again and nothing is acknowledged yet.
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.sent(A, "ACK"), 0);
+    assert!(pair.sent(B, "SIP/2.0 200") > 1);
+    let now = pair.now;
+    pair.nodes[A].endpoint.ack(now, a, Some(Body::sdp(ANSWER))).unwrap();
+    assert!(pair.nodes[A].endpoint.ack(now, a, None).is_err());
+    pair.settle();
+    let body = pair.wait(B, |node| {
+        node.take(|event| if let Event::Acked { body, .. } = event { Some(body.clone()) } else { None })
+    });
+    assert_eq!(&*body, ANSWER);
+    let now = pair.now;
+    pair.nodes[A].endpoint.bye(now, a, &[]).unwrap();
+    pair.finish();
+}
+
+#[test]
+fn a_refused_call_says_why() {
+    let mut pair = Pair::new(4);
+    let a = pair.call("call-4", Transport::Udp, Some(OFFER));
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    let endpoint = &mut pair.nodes[B].endpoint;
+    endpoint.reject(now, b, 503, Some("Full House"), &[("Retry-After", "7")]).unwrap();
+    pair.settle();
+    let cause = failure(&mut pair, a);
+    let expected = Failure::Status { status: 503, reason: "Full House".into(), retry_after: Some(7) };
+    assert_eq!(cause, expected);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.sent(A, "ACK"), 1);
+    assert_eq!(pair.sent(B, "SIP/2.0 503"), 1);
+    pair.finish();
+}
+
+pub(crate) fn failure(pair: &mut Pair, leg: LegId) -> Failure {
+    pair.wait(A, |node| {
+        node.take(|event| match event {
+            Event::Failed { leg: failed, cause } if *failed == leg => Some(cause.clone()),
+            _ => None,
+        })
+    })
+}
+
+/// The n-th datagram of each kind is lost once: the call must still come up and end.
+#[test]
+fn each_message_lost_once_does_no_harm() {
+    for victim in 0..9 {
+        let mut pair = Pair::new(100 + victim);
+        let mut count = 0;
+        pair.fate = Box::new(move |_, _| {
+            count += 1;
+            if count == victim + 1 { Fate::Lost } else { Fate::Arrives }
+        });
+        let (a, b) = pair.established("call-5", Transport::Udp);
+        let now = pair.now;
+        pair.nodes[A].endpoint.bye(now, a, &[]).unwrap();
+        pair.settle();
+        pair.wait(A, |node| node.take(|event| matches!(event, Event::Gone { .. }).then_some(())));
+        pair.wait(B, |node| {
+            node.take(|event| matches!(event, Event::Gone { leg } if *leg == b).then_some(()))
+        });
+        pair.finish();
+    }
+}
+
+#[test]
+fn calls_survive_heavy_loss_doubling_and_reordering() {
+    for seed in 0..60 {
+        let mut pair = Pair::new(1000 + seed);
+        pair.loss = 0.25;
+        pair.doubling = 0.3;
+        pair.jitter = Duration::from_millis(300);
+        let (a, b) = pair.established("call-6", Transport::Udp);
+        let now = pair.now;
+        let (who, leg) = if seed % 2 == 0 { (A, a) } else { (B, b) };
+        pair.nodes[who].endpoint.bye(now, leg, &[]).unwrap();
+        pair.settle();
+        for which in [A, B] {
+            pair.wait(which, |node| node.take(|event| matches!(event, Event::Gone { .. }).then_some(())));
+        }
+        pair.finish();
+    }
+}
+
+#[test]
+fn a_2xx_that_is_never_acknowledged_ends_in_bye() {
+    let mut pair = Pair::new(7);
+    pair.fate = Box::new(|_, line| if line.starts_with("ACK") { Fate::Lost } else { Fate::Arrives });
+    let a = pair.call("call-7", Transport::Udp, Some(OFFER));
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    pair.nodes[B].endpoint.answer(now, b, &[], Some(Body::sdp(ANSWER))).unwrap();
+    pair.settle();
+    let start = pair.now;
+    pair.wait(B, |node| node.take(|event| matches!(event, Event::Lost { .. }).then_some(())));
+    assert!(pair.now.since(start) >= Duration::from_secs(32));
+    assert_eq!(pair.sent(B, "SIP/2.0 200"), 11);
+    assert_eq!(pair.sent(A, "ACK"), 11, "each 2xx is acknowledged");
+    pair.wait(A, |node| {
+        node.take(|event| matches!(event, Event::Bye { leg, .. } if *leg == a).then_some(()))
+    });
+    assert_eq!(pair.nodes[B].endpoint.stats().acks_missing, 1);
+    pair.finish();
+}
+
+#[test]
+fn a_bye_of_the_called_side_waits_for_the_ack() {
+    let mut pair = Pair::new(8);
+    pair.call("call-8", Transport::Udp, Some(OFFER));
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    pair.nodes[B].endpoint.answer(now, b, &[], Some(Body::sdp(ANSWER))).unwrap();
+    pair.nodes[B].endpoint.bye(now, b, &[("X-Why", "quick")]).unwrap();
+    assert!(pair.nodes[B].endpoint.bye(now, b, &[]).is_err());
+    pair.settle();
+    assert_eq!(pair.sent(B, "BYE"), 0);
+    pair.wait(A, |node| node.take(|event| matches!(event, Event::Bye { .. }).then_some(())));
+    assert_eq!(pair.sent(B, "BYE"), 1);
+    pair.finish();
+}
+
+#[test]
+fn an_unanswered_incoming_call_is_refused_in_the_end() {
+    let mut pair = Pair::new(9);
+    let a = pair.call("call-9", Transport::Udp, Some(OFFER));
+    let b = pair.wait(B, Node::incoming);
+    // The caller's own limit is below the ringing time, unless told otherwise.
+    assert_eq!(failure(&mut pair, a), Failure::NoAnswer);
+    pair.wait(B, |node| {
+        node.take(|event| matches!(event, Event::Cancelled { leg, .. } if *leg == b).then_some(()))
+    });
+    pair.finish();
+}
