@@ -142,7 +142,7 @@ impl Writer<'_> {
                 continue;
             }
             self.raw(&[b";"]);
-            self.text(name);
+            self.text(&unfold(name));
             if let Some(value) = value {
                 self.raw(&[b"="]);
                 self.text(&unfold(value));

@@ -1,4 +1,5 @@
 //! Two endpoints stepped through virtual time over a network that delays, loses and doubles by one seed.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a harness may fail its test")]
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
     pub(crate) events: Vec<Event>,
+    seen: Vec<LegId>,
     out: Outbox<()>,
     next_accepted: u32,
 }
@@ -33,6 +35,11 @@ impl Node {
 
     pub(crate) fn incoming(&mut self) -> Option<LegId> {
         self.take(|event| if let Event::Invite { leg, .. } = event { Some(*leg) } else { None })
+    }
+
+    /// Legs named by any event still there that are alive.
+    pub(crate) fn legs_seen(&self) -> Vec<LegId> {
+        self.seen.iter().copied().filter(|leg| self.endpoint.leg(*leg).is_some()).collect()
     }
 
     pub(crate) fn has(&self, wanted: impl Fn(&Event) -> bool) -> bool {
@@ -52,6 +59,9 @@ enum Happening {
     Closed(StreamEnd),
 }
 
+/// Decides on a datagram by its sender and first line.
+pub(crate) type Judge = Box<dyn FnMut(usize, &str) -> Fate>;
+
 /// What becomes of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -70,7 +80,7 @@ pub(crate) struct Pair {
     pub(crate) loss: f64,
     pub(crate) doubling: f64,
     /// Decides on each datagram: who sends it, its first line.
-    pub(crate) fate: Box<dyn FnMut(usize, &str) -> Fate>,
+    pub(crate) fate: Judge,
     /// First lines of what was sent, with the sender.
     pub(crate) log: Vec<(usize, String)>,
     /// Whole messages of what was sent.
@@ -103,6 +113,7 @@ impl Pair {
                 endpoint,
                 address,
                 events: Vec::new(),
+                seen: Vec::new(),
                 out: Outbox::new(512, 8),
                 next_accepted: StreamId::ACCEPTED,
             }
@@ -124,10 +135,6 @@ impl Pair {
             sequence: 0,
             streams: BTreeMap::new(),
         }
-    }
-
-    pub(crate) fn node(&mut self, which: usize) -> &mut Node {
-        &mut self.nodes[which]
     }
 
     /// A calls B.
@@ -155,7 +162,9 @@ impl Pair {
             },
         );
         self.settle();
-        leg.unwrap()
+        let leg = leg.unwrap();
+        self.nodes[A].seen.push(leg);
+        leg
     }
 
     /// A calls B, B rings and answers, everything is acknowledged.
@@ -204,6 +213,17 @@ impl Pair {
     /// How often a line that begins so was sent by a node.
     pub(crate) fn sent(&self, who: usize, line: &str) -> usize {
         self.log.iter().filter(|(from, sent)| *from == who && sent.starts_with(line)).count()
+    }
+
+    /// The last message of a node that begins so.
+    pub(crate) fn message(&self, who: usize, line: &str) -> Vec<u8> {
+        let found = self.messages.iter().rev().find(|(from, m)| *from == who && m.starts_with(line.as_bytes()));
+        found.map(|(_, message)| message.clone()).unwrap()
+    }
+
+    /// Takes an event of this kind as soon as it comes.
+    pub(crate) fn expect(&mut self, which: usize, wanted: impl Fn(&Event) -> bool) -> Event {
+        self.wait(which, |node| node.take(|event| wanted(event).then(|| event.clone())))
     }
 
     /// Gives a node bytes as if they had come from `source`.
@@ -273,6 +293,9 @@ impl Pair {
 
     fn drain(&mut self, which: usize) {
         while let Some(event) = self.nodes[which].endpoint.poll_event() {
+            if let Event::Invite { leg, .. } = &event {
+                self.nodes[which].seen.push(*leg);
+            }
             self.nodes[which].events.push(event);
         }
         let node = &mut self.nodes[which];
