@@ -10,11 +10,11 @@ use std::str::FromStr;
 pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
      source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media";
 
-/// A call's row is there from its start; a record that comes twice changes nothing.
+/// Leaves a trace of a call at its start; a record that comes twice changes nothing.
 pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR IGNORE INTO calls (call, shard, started, from_number, dialled, source, caller_sip_call_id)
+            "INSERT OR IGNORE INTO open (call, shard, started, from_number, dialled, source, caller_sip_call_id)
              VALUES (:call, :shard, :started, :from, :dialled, :source, :sip)",
         )?
         .execute(named_params! {
@@ -32,9 +32,7 @@ pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::R
 /// Notes the answer while the call is open.
 pub(crate) fn answer(connection: &Connection, answered: &CallAnswered) -> rusqlite::Result<()> {
     connection
-        .prepare_cached(
-            "UPDATE calls SET answered = :at, trunk = :trunk, peer = :peer WHERE call = :call AND ended IS NULL",
-        )?
+        .prepare_cached("UPDATE open SET answered = :at, trunk = :trunk, peer = :peer WHERE call = :call")?
         .execute(named_params! {
             ":call": number(answered.call),
             ":at": micros(answered.at),
@@ -44,14 +42,15 @@ pub(crate) fn answer(connection: &Connection, answered: &CallAnswered) -> rusqli
         .map(drop)
 }
 
-/// Writes the finished call over whatever was noted.
+/// Writes the finished call and takes its trace away; a record that comes twice changes nothing.
 pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM open WHERE call = ?1")?.execute([number(cdr.call)])?;
     let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let attempts = serde_json::to_string(&cdr.attempts).map_err(json)?;
     let media = cdr.media.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
+            "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
                 trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
                 attempts, media)
              VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
@@ -99,25 +98,29 @@ pub(crate) fn close_open(
     shard: Option<ShardId>,
     restarted: UnixMicros,
 ) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "UPDATE calls SET
-                ended = MAX(started, COALESCE(answered, 0),
+    let those = "started < :restarted AND (:shard IS NULL OR shard = :shard)";
+    let values = named_params! { ":restarted": micros(restarted), ":shard": shard.map(|it| it.0) };
+    let closed = connection.execute(
+        &format!(
+            "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, source, trunk,
+                peer, status, side, q850, cause, caller_sip_call_id, attempts)
+             SELECT call, shard, started, answered,
+                MAX(started, COALESCE(answered, 0),
                     MIN(:restarted, COALESCE((SELECT value FROM marks WHERE name = 'alive'), 0))),
-                side = 'gateway', q850 = 41, cause = 'gateway restarted',
-                status = CASE WHEN answered IS NULL THEN 0 ELSE 200 END
-             WHERE ended IS NULL AND started < :restarted AND (:shard IS NULL OR shard = :shard)",
-        )?
-        .execute(named_params! { ":restarted": micros(restarted), ":shard": shard.map(|it| it.0) })
+                from_number, dialled, source, trunk, peer, CASE WHEN answered IS NULL THEN 0 ELSE 200 END, 'gateway', 41,
+                'gateway restarted', caller_sip_call_id, '[]'
+             FROM open WHERE {those}"
+        ),
+        values,
+    )?;
+    connection.execute(&format!("DELETE FROM open WHERE {those}"), values)?;
+    Ok(closed)
 }
 
 /// Reads a finished call from a row of [`COLUMNS`].
 pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
-    let attempts: Option<String> = row.get(10)?;
     let media: Option<String> = row.get(20)?;
     let trunk: Option<String> = row.get(8)?;
-    let side: Option<String> = row.get(16)?;
-    let cause: Option<String> = row.get(19)?;
     Ok(Cdr {
         call: CallId(row.get::<_, i64>(0)?.cast_unsigned()),
         shard: ShardId(row.get(1)?),
@@ -129,17 +132,17 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         source: parse(7, &row.get::<_, String>(7)?)?,
         trunk: trunk.map(Into::into),
         peer: row.get::<_, Option<String>>(9)?.map(|text| parse::<SocketAddr>(9, &text)).transpose()?,
-        attempts: attempts.map(|text| json(10, &text)).transpose()?.unwrap_or_default(),
+        attempts: json(10, &row.get::<_, String>(10)?)?,
         started: time(row.get(11)?),
         answered: row.get::<_, Option<i64>>(12)?.map(time),
         ended: time(row.get(13)?),
         pdd_us: row.get::<_, Option<i64>>(14)?.map(i64::cast_unsigned),
         setup_us: row.get::<_, Option<i64>>(15)?.map(i64::cast_unsigned),
         end: End {
-            side: side_of(side.as_deref().unwrap_or_default()),
-            status: row.get::<_, Option<u16>>(17)?.unwrap_or(0),
+            side: side_of(&row.get::<_, String>(16)?),
+            status: row.get(17)?,
             q850: row.get(18)?,
-            cause: cause.map_or(Text::Borrowed(""), Text::Owned),
+            cause: Text::Owned(row.get(19)?),
         },
         media: media.map(|text| json(20, &text)).transpose()?,
     })

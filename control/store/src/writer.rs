@@ -5,20 +5,22 @@ use crate::folder::Folder;
 use crate::query::Reader;
 use crate::{Error, rows, schema};
 use core::time::Duration;
-use link::{CallAnswered, CallRecord, Cdr, ShardId, UnixMicros};
+use link::{CallAnswered, CallId, CallRecord, Cdr, ShardId, UnixMicros};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 /// Most records in one commit.
 const GROUP: usize = 500;
-/// Longest wait of a record for others to share its commit.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long a record waits for others to share its commit. At 1000 calls/s a synced commit each 20 ms cost 30 us of
+/// CPU per call, each 100 ms 18 us: this is between.
+const GATHER: Duration = Duration::from_millis(50);
 /// How long a connection waits for another's lock.
 pub(crate) const BUSY: Duration = Duration::from_secs(1);
 /// Pause before a failed commit is tried again.
@@ -53,6 +55,25 @@ pub enum Record {
     },
     /// Open calls were alive at this time.
     Alive(UnixMicros),
+}
+
+impl Record {
+    /// The call, if this ends one.
+    fn ended(&self) -> Option<CallId> {
+        match self {
+            Self::Ended(cdr) => Some(cdr.call),
+            _ => None,
+        }
+    }
+
+    /// The call, if this only leaves a trace of one.
+    fn note_of(&self) -> Option<CallId> {
+        match self {
+            Self::Started(record) => Some(record.call),
+            Self::Answered(answered) => Some(answered.call),
+            _ => None,
+        }
+    }
 }
 
 /// How a store shall be opened.
@@ -199,9 +220,16 @@ struct Writer {
 impl Writer {
     fn run(mut self, records: &Receiver<Write>) -> Option<(usize, String)> {
         let mut group = Vec::with_capacity(GROUP);
+        let mut pause = GATHER;
         while let Ok(first) = records.recv() {
             group.push(first);
-            gather(records, &mut group);
+            gather(
+                records,
+                &mut group,
+                if self.closing.load(Ordering::Relaxed) { Duration::ZERO } else { pause },
+            );
+            // A full group leaves others waiting.
+            pause = if group.len() == GROUP { Duration::ZERO } else { GATHER };
             if let Err(why) = self.keep(&group) {
                 let lost = group.len() + records.iter().count();
                 return Some((lost, why));
@@ -252,7 +280,12 @@ impl Writer {
     fn commit(&mut self, group: &[Write]) -> rusqlite::Result<usize> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut refused = 0;
+        let ended: HashSet<CallId> = group.iter().filter_map(|it| it.record.ended()).collect();
         for write in group {
+            // A call that is over within the group needs no trace.
+            if write.record.note_of().is_some_and(|call| ended.contains(&call)) {
+                continue;
+            }
             match apply(&transaction, &write.record) {
                 Ok(()) => {}
                 Err(error) if is_of_the_record(&error) => refused += 1,
@@ -268,15 +301,10 @@ impl Writer {
     }
 }
 
-/// Fills up a group.
-fn gather(records: &Receiver<Write>, group: &mut Vec<Write>) {
-    let until = Instant::now() + GATHER;
-    while group.len() < GROUP {
-        match records.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(write) => group.push(write),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
-    }
+/// Fills up a group. The wait is one sleep: records do not wake the thread one by one.
+fn gather(records: &Receiver<Write>, group: &mut Vec<Write>, pause: Duration) {
+    std::thread::sleep(pause);
+    group.extend(records.try_iter().take(GROUP - group.len()));
 }
 
 fn apply(connection: &Connection, record: &Record) -> rusqlite::Result<()> {

@@ -56,9 +56,6 @@ fn a_record_comes_back_as_it_was() {
         end(5),
         end(5),
         Record::Ended(Box::new(refused_call.clone())),
-        // Too late: the call is over.
-        Record::Started(Box::new(started(5))),
-        Record::Answered(answered(5)),
     ];
     write(&store, &stored, records);
     let reader = store.reader().unwrap();
@@ -68,7 +65,7 @@ fn a_record_comes_back_as_it_was() {
     // The last connection to close cleans up, and a reader's cannot.
     drop(reader);
     let closed = store.close();
-    assert_eq!((closed.lost, closed.facts.refused, closed.facts.records), (None, 0, 7));
+    assert_eq!((closed.lost, closed.facts.refused, closed.facts.records), (None, 0, 5));
     let mut left: Vec<_> = std::fs::read_dir(&folder.0).unwrap().map(|it| it.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["trunkline.db", "trunkline.lock"], "a closed store leaves no journal");
@@ -124,7 +121,7 @@ fn filters_hold_together() {
     let window =
         Filter { since: Some(UnixMicros(3 * SECOND)), until: Some(UnixMicros(5 * SECOND)), ..page(9) };
     assert_eq!(calls(window), [4, 3]);
-    assert_eq!(calls(Filter { number: Some("864".into()), ..page(9) }), [4]);
+    assert_eq!(calls(Filter { number: Some(ended(4).dialled), ..page(9) }), [4]);
     assert_eq!(calls(Filter { number: Some("1000".into()), ..page(2) }), [10, 9]);
     assert_eq!(calls(Filter { trunk: Some("beta".into()), ..page(9) }), [10]);
     assert_eq!(calls(Filter { status: Some(400..=499), ..page(9) }), [10]);

@@ -26,7 +26,7 @@ pub fn started(call: u64) -> CallRecord {
         started: at(call, 0),
         sip_call_id: format!("{call}@caller"),
         from: "1000".into(),
-        dialled: format!("86{call}"),
+        dialled: format!("86{}", call.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1_000_000_007),
         source: "[::1]:5080".parse().unwrap(),
     }
 }
@@ -57,7 +57,7 @@ pub fn ended(call: u64) -> Cdr {
         caller_sip_call_id: format!("{call}@caller"),
         callee_sip_call_id: Some(format!("{call}@callee")),
         from: "1000".into(),
-        dialled: format!("86{call}"),
+        dialled: format!("86{}", call.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 1_000_000_007),
         routed: Some(format!("0{call}")),
         source: "[::1]:5080".parse().unwrap(),
         trunk: Some("alpha".into()),
