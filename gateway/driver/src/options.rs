@@ -91,7 +91,7 @@ pub struct Options {
     /// Datagrams up to 64 KiB that may be on their way out at once. Default 64; memory: 64 KiB each once used.
     pub large_packets: u32,
     /// Receive buffers of 2 KiB in the ring, for media and streams; rounded up to a power of two, at
-    /// most 32 768. Default 1024 (2 MiB). A burst beyond it costs a re-arm per socket
+    /// most 32 768. Default 2048 (4.1 MiB). A burst beyond it costs a re-arm per socket
     /// (`buffers_exhausted`), no packet. The fallback needs none.
     pub small_buffers: u16,
     /// Receive buffers of 64 KiB in the ring, for signalling (sockets opened with `icmp_errors`), rounded
@@ -115,7 +115,7 @@ impl Default for Options {
             coalesce: Duration::from_micros(500),
             small_packets: 4096,
             large_packets: 64,
-            small_buffers: 1024,
+            small_buffers: 2048,
             large_buffers: 128,
             streams_max: 4096,
             write_buffer: 256 * 1024,

@@ -174,7 +174,7 @@ impl Back {
                 Action::Mail(to, mail) => desk.post(to, mail),
                 Action::Stop => stop = true,
                 Action::Open { socket, local, options } => {
-                    let event = match self.open(desk, socket, local, options) {
+                    let event = match self.open(socket, local, options) {
                         Ok(local) => SocketEvent::Opened(local),
                         Err(error) => SocketEvent::Failed(io_error(&error)),
                     };
@@ -211,16 +211,10 @@ impl Back {
         stop
     }
 
-    fn open<M>(
-        &mut self,
-        desk: &mut Desk<M>,
-        id: SocketId,
-        local: SocketAddr,
-        options: SocketOptions,
-    ) -> io::Result<SocketAddr> {
+    fn open(&mut self, id: SocketId, local: SocketAddr, options: SocketOptions) -> io::Result<SocketAddr> {
         if let Self::Uring(uring) = self {
             // A port closed in this same batch is free only once the kernel has let go of it.
-            uring.settle_closed(desk);
+            uring.settle_closed();
         }
         let opened = sockets::open_udp(local, options, sockets::Share::Alone)?;
         let fd = OwnedFd::from(opened.socket);
@@ -371,6 +365,8 @@ impl<M> Desk<M> {
     }
 
     fn plan(&mut self, machine: &impl Machine<Mail = M>, next_tick: Time) -> Wait {
+        // What was done since the last look counts against the window and the deadline.
+        self.look_at_clock();
         let mut until = machine.deadline().map_or(next_tick, |deadline| deadline.min(next_tick));
         if core::mem::take(&mut self.put_off) {
             until = until.min(self.now + Duration::from_millis(1));

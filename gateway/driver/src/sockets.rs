@@ -73,6 +73,26 @@ pub fn open_listener(local: SocketAddr, share: Share) -> io::Result<TcpListener>
     Ok(TcpListener::from(socket))
 }
 
+/// Raises this process's limit of open descriptors to the most it may have, and returns that.
+///
+/// # Errors
+/// The operating system's; the limit is then as it was.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes `limit`, which lives on this frame.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the kernel reads `limit`, which lives on this frame.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
 /// Receive buffer of a socket in bytes of payload and overhead; the kernel doubles what it is asked for, this is the half.
 pub fn receive_buffer(socket: &impl AsFd) -> u32 {
     SockRef::from(socket).recv_buffer_size().map_or(0, |bytes| (bytes / 2) as u32)

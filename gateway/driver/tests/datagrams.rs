@@ -67,6 +67,39 @@ fn a_thousand_sockets_are_told_apart() {
 }
 
 #[test]
+fn one_thread_holds_as_many_sockets_as_the_host_allows() {
+    let limit = driver::sockets::raise_descriptor_limit().unwrap();
+    let count = limit.saturating_sub(4000).clamp(100, 15_000) as u32;
+    on_both(|options| {
+        let rig = Rig::start(options);
+        rig.order(move |_, out| {
+            (0..count).for_each(|n| out.open(SocketId(n), loopback(false), SocketOptions::default()));
+        });
+        let ports: Vec<_> = (0..count)
+            .map(|n| match rig.next() {
+                Seen::Socket(SocketId(number), SocketEvent::Opened(local)) if number == n => local,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let peer = peer(false);
+        let mut sum = 0;
+        for chunk in ports.chunks(500) {
+            for local in chunk {
+                peer.send_to(b"x", local).unwrap();
+            }
+            for _ in chunk {
+                let Seen::Datagram { socket, .. } = rig.next() else { panic!() };
+                sum += u64::from(socket.0);
+            }
+        }
+        let count = u64::from(count);
+        assert_eq!(sum, count * (count - 1) / 2, "each once");
+        assert_eq!(rig.stop().datagrams_in, count);
+        assert!(UdpSocket::bind(ports[0]).is_ok());
+    });
+}
+
+#[test]
 fn a_taken_port_is_said_and_a_closed_one_is_free_at_once() {
     on_both(|options| {
         let rig = Rig::start(options);

@@ -23,6 +23,9 @@ pub(super) struct Lane {
     /// Read by the kernel through `headers`.
     _parts: Box<[libc::iovec]>,
     size: usize,
+    /// Headers that were written to and what control room they have: only these are set anew.
+    used: usize,
+    control_room: usize,
 }
 
 impl Lane {
@@ -46,13 +49,17 @@ impl Lane {
                 header
             })
             .collect();
-        Self { headers, names, control, buffers, _parts: parts, size }
+        Self { headers, names, control, buffers, _parts: parts, size, used: count, control_room: 0 }
     }
 
     /// Receives what is there, at most a batch; an error if the socket reported one.
     fn receive(&mut self, fd: RawFd, stamps: bool) -> io::Result<usize> {
         let control = if stamps { size_of_val(&self.control[0]) } else { 0 };
-        for header in &mut self.headers {
+        if control != self.control_room {
+            self.used = self.headers.len();
+            self.control_room = control;
+        }
+        for header in &mut self.headers[..self.used] {
             header.msg_hdr.msg_namelen = RawAddress::ROOM as libc::socklen_t;
             header.msg_hdr.msg_controllen = control as _;
         }
@@ -67,7 +74,12 @@ impl Lane {
                 core::ptr::null_mut(),
             )
         };
-        if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
+        if count < 0 {
+            self.used = self.used.max(1);
+            return Err(io::Error::last_os_error());
+        }
+        self.used = count as usize;
+        Ok(self.used)
     }
 
     fn stamp(&self, at: usize) -> Option<u64> {

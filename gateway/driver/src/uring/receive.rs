@@ -54,7 +54,6 @@ impl Uring {
         if self.ring.unsubmitted() {
             // Queued operations name the descriptor's number, which may be another's soon.
             self.ring.submit();
-            desk.stats.enters += 1;
         }
         let Some((socket, generation, drops)) = self.sockets.remove(id) else { return };
         desk.stats.socket_drops += drops;

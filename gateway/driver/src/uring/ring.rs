@@ -48,7 +48,7 @@ pub(super) struct Ring {
     flags: u32,
     /// Operations the kernel has not ended.
     pub(super) outstanding: u64,
-    /// io_uring_enter calls so far.
+    /// io_uring_enter calls since somebody took the count.
     pub(super) enters: u64,
     completions: VecDeque<Completion>,
 }

@@ -200,6 +200,7 @@ pub fn loopback(v6: bool) -> SocketAddr {
 
 /// Runs a test on both back-ends; on a host that refuses io_uring on the fallback alone, saying so.
 pub fn on_both(test: impl Fn(Options)) {
+    driver::sockets::raise_descriptor_limit().unwrap();
     test(Options { io: Choice::Fallback, ..Options::default() });
     static REFUSED: OnceLock<Option<String>> = OnceLock::new();
     match REFUSED.get_or_init(|| driver::probe().err().map(|refusal| refusal.to_string())) {
