@@ -147,7 +147,6 @@ pub fn start(config: Config, links: Links) -> Result<Handle, Error> {
     let engine = control::Config { epoch, ..control::Config::default() };
     let (said, stored) = watch::channel(0);
     let options = Options {
-        now: epoch,
         // The engine never has more under way: this queue is never full.
         queue: engine.writes,
         stored: Box::new(move |seq| {

@@ -91,15 +91,16 @@ pub(crate) fn alive(connection: &Connection, at: UnixMicros) -> rusqlite::Result
         .map(drop)
 }
 
-/// Closes the open calls of a shard (of all shards, if none is named) that began before `restarted`. They ended when they were
-/// last known to be alive, so that nobody is billed for time after a crash. Returns how many there were.
+/// Closes the open calls of a shard that began before its process started; all open calls, if no shard is named. They ended
+/// when they were last known to be alive, so that nobody is billed for time after a crash. Returns how many there were.
 pub(crate) fn close_open(
     connection: &Connection,
-    shard: Option<ShardId>,
-    restarted: UnixMicros,
+    of: Option<(ShardId, UnixMicros)>,
 ) -> rusqlite::Result<usize> {
+    let (shard, restarted) = of.unzip();
+    let restarted = restarted.map_or(i64::MAX, micros);
     let those = "started < :restarted AND (:shard IS NULL OR shard = :shard)";
-    let values = named_params! { ":restarted": micros(restarted), ":shard": shard.map(|it| it.0) };
+    let values = named_params! { ":restarted": restarted, ":shard": shard.map(|it| it.0) };
     let closed = connection.execute(
         &format!(
             "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, source, trunk,

@@ -78,8 +78,6 @@ impl Record {
 
 /// How a store shall be opened.
 pub struct Options {
-    /// The wall clock: calls that were open before are closed as of a restart.
-    pub now: UnixMicros,
     /// Records in the queue at most; about 1 KB each.
     pub queue: usize,
     /// Called on the writing thread with the number of the last record on disk.
@@ -143,8 +141,7 @@ impl Store {
         let path = &folder.database;
         let mut connection = connect(path).map_err(|error| Error::sqlite(path, &error))?;
         schema::migrate(&mut connection).map_err(|unfit| Error::unfit(path, &unfit))?;
-        let closed =
-            rows::close_open(&connection, None, options.now).map_err(|error| Error::sqlite(path, &error))?;
+        let closed = rows::close_open(&connection, None).map_err(|error| Error::sqlite(path, &error))?;
         let facts = Arc::new(Mutex::new(Facts { closed_at_start: closed as u64, ..Facts::default() }));
         let (queue, records) = sync_channel(options.queue.max(1));
         let closing = Arc::new(AtomicBool::new(false));
@@ -313,7 +310,7 @@ fn apply(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
         Record::Answered(answered) => rows::answer(connection, answered),
         Record::Ended(cdr) => rows::end(connection, cdr),
         Record::Restarted { shard, started } => {
-            rows::close_open(connection, Some(*shard), *started).map(drop)
+            rows::close_open(connection, Some((*shard, *started))).map(drop)
         }
         Record::Alive(at) => rows::alive(connection, *at),
     }

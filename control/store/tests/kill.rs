@@ -9,7 +9,7 @@
 
 mod sample;
 
-use link::{CallId, UnixMicros};
+use link::CallId;
 use sample::{Folder, ended, started};
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
@@ -24,7 +24,7 @@ fn write_until_killed(folder: &Path) {
         // Unbuffered: what the parent reads was on disk before.
         let _ = writeln!(std::io::stderr(), "stored {seq}");
     });
-    let store = Store::open(folder, Options { now: UnixMicros(0), queue: 1000, stored }).unwrap();
+    let store = Store::open(folder, Options { queue: 1000, stored }).unwrap();
     for call in 1_u64.. {
         let start = Record::Started(Box::new(started(call)));
         let end = Record::Ended(Box::new(ended(call)));
@@ -77,8 +77,7 @@ fn acknowledged_records_survive_sigkill() {
 }
 
 fn check(folder: &Path, last: u64) {
-    let now = UnixMicros(u64::MAX >> 2);
-    let store = Store::open(folder, Options { now, queue: 1, stored: Box::new(|_| ()) }).unwrap();
+    let store = Store::open(folder, Options { queue: 1, stored: Box::new(|_| ()) }).unwrap();
     let reader = store.reader().unwrap();
     for call in 1..=last / 2 {
         let found =

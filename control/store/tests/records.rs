@@ -10,13 +10,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use store::{Cursor, Filter, Options, Record, Refused, Store, Trouble, Write};
 
-fn open(folder: &Path, now: u64) -> Result<(Store, Receiver<u64>), store::Error> {
+fn open(folder: &Path) -> Result<(Store, Receiver<u64>), store::Error> {
     let (said, stored) = channel();
     let stored_to = Box::new(move |seq| {
         let _ = said.send(seq);
     });
-    Store::open(folder, Options { now: UnixMicros(now), queue: 10_000, stored: stored_to })
-        .map(|it| (it, stored))
+    Store::open(folder, Options { queue: 10_000, stored: stored_to }).map(|it| (it, stored))
 }
 
 fn write(store: &Store, stored: &Receiver<u64>, records: Vec<Record>) {
@@ -38,7 +37,7 @@ fn page(limit: u32) -> Filter {
 #[test]
 fn a_record_comes_back_as_it_was() {
     let folder = Folder::new("whole");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let refused_call = link::Cdr {
         trunk: None,
         peer: None,
@@ -74,7 +73,7 @@ fn a_record_comes_back_as_it_was() {
 #[test]
 fn pages_go_from_new_to_old_without_gap_or_repetition() {
     let folder = Folder::new("pages");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     // Two shards, so that some calls begin in the same microsecond.
     let mut calls: Vec<u64> = (1..=50).collect();
     let mut records: Vec<Record> = calls.iter().map(|&call| end(call)).collect();
@@ -105,7 +104,7 @@ fn pages_go_from_new_to_old_without_gap_or_repetition() {
 #[test]
 fn filters_hold_together() {
     let folder = Folder::new("filters");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let mut records: Vec<Record> = (1..=9).map(end).collect();
     let mut busy = ended(10);
     busy.end.status = 486;
@@ -131,7 +130,7 @@ fn filters_hold_together() {
 #[test]
 fn calls_left_open_are_closed_when_they_were_last_alive() {
     let folder = Folder::new("restart");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let records = vec![
         Record::Started(Box::new(started(10))),
         Record::Answered(answered(10)),
@@ -140,7 +139,7 @@ fn calls_left_open_are_closed_when_they_were_last_alive() {
     ];
     write(&store, &stored, records);
     store.close();
-    let (store, _) = open(&folder.0, 1000 * SECOND).unwrap();
+    let (store, _) = open(&folder.0).unwrap();
     assert_eq!(store.facts().closed_at_start, 2);
     let found = store.reader().unwrap().cdrs(&page(9)).unwrap().cdrs;
     let brief: Vec<_> =
@@ -153,7 +152,7 @@ fn calls_left_open_are_closed_when_they_were_last_alive() {
 #[test]
 fn a_shard_that_restarts_closes_its_own_calls_only() {
     let folder = Folder::new("shard");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let other = started(sample::SHARD_ONE | 2);
     let records = vec![
         Record::Started(Box::new(started(2))),
@@ -171,7 +170,7 @@ fn a_shard_that_restarts_closes_its_own_calls_only() {
 #[test]
 fn a_locked_database_is_waited_for_and_nothing_is_lost() {
     let folder = Folder::new("locked");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let intruder = rusqlite::Connection::open(store.path()).unwrap();
     intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
     store.submit(Write { seq: 1, record: end(1) }).unwrap();
@@ -187,7 +186,7 @@ fn a_locked_database_is_waited_for_and_nothing_is_lost() {
 #[test]
 fn a_store_that_cannot_write_ends_with_the_number_lost() {
     let folder = Folder::new("lost");
-    let (store, stored) = open(&folder.0, 0).unwrap();
+    let (store, stored) = open(&folder.0).unwrap();
     let intruder = rusqlite::Connection::open(store.path()).unwrap();
     intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
     for seq in 1..=3 {
@@ -202,7 +201,7 @@ fn a_store_that_cannot_write_ends_with_the_number_lost() {
 #[test]
 fn a_full_queue_refuses() {
     let folder = Folder::new("queue");
-    let options = Options { now: UnixMicros(0), queue: 2, stored: Box::new(|_| ()) };
+    let options = Options { queue: 2, stored: Box::new(|_| ()) };
     let store = Store::open(&folder.0, options).unwrap();
     let intruder = rusqlite::Connection::open(store.path()).unwrap();
     intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -217,8 +216,8 @@ fn a_full_queue_refuses() {
 #[test]
 fn a_folder_in_use_names_the_process() {
     let folder = Folder::new("use");
-    let (_store, _) = open(&folder.0, 0).unwrap();
-    let error = open(&folder.0, 0).unwrap_err();
+    let (_store, _) = open(&folder.0).unwrap();
+    let error = open(&folder.0).unwrap_err();
     assert!(matches!(error.trouble, Trouble::InUse(Some(pid)) if pid == std::process::id()), "{error}");
     assert!(error.to_string().contains("--data"), "{error}");
 }
@@ -229,28 +228,28 @@ fn unusable_files_say_why() {
     std::fs::create_dir_all(&folder.0).unwrap();
     let file = folder.0.join("file");
     std::fs::write(&file, "x").unwrap();
-    let error = open(&file, 0).unwrap_err();
+    let error = open(&file).unwrap_err();
     assert_eq!(error.path, file);
 
     let damaged = folder.0.join("damaged");
     std::fs::create_dir_all(&damaged).unwrap();
     std::fs::write(damaged.join("trunkline.db"), vec![b'x'; 5000]).unwrap();
-    let error = open(&damaged, 0).unwrap_err();
+    let error = open(&damaged).unwrap_err();
     assert!(matches!(error.trouble, Trouble::Damaged(_)), "{error}");
 
     let newer = folder.0.join("newer");
-    open(&newer, 0).unwrap().0.close();
+    open(&newer).unwrap().0.close();
     let connection = rusqlite::Connection::open(newer.join("trunkline.db")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
-    let error = open(&newer, 0).unwrap_err();
+    let error = open(&newer).unwrap_err();
     assert!(matches!(error.trouble, Trouble::Newer(99)), "{error}");
 }
 
 #[test]
 fn a_long_question_can_be_stopped() {
     let folder = Folder::new("stop");
-    let (store, _) = open(&folder.0, 0).unwrap();
+    let (store, _) = open(&folder.0).unwrap();
     let reader = store.reader().unwrap();
     // Nothing runs yet: stopping does no harm to the next question.
     reader.stopper().stop();
