@@ -202,7 +202,7 @@ impl Endpoint {
         client.bytes = request.into();
         self.held += request.len() as u64;
         let (link, remote, reliable) = (client.flow.link, client.flow.remote, client.is_reliable());
-        let patience = client.patience.unwrap_or(timers.t1_64());
+        let patience = client.patience.unwrap_or_else(|| timers.t1_64());
         self.transmit(link, remote, request);
         let lifetime = self.set_timer(now + patience, Timer::ClientLifetime(key));
         let retransmit =
@@ -415,7 +415,8 @@ impl Endpoint {
     /// Sends the CANCEL that is wanted, and gives the INVITE 64 × T1 from now (RFC 3261 §9.1).
     pub(crate) fn client_send_cancel(&mut self, now: Time, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
-        let (flow, cseq, nonce) = (client.flow, client.cseq, client.nonce);
+        let (flow, cseq, old) = (client.flow, client.cseq, client.lifetime);
+        self.stop_timer(old);
         let lifetime = self.set_timer(now + self.config.timers.t1_64(), Timer::ClientLifetime(key));
         let Some((cancel, _)) = self.client_insert(Method::Cancel, Owner::Nobody { bye: false }, flow, cseq)
         else {
@@ -427,7 +428,6 @@ impl Endpoint {
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         if let Some(client) = self.clients.get_mut(key) {
-            debug_assert_eq!(client.nonce, nonce);
             client.lifetime = lifetime;
             client.cancel = Cancel::Sent(cancel);
             if let Ok(request) = Message::parse(&client.bytes) {

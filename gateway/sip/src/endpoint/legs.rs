@@ -43,8 +43,15 @@ impl Endpoint {
 
     /// Takes a leg out without a word.
     pub(crate) fn leg_remove(&mut self, key: Key) {
+        self.leg_retire(key);
+        self.legs.release(key);
+    }
+
+    /// Takes a leg out but keeps its number until the owner has heard of it: the owner's own table still means
+    /// this leg by it while events wait.
+    fn leg_retire(&mut self, key: Key) {
         self.stop_repeating(key);
-        let Some(leg) = self.legs.remove(key) else { return };
+        let Some(leg) = self.legs.retire(key) else { return };
         self.held -= leg.dialog.len() as u64;
         self.stop_timer(leg.timer);
         if let Link::Stream(stream) = leg.flow.link
@@ -82,7 +89,7 @@ impl Endpoint {
             return;
         }
         self.leg_stop(now, key);
-        self.leg_remove(key);
+        self.leg_retire(key);
         self.events.push_back(Event::Gone { leg: LegId(key) });
     }
 

@@ -159,7 +159,11 @@ impl Endpoint {
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let Some(Event::Gone { leg }) = event {
+            self.legs.release(leg.0);
+        }
+        event
     }
 
     /// The counters.

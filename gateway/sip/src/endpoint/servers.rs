@@ -349,6 +349,16 @@ impl Endpoint {
     fn reply_anew(&mut self, now: Time, key: Key, flow: Flow, to: SocketAddr, response: &[u8]) {
         let Some((stream, local)) = self.stream_to(now, to, Some(flow.local)) else {
             self.wire.unsendable += 1;
+            let settled = self.servers.get(key).is_some_and(|server| {
+                matches!(
+                    server.state,
+                    State::Invite(server_invite::State::Completed) | State::Other(server::State::Completed)
+                )
+            });
+            // A provisional response that got lost does no harm; the final one may find a way again.
+            if settled {
+                self.server_input(now, key, Input::TransportError);
+            }
             return;
         };
         if let Some(server) = self.servers.get_mut(key) {
@@ -377,7 +387,8 @@ impl Endpoint {
         {
             use std::io::Write as _;
             // Writing to a Vec cannot fail.
-            let _ = write!(tag, "{:016x}", self.hasher.text(via.branch().unwrap_or(request.call_id())));
+            let _ =
+                write!(tag, "{:016x}", self.hasher.text(via.branch().unwrap_or_else(|| request.call_id())));
         }
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();

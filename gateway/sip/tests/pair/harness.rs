@@ -217,7 +217,8 @@ impl Pair {
 
     /// The last message of a node that begins so.
     pub(crate) fn message(&self, who: usize, line: &str) -> Vec<u8> {
-        let found = self.messages.iter().rev().find(|(from, m)| *from == who && m.starts_with(line.as_bytes()));
+        let found =
+            self.messages.iter().rev().find(|(from, m)| *from == who && m.starts_with(line.as_bytes()));
         found.map(|(_, message)| message.clone()).unwrap()
     }
 

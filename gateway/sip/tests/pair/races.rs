@@ -203,7 +203,9 @@ fn a_reinvite_goes_both_ways() {
         pair.nodes[peer].endpoint.answer_reinvite(now, other, 200, Some(Body::sdp(b"held"))).unwrap();
         assert!(pair.nodes[peer].endpoint.answer_reinvite(now, other, 200, None).is_err());
         let event = pair.expect(offerer, |event| matches!(event, Event::ReinviteDone { .. }));
-        assert!(matches!(event, Event::ReinviteDone { status: 200, message: Some(m), .. } if m.body() == b"held"));
+        assert!(
+            matches!(event, Event::ReinviteDone { status: 200, message: Some(m), .. } if m.body() == b"held")
+        );
         pair.expect(peer, |event| matches!(event, Event::Acked { .. }));
         // Refused ones leave the call as it is.
         let now = pair.now;
@@ -249,7 +251,8 @@ fn a_second_offer_before_the_first_is_answered_gets_500() {
     pair.nodes[A].endpoint.reinvite(now, a, Some(Body::sdp(OFFER))).unwrap();
     pair.expect(B, |event| matches!(event, Event::Reinvite { .. }));
     let first = String::from_utf8(pair.message(A, "INVITE")).unwrap();
-    let second = first.replace("CSeq: 2 INVITE", "CSeq: 3 INVITE").replace("branch=z9hG4bK", "branch=z9hG4bK0");
+    let second =
+        first.replace("CSeq: 2 INVITE", "CSeq: 3 INVITE").replace("branch=z9hG4bK", "branch=z9hG4bK0");
     pair.inject(B, "192.0.2.1:5060", second.as_bytes());
     let refusal = pair.message(B, "SIP/2.0 500");
     assert!(Message::parse(&refusal).unwrap().seconds(Name::RetryAfter).unwrap() <= 10);
@@ -376,7 +379,8 @@ fn random_behaviour_leaves_nothing_behind() {
         }
         pair.run(Duration::from_secs(400));
         for which in [A, B] {
-            let gone = pair.nodes[which].events.iter().filter(|event| matches!(event, Event::Gone { .. })).count();
+            let gone =
+                pair.nodes[which].events.iter().filter(|event| matches!(event, Event::Gone { .. })).count();
             assert_eq!(gone, started[which], "seed {seed}");
         }
         pair.finish();
