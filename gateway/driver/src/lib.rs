@@ -18,8 +18,8 @@
 //! # Waiting
 //!
 //! With little traffic each packet wakes the thread at once. When packets arrive faster than a few per
-//! [`Options::coalesce`], wake-ups are shared: the thread drains all sockets once per window. Timers
-//! are never held back by the window.
+//! [`Options::coalesce`], wake-ups are shared: packets gather for a part of that window that grows with
+//! their rate, up to the whole of it at a few hundred calls. Timers are never held back by the window.
 //!
 //! # What belongs to whom
 //!

@@ -1,15 +1,20 @@
 //! Decides whether packets wake the thread one by one or share wake-ups; no clock, no system call.
 //!
 //! Below a few packets per window every packet wakes the thread: it is seen within microseconds. Above, the
-//! thread drains its sockets once per window, which a busy thread pays for with less than half the processor.
+//! thread lets packets gather, the longer the more there are, up to the whole window: a busy thread
+//! that drains all its sockets at once needs about two thirds of the processor.
 
 use core::time::Duration;
 use sansio::Time;
 
-/// Packets expected in a window from which on wake-ups are shared.
-const SHARE_FROM: f64 = 4.0;
-/// Packets expected in a window below which they are not shared any more.
-const SHARE_UNTIL: f64 = 2.0;
+/// Packets expected in a whole window from which on wake-ups are shared.
+const SHARE_FROM: f64 = 8.0;
+/// Packets expected in a whole window below which they are not shared any more.
+const SHARE_UNTIL: f64 = 6.0;
+/// Packets expected in a whole window at which gathering would begin to take time ...
+const RAMP_FROM: f64 = 4.0;
+/// ... and from which on it takes the whole window.
+const RAMP_UNTIL: f64 = 32.0;
 /// How long arrivals are counted before the estimate moves.
 const MEASURE: Duration = Duration::from_millis(5);
 /// What a new measurement weighs against the old estimate.
@@ -21,6 +26,8 @@ pub(crate) struct Pace {
     /// Packets per nanosecond.
     rate: f64,
     sharing: bool,
+    /// How long packets gather while sharing.
+    gather: Duration,
     counted: u64,
     counting_since: Time,
     woke: Time,
@@ -28,7 +35,8 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) const fn new(window: Duration, now: Time) -> Self {
-        Self { window, rate: 0.0, sharing: false, counted: 0, counting_since: now, woke: now }
+        let gather = Duration::ZERO;
+        Self { window, rate: 0.0, sharing: false, gather, counted: 0, counting_since: now, woke: now }
     }
 
     /// The thread came back from waiting at `now` and found `packets`.
@@ -47,11 +55,13 @@ impl Pace {
         self.counting_since = now;
         let expected = self.rate * self.window.as_nanos() as f64;
         self.sharing = expected >= if self.sharing { SHARE_UNTIL } else { SHARE_FROM };
+        let part = (expected - RAMP_FROM) / (RAMP_UNTIL - RAMP_FROM);
+        self.gather = self.window.mul_f64(part.clamp(0.0, 1.0));
     }
 
     /// Until when packets shall gather; `None`: the first one wakes the thread.
     pub(crate) fn gather_until(&self) -> Option<Time> {
-        self.sharing.then(|| self.woke + self.window)
+        self.sharing.then(|| self.woke + self.gather)
     }
 }
 
@@ -80,12 +90,26 @@ mod tests {
         assert_eq!(pace.gather_until(), None, "ten calls");
         feed(&mut pace, &mut now, 100_000, 50);
         assert_eq!(pace.gather_until(), Some(now + WINDOW), "a thousand calls, within 50 ms");
-        feed(&mut pace, &mut now, 6_000, 200);
+        feed(&mut pace, &mut now, 14_000, 200);
         assert!(pace.gather_until().is_some(), "between the thresholds it stays as it is");
         feed(&mut pace, &mut now, 1_000, 50);
         assert_eq!(pace.gather_until(), None);
-        feed(&mut pace, &mut now, 6_000, 200);
+        feed(&mut pace, &mut now, 14_000, 200);
         assert_eq!(pace.gather_until(), None, "here too");
+    }
+
+    #[test]
+    fn the_more_packets_the_longer_they_gather() {
+        let mut now = Time::from_millis(1);
+        let mut pace = Pace::new(WINDOW, now);
+        let mut last = Duration::ZERO;
+        for rate in [20_000, 30_000, 40_000, 50_000, 64_000] {
+            feed(&mut pace, &mut now, rate, 200);
+            let gather = pace.gather_until().map_or(Duration::ZERO, |until| until.since(now));
+            assert!(gather > last && gather <= WINDOW, "{rate}: {gather:?}");
+            last = gather;
+        }
+        assert!(last > WINDOW.mul_f64(0.95));
     }
 
     #[test]
