@@ -53,6 +53,7 @@ pub(crate) fn percent(value: f64) -> String {
     }
     let distance = value.abs().min((100.0 - value).abs());
     let decimals = match distance {
+        d if d >= 10.0 => 1,
         d if d >= 0.1 => 2,
         d if d >= 0.01 => 3,
         d if d >= 0.001 => 4,
@@ -69,10 +70,10 @@ pub(crate) fn percent(value: f64) -> String {
 /// Nanoseconds in the unit that reads best.
 pub(crate) fn duration_ns(ns: f64) -> String {
     match ns {
-        ns if ns >= 1e9 => format!("{} s", significant(ns / 1e9)),
-        ns if ns >= 1e5 => format!("{} ms", significant(ns / 1e6)),
-        ns if ns >= 1e3 => format!("{} µs", significant(ns / 1e3)),
-        ns => format!("{} ns", fixed(ns, 0)),
+        ns if ns >= 1e9 => format!("{}\u{a0}s", significant(ns / 1e9)),
+        ns if ns >= 1e5 => format!("{}\u{a0}ms", significant(ns / 1e6)),
+        ns if ns >= 1e3 => format!("{}\u{a0}µs", significant(ns / 1e3)),
+        ns => format!("{}\u{a0}ns", fixed(ns, 0)),
     }
 }
 
@@ -84,12 +85,12 @@ pub(crate) fn ms(ns: u64) -> String {
 /// Seconds in the unit that reads best.
 pub(crate) fn seconds(s: f64) -> String {
     match s {
-        s if s == 0.0 => "0 s".to_owned(),
-        s if s >= 86_400.0 => format!("{} h", fixed(s / 3600.0, 1)),
+        s if s < 600.0 && s.fract() == 0.0 => format!("{}\u{a0}s", fixed(s, 0)),
+        s if s >= 86_400.0 => format!("{}\u{a0}h", fixed(s / 3600.0, 1)),
         s if s >= 3600.0 => {
-            format!("{} h {} min", fixed((s / 3600.0).floor(), 0), fixed((s % 3600.0) / 60.0, 0))
+            format!("{}\u{a0}h {}\u{a0}min", fixed((s / 3600.0).floor(), 0), fixed((s % 3600.0) / 60.0, 0))
         }
-        s if s >= 600.0 => format!("{} min {} s", fixed((s / 60.0).floor(), 0), fixed(s % 60.0, 0)),
+        s if s >= 600.0 => format!("{}\u{a0}min {}\u{a0}s", fixed((s / 60.0).floor(), 0), fixed(s % 60.0, 0)),
         s => duration_ns(s * 1e9),
     }
 }
@@ -104,9 +105,9 @@ pub(crate) fn bytes(value: f64) -> String {
         unit += 1;
     }
     if unit == 0 {
-        format!("{} B", fixed(scaled, 0))
+        format!("{}\u{a0}B", fixed(scaled, 0))
     } else {
-        format!("{} {}", significant(scaled), UNITS[unit])
+        format!("{}\u{a0}{}", significant(scaled), UNITS[unit])
     }
 }
 
@@ -124,6 +125,15 @@ pub(crate) fn in_unit(value: f64, unit: &str) -> String {
         _ if value.fract() == 0.0 => fixed(value, 0),
         _ => significant(value),
     }
+}
+
+/// A limit as it was set: the shortest form, since nobody measured it.
+pub(crate) fn bound(value: f64, unit: &str) -> String {
+    if unit == "B" {
+        return bytes(value);
+    }
+    let text = format!("{value}");
+    fixed(value, text.split_once('.').map_or(0, |(_, fraction)| fraction.len()))
 }
 
 /// `measured` so that it cannot be read as equal to `limit` when it is not.
@@ -171,11 +181,11 @@ mod tests {
         assert_eq!(significant(99.97), "100");
         assert_eq!(significant(4213.0), "4,213");
         assert_eq!(significant(1e-9), "< 0.00001");
-        assert_eq!(duration_ns(420_000.0), "0.420 ms");
-        assert_eq!(duration_ns(42_000.0), "42.0 µs");
-        assert_eq!(duration_ns(31_500_000_000.0), "31.5 s");
-        assert_eq!(bytes(16.0 * 1024.0 * 1024.0), "16.0 MiB");
-        assert_eq!(seconds(3725.0), "1 h 2 min");
+        assert_eq!(duration_ns(420_000.0), "0.420\u{a0}ms");
+        assert_eq!(duration_ns(42_000.0), "42.0\u{a0}µs");
+        assert_eq!(duration_ns(31_500_000_000.0), "31.5\u{a0}s");
+        assert_eq!(bytes(16.0 * 1024.0 * 1024.0), "16.0\u{a0}MiB");
+        assert_eq!(seconds(3725.0), "1\u{a0}h 2\u{a0}min");
     }
 
     #[test]
@@ -185,12 +195,20 @@ mod tests {
         assert_eq!(percent(99.999_999_9), "> 99.99999");
         assert_eq!(percent(0.000_000_1), "< 0.00001");
         assert_eq!(percent(0.0023), "0.0023");
-        assert_eq!(percent(75.0), "75.00");
-        assert_eq!(percent(10.0), "10.00");
+        assert_eq!(percent(75.0), "75.0");
+        assert_eq!(percent(98.36), "98.36");
         assert_eq!(mos(4.2999), "4.29");
         assert_eq!(mos(4.3), "4.30");
         assert_eq!(against(5.000_1, 5.0, "ms"), "5.0001");
         assert_eq!(against(5.0, 5.0, "ms"), "5");
+    }
+
+    #[test]
+    fn limits_stand_as_they_were_set() {
+        assert_eq!(bound(0.01, "%"), "0.01");
+        assert_eq!(bound(1000.0, "calls"), "1,000");
+        assert_eq!(bound(4.3, "MOS"), "4.3");
+        assert_eq!(seconds(93.0), "93\u{a0}s");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn an_interrupted_run_is_invalid_and_still_has_its_pages() {
     assert_eq!(recorded.verdict, Verdict::Invalid);
     assert_eq!(recorded.verdict.exit_code(), 3);
     assert!(recorded.reasons[0].starts_with("interrupted"), "{:?}", recorded.reasons);
-    assert!(page(&dir, Lang::En).contains("was stopped after 43.2 s"));
+    assert!(page(&dir, Lang::En).contains("was stopped after 43.2\u{a0}s"));
     assert!(check(&dir).is_sound());
 }
 

@@ -84,11 +84,11 @@ impl Cell {
         }
     }
 
-    pub(crate) fn class(&self) -> &'static str {
+    /// Class of the cell in its column: figures stay flush right even where one is missing.
+    pub(crate) fn class(&self, head: &[Head], column: &usize) -> &'static str {
         match self {
-            Self::Number(_) => "n",
             Self::Svg(_) => "b",
-            _ => "",
+            _ => head.get(*column).map_or("", |head| head.class),
         }
     }
 }

@@ -65,25 +65,18 @@ fn load_figure(context: &Context<'_>) -> Option<super::block::Figure> {
         timeline::lines_by_name(context, "trunk", Shape::Stacked, |p| &p.trunks, |calls: u64| calls as f64);
     let causes =
         timeline::lines_by_name(context, "cause", Shape::Stacked, |p| &p.causes, |count: u64| count as f64);
-    let panel = |title: &str, unit: &str, height, lines| Panel {
-        title: title.to_owned(),
-        unit: unit.to_owned(),
-        height,
-        lines,
-        limit: None,
-        range: None,
-    };
     timeline::figure(
         context,
         t.get("capacity.figure"),
         timeline::range(context),
         0.0,
         vec![
-            panel(t.get("panel.calls"), "", 150.0, calls),
-            panel(t.get("panel.trunks"), "", 110.0, trunks),
-            panel(t.get("panel.rates"), t.get("per-second"), 90.0, rates),
-            panel(t.get("panel.causes"), t.get("per-second"), 70.0, causes),
+            Panel::new(t.get("panel.calls"), "", 150.0, calls),
+            Panel::new(t.get("panel.trunks"), "", 110.0, trunks),
+            Panel::new(t.get("panel.rates"), t.get("per-second"), 90.0, rates).steps(),
+            Panel::new(t.get("panel.causes"), t.get("per-second"), 70.0, causes).steps(),
         ],
+        true,
     )
 }
 

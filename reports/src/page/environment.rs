@@ -57,12 +57,16 @@ pub(super) fn section(context: &Context<'_>) -> Section {
     }
     section.table(io);
 
-    let mut settings = Table::new(t.get("environment.settings-caption"))
-        .column(t.get("environment.setting"))
-        .figures(t.get("environment.value"));
-    for (name, value) in host.limits.iter().chain(&host.sysctls).chain(&host.notes) {
-        settings.row(vec![Cell::Code(name.clone()), Cell::number(value.clone())]);
+    let settings: Vec<(String, Cell)> = host
+        .limits
+        .iter()
+        .chain(&host.sysctls)
+        .chain(&host.notes)
+        .map(|(name, value)| (name.clone(), Cell::Code(value.clone())))
+        .collect();
+    if !settings.is_empty() {
+        section.push(Block::Heading(t.get("environment.settings-caption").to_owned()));
+        section.push(Block::Facts(settings));
     }
-    section.table(settings);
     section
 }

@@ -39,7 +39,13 @@ fn section(context: &Context<'_>, index: usize, fault: &Fault) -> Section {
         Curve { label: t.get("failover.media-gap").to_owned(), class: "s1", histogram: &fault.media_gap };
     section.figure(
         t.get("failover.media-gap"),
-        svg::cdf(t.get("failover.media-gap"), t.get("axis.delay-log"), &[gap], None),
+        svg::cdf(
+            t.get("failover.media-gap"),
+            t.get("axis.delay-log"),
+            &[gap],
+            None,
+            t.get("percentiles.top"),
+        ),
         Some(t.get("cdf.note")),
     );
     section
@@ -80,21 +86,13 @@ fn around(context: &Context<'_>, fault: &Fault) -> Option<Figure> {
         .fold(10.0, f64::max);
     let whole = timeline::range(context);
     let range = ((fault.t0_s - 10.0).max(whole.0), (fault.t0_s + longest * 1.15 + 5.0).min(whole.1));
-    let panel = |title: &str, unit: &str, height, lines| Panel {
-        title: title.to_owned(),
-        unit: unit.to_owned(),
-        height,
-        lines,
-        limit: None,
-        range: None,
-    };
     timeline::figure(
         context,
         t.get("failover.around"),
         range,
         fault.t0_s,
         vec![
-            panel(
+            Panel::new(
                 t.get("panel.trunks"),
                 "",
                 120.0,
@@ -106,7 +104,7 @@ fn around(context: &Context<'_>, fault: &Fault) -> Option<Figure> {
                     |calls: u64| calls as f64,
                 ),
             ),
-            panel(
+            Panel::new(
                 t.get("panel.rates"),
                 t.get("per-second"),
                 90.0,
@@ -122,7 +120,7 @@ fn around(context: &Context<'_>, fault: &Fault) -> Option<Figure> {
                     }),
                 ],
             ),
-            panel(
+            Panel::new(
                 t.get("panel.setup"),
                 "ms",
                 80.0,
@@ -130,8 +128,10 @@ fn around(context: &Context<'_>, fault: &Fault) -> Option<Figure> {
                     timeline::line(context, "p50", "s1", Shape::Line, |p| p.setup_p50_ms),
                     timeline::line(context, "p99", "s2", Shape::Line, |p| p.setup_p99_ms),
                 ],
-            ),
+            )
+            .log_if_wide(t.get("axis.log")),
         ],
+        true,
     )
 }
 

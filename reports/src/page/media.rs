@@ -168,22 +168,14 @@ fn delay_cdf(context: &Context<'_>) -> Option<String> {
     let limit =
         result.limits.iter().find(|limit| matches!(limit.id.as_str(), "added-delay-p99" | "delay-p99")).map(
             |limit| {
-                (limit.limit, t.fill("media.limit-mark", &[("limit", &number::significant(limit.limit))]))
+                (limit.limit, t.fill("media.limit-mark", &[("limit", &number::bound(limit.limit, "ms"))]))
             },
         );
-    cdf(t.get("media.cdf"), t.get("axis.delay-log"), &curves, limit)
+    cdf(t.get("media.cdf"), t.get("axis.delay-log"), &curves, limit, t.get("percentiles.top"))
 }
 
 fn over_time(context: &Context<'_>) -> Option<super::block::Figure> {
     let t = context.t;
-    let panel = |title: &str, unit: &str, height, lines| Panel {
-        title: title.to_owned(),
-        unit: unit.to_owned(),
-        height,
-        lines,
-        limit: None,
-        range: None,
-    };
     let loss = timeline::line(context, t.get("panel.loss"), "bad", Shape::Area, |p| {
         (p.rtp_sent > 0).then(|| p.rtp_lost as f64 * 100.0 / p.rtp_sent as f64)
     });
@@ -193,7 +185,7 @@ fn over_time(context: &Context<'_>) -> Option<super::block::Figure> {
         timeline::range(context),
         0.0,
         vec![
-            panel(
+            Panel::new(
                 t.get("panel.delay"),
                 "ms",
                 100.0,
@@ -201,20 +193,22 @@ fn over_time(context: &Context<'_>) -> Option<super::block::Figure> {
                     timeline::line(context, "p50", "s1", Shape::Line, |p| p.delay_p50_ms),
                     timeline::line(context, "p99", "s2", Shape::Line, |p| p.delay_p99_ms),
                 ],
-            ),
-            panel(
+            )
+            .log_if_wide(t.get("axis.log")),
+            Panel::new(
                 t.get("panel.jitter"),
                 "ms",
                 70.0,
                 vec![timeline::line(context, "p99", "s3", Shape::Line, |p| p.jitter_p99_ms)],
             ),
-            panel(t.get("panel.loss"), "%", 60.0, vec![loss]),
-            panel(
+            Panel::new(t.get("panel.loss"), "%", 60.0, vec![loss]).steps(),
+            Panel::new(
                 t.get("panel.send-error"),
                 "ms",
                 70.0,
                 vec![timeline::line(context, "p99", "s5", Shape::Line, |p| p.send_error_p99_ms)],
             ),
         ],
+        false,
     )
 }

@@ -63,27 +63,19 @@ fn processes(context: &Context<'_>) -> Table {
 fn over_time(context: &Context<'_>) -> Option<super::block::Figure> {
     let t = context.t;
     const MIB: f64 = 1024.0 * 1024.0;
-    let panel = |title: &str, unit: &str, height, lines| Panel {
-        title: title.to_owned(),
-        unit: unit.to_owned(),
-        height,
-        lines,
-        limit: None,
-        range: None,
-    };
     timeline::figure(
         context,
         t.get("resources.figure"),
         timeline::range(context),
         0.0,
         vec![
-            panel(
+            Panel::new(
                 t.get("panel.cores"),
                 "",
                 120.0,
                 timeline::lines_by_name(context, "process", Shape::Stacked, |p| &p.cores, |cores: f64| cores),
             ),
-            panel(
+            Panel::new(
                 t.get("panel.rss"),
                 "MiB",
                 90.0,
@@ -95,12 +87,13 @@ fn over_time(context: &Context<'_>) -> Option<super::block::Figure> {
                     |bytes: u64| bytes as f64 / MIB,
                 ),
             ),
-            panel(
+            Panel::new(
                 t.get("panel.fds"),
                 "",
                 70.0,
                 timeline::lines_by_name(context, "process", Shape::Line, |p| &p.fds, |fds: u64| fds as f64),
             ),
         ],
+        false,
     )
 }

@@ -24,6 +24,7 @@ pub(super) fn section(context: &Context<'_>) -> Section {
                 Curve { label: t.get("delay.added").to_owned(), class: "s4", histogram: &d.added },
             ],
             None,
+            t.get("percentiles.top"),
         ),
         Some(t.get("cdf.note")),
     );
@@ -124,18 +125,24 @@ fn delays(context: &Context<'_>) -> Table {
 
 fn setup_figure(context: &Context<'_>) -> Option<super::block::Figure> {
     let t = context.t;
-    let panel = Panel {
-        title: t.get("panel.setup").to_owned(),
-        unit: "ms".to_owned(),
-        height: 110.0,
-        lines: vec![
+    let panel = Panel::new(
+        t.get("panel.setup"),
+        "ms",
+        110.0,
+        vec![
             timeline::line(context, "p50", "s1", Shape::Line, |p| p.setup_p50_ms),
             timeline::line(context, "p99", "s2", Shape::Line, |p| p.setup_p99_ms),
         ],
-        limit: None,
-        range: None,
-    };
-    timeline::figure(context, t.get("signalling.setup-figure"), timeline::range(context), 0.0, vec![panel])
+    )
+    .log_if_wide(t.get("axis.log"));
+    timeline::figure(
+        context,
+        t.get("signalling.setup-figure"),
+        timeline::range(context),
+        0.0,
+        vec![panel],
+        false,
+    )
 }
 
 fn finals(context: &Context<'_>) -> Table {

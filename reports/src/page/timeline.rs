@@ -81,16 +81,17 @@ fn is_marked(event: &Event) -> bool {
     !matches!(event.kind.as_str(), event_kind::STARTED | event_kind::FINISHED | event_kind::PHASE)
 }
 
-/// Wraps panels into a figure with the run's phases, its marks inside `range`, and their key.
+/// Wraps panels into a figure with the run's phases, its marks inside `range`, and their key (or where it stands).
 pub(super) fn figure(
     context: &Context<'_>,
     title: &str,
     range: (f64, f64),
     origin: f64,
     panels: Vec<crate::svg::Panel>,
+    with_key: bool,
 ) -> Option<Figure> {
     let t = context.t;
-    let panels: Vec<_> = panels.into_iter().filter(|panel| panel.lines.iter().any(measured)).collect();
+    let panels: Vec<_> = panels.into_iter().filter(crate::svg::Panel::is_measured).collect();
     if panels.is_empty() {
         return None;
     }
@@ -134,7 +135,7 @@ pub(super) fn figure(
         axis: if origin > 0.0 { t.get("axis.since-t0") } else { t.get("axis.time") }.to_owned(),
         origin,
     };
-    let key = shown
+    let key: Vec<Key> = shown
         .iter()
         .enumerate()
         .map(|(index, event)| Key {
@@ -144,5 +145,10 @@ pub(super) fn figure(
             bad: is_bad(&event.kind),
         })
         .collect();
-    Some(Figure { title: title.to_owned(), svg: drawing.draw(), key, note: None })
+    let (key, note) = match (with_key, key.is_empty()) {
+        (true, _) => (key, None),
+        (false, true) => (Vec::new(), None),
+        (false, false) => (Vec::new(), Some(t.get("figure.marks").to_owned())),
+    };
+    Some(Figure { title: title.to_owned(), svg: drawing.draw(), key, note })
 }

@@ -80,7 +80,7 @@ fn unit(t: &Text, unit: &str) -> String {
         "" | "1" => String::new(),
         // Bytes carry their unit in the number.
         "B" => String::new(),
-        other => format!(" {}", t.known("unit", other, other)),
+        other => format!("\u{a0}{}", t.known("unit", other, other)),
     }
 }
 
@@ -148,13 +148,17 @@ fn carried(t: &Text, result: &RunResult) -> Option<String> {
 
 fn quality(t: &Text, result: &RunResult) -> Option<String> {
     let value = |id: &str| metric::find(id).and_then(|metric| (metric.value)(result));
+    let (key, delay) = match value("added-delay-p99") {
+        Some(added) => ("sentence.quality-added", added),
+        None => ("sentence.quality", value("delay-p99")?),
+    };
     Some(t.fill(
-        "sentence.quality",
+        key,
         &[
             ("failed", &number::fixed(value("calls-failed-outside-fault")?, 0)),
             ("attempts", &number::grouped(result.signalling.invites)),
             ("loss", &number::percent(value("packet-loss")?)),
-            ("delay", &number::duration_ns(value("added-delay-p99").or_else(|| value("delay-p99"))? * 1e6)),
+            ("delay", &number::duration_ns(delay * 1e6)),
             ("mos", &number::mos(value("mos-p1")?)),
         ],
     ))
@@ -183,7 +187,7 @@ fn reasons(t: &Text, result: &RunResult) -> Vec<String> {
                         ("name", &name),
                         ("measured", &number::against(measured, limit.limit, &limit.unit)),
                         ("sign", limit.comparison.sign()),
-                        ("limit", &number::in_unit(limit.limit, &limit.unit)),
+                        ("limit", &number::bound(limit.limit, &limit.unit)),
                         ("unit", &unit(t, &limit.unit)),
                     ],
                 )),

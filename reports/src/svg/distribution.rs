@@ -9,6 +9,17 @@ use crate::result::Histogram;
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 
+/// Shares named on the vertical axis of a cumulative plot.
+const LEVELS: [(f64, &str); 7] = [
+    (0.0, "0 %"),
+    (0.5, "50 %"),
+    (0.9, "90 %"),
+    (0.99, "99 %"),
+    (0.999, "99.9 %"),
+    (0.9999, "99.99 %"),
+    (0.99999, "99.999 %"),
+];
+
 /// One cumulative curve.
 #[derive(Debug)]
 pub(crate) struct Curve<'a> {
@@ -24,6 +35,7 @@ pub(crate) fn cdf(
     axis: &str,
     curves: &[Curve<'_>],
     limit: Option<(f64, String)>,
+    top_words: &str,
 ) -> Option<String> {
     let curves: Vec<&Curve<'_>> = curves.iter().filter(|curve| !curve.histogram.is_empty()).collect();
     let low = curves.iter().filter_map(|c| c.histogram.min()).min()?.max(1000) as f64 / 1e6;
@@ -34,15 +46,20 @@ pub(crate) fn cdf(
     let (top, bottom) = (30.0, height - 38.0);
     let mut svg = Svg::new(WIDTH, height, label);
     let x = Log::new((*steps.first()?, *steps.last()?), (LEFT, WIDTH - RIGHT));
-    let y = |share: f64| bottom - (nines(share) / nines(0.9999)).min(1.0) * (bottom - top);
+    // As many nines as there are samples; the maximum stands half a step above them.
+    let samples = curves.iter().map(|c| c.histogram.count()).max().unwrap_or(1);
+    let most = (samples as f64).log10().floor().clamp(2.0, 5.0);
+    let y = |share: f64| {
+        let height = if share >= 1.0 { most + 0.5 } else { nines(share).min(most + 0.5) };
+        bottom - height / (most + 0.5) * (bottom - top)
+    };
     for step in &steps {
         svg.line("grid", (x.at(*step), top), (x.at(*step), bottom));
         svg.text("tick", (x.at(*step), bottom + 16.0), Anchor::Middle, &millis(*step));
     }
     svg.text("tick", (WIDTH - RIGHT, bottom + 33.0), Anchor::End, axis);
-    for (share, words) in
-        [(0.0, "0 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")]
-    {
+    let below_top = LEVELS.into_iter().filter(|(share, _)| nines(*share) < most + 0.1);
+    for (share, words) in below_top.chain([(1.0, top_words)]) {
         svg.line("grid", (LEFT, y(share)), (WIDTH - RIGHT, y(share)));
         svg.text("tick", (LEFT - 6.0, y(share) + 3.5), Anchor::End, words);
     }
@@ -156,7 +173,7 @@ mod tests {
     fn nothing_measured_draws_nothing() {
         let empty = Histogram::new(Unit::Nanoseconds);
         let curve = Curve { label: "x".into(), class: "s1", histogram: &empty };
-        assert_eq!(cdf("l", "a", &[curve], None), None);
+        assert_eq!(cdf("l", "a", &[curve], None, "max"), None);
         assert_eq!(mos_histogram("l", "a", &[], &empty), None);
     }
 
@@ -165,7 +182,7 @@ mod tests {
         let mut one = Histogram::new(Unit::Nanoseconds);
         one.record(0);
         let curve = Curve { label: "x".into(), class: "s1", histogram: &one };
-        let svg = cdf("l", "a", &[curve], Some((5.0, "5 ms".into()))).unwrap();
+        let svg = cdf("l", "a", &[curve], Some((5.0, "5 ms".into())), "max").unwrap();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }

@@ -45,14 +45,6 @@ pub(crate) fn ticks(top: f64, wanted: usize) -> Vec<f64> {
     (0..=count).map(|index| index as f64 * step).collect()
 }
 
-/// Round steps for a range that starts anywhere: only ticks inside `low..=high`.
-pub(crate) fn ticks_within(low: f64, high: f64, wanted: usize) -> Vec<f64> {
-    let step = round_step((high - low).max(1e-9) / wanted as f64);
-    let first = (low / step - 1e-9).ceil() as i64;
-    let last = (high / step + 1e-9).floor() as i64;
-    (first..=last).map(|index| index as f64 * step).collect()
-}
-
 /// Round times for an axis of seconds: 1, 2, 5, 10, 15, 30 s, 1, 2, 5, 10, 15, 30 min, 1, 2, 6, 12, 24 h.
 pub(crate) fn time_ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     const STEPS: [f64; 19] = [

@@ -1,12 +1,12 @@
 //! Time series: panels above one shared time axis, phases as bands behind them, events as numbered marks through them.
 
-use super::scale::{Linear, ticks, ticks_within, time_ticks};
+use super::scale::{Linear, Log, decades, ticks, time_ticks};
 use super::{Anchor, Svg, WIDTH};
 use crate::number;
 
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
-const HEAD: f64 = 24.0;
+const HEAD: f64 = 32.0;
 const AXIS: f64 = 22.0;
 const TAG_ROW: f64 = 18.0;
 /// Beyond this many points a line is thinned to one low and one high value per column.
@@ -36,14 +36,29 @@ pub(crate) struct Line {
 /// One panel.
 #[derive(Debug)]
 pub(crate) struct Panel {
-    pub title: String,
-    pub unit: String,
-    pub height: f64,
-    pub lines: Vec<Line>,
-    /// A limit drawn across, with its label.
-    pub limit: Option<(f64, String)>,
-    /// Fixed value range; without it from 0 to a round number above the largest value.
-    pub range: Option<(f64, f64)>,
+    title: String,
+    unit: String,
+    height: f64,
+    lines: Vec<Line>,
+    /// Each value holds for the whole second before it (counts), not for an instant.
+    steps: bool,
+    /// Words that say so when the axis is logarithmic.
+    log: Option<String>,
+}
+
+/// The vertical scale of a panel and its ticks.
+enum Vertical {
+    Linear(Linear),
+    Log(Log),
+}
+
+impl Vertical {
+    fn at(&self, value: f64) -> f64 {
+        match self {
+            Self::Linear(scale) => scale.at(value),
+            Self::Log(scale) => scale.at(value),
+        }
+    }
 }
 
 /// A numbered event.
@@ -83,8 +98,7 @@ pub(crate) struct TimeFigure {
 impl TimeFigure {
     pub(crate) fn draw(&self) -> String {
         let x = Linear::new(self.range, (LEFT, WIDTH - RIGHT));
-        let rows = tag_rows(&self.marks, &x);
-        let tag_space = rows.iter().max().map_or(0.0, |row| (*row as f64 + 1.0) * TAG_ROW);
+        let tag_space = if self.marks.is_empty() { 0.0 } else { TAG_ROW };
         let band_space = if self.bands.iter().any(|band| !band.label.is_empty()) { 16.0 } else { 0.0 };
         let top = tag_space + band_space + 2.0;
         let height = top + self.panels.iter().map(|panel| HEAD + panel.height).sum::<f64>() + AXIS + 16.0;
@@ -97,7 +111,7 @@ impl TimeFigure {
             y += HEAD + panel.height;
         }
         self.draw_axis(&mut svg, &x, bottom);
-        self.draw_marks(&mut svg, &x, &rows, tag_space, bottom);
+        self.draw_marks(&mut svg, &x, bottom);
         self.draw_hover(&mut svg, &x, (top, bottom));
         svg.finish()
     }
@@ -123,19 +137,30 @@ impl TimeFigure {
         for tick in time_ticks(self.range.0 - self.origin, self.range.1 - self.origin, 10) {
             let at = x.at(tick + self.origin);
             svg.line("axis", (at, bottom), (at, bottom + 4.0));
-            svg.text("tick", (at, bottom + 16.0), Anchor::Middle, &clock(tick));
+            svg.text("tick", (at, bottom + 16.0), Anchor::Middle, &clock(tick, self.range.1 - self.range.0));
         }
         svg.text("tick", (WIDTH - RIGHT, bottom + 32.0), Anchor::End, &self.axis);
     }
 
-    fn draw_marks(&self, svg: &mut Svg, x: &Linear, rows: &[usize], tag_space: f64, bottom: f64) {
-        for (mark, row) in self.marks.iter().zip(rows) {
-            let at = x.at(mark.t);
-            let tag_y = tag_space - (*row as f64 + 0.5) * TAG_ROW;
-            let (line, tag) = if mark.bad { ("mark-bad", "tag-bad") } else { ("mark", "tag") };
-            svg.line(line, (at, tag_y), (at, bottom));
-            svg.rect(tag, (at - 8.5, tag_y - 7.5), (17.0, 15.0), Some(&mark.title));
-            svg.text("tag-text", (at, tag_y + 4.0), Anchor::Middle, &mark.number.to_string());
+    fn draw_marks(&self, svg: &mut Svg, x: &Linear, bottom: f64) {
+        for mark in &self.marks {
+            let class = if mark.bad { "mark-bad" } else { "mark" };
+            svg.line(class, (x.at(mark.t), TAG_ROW - 3.0), (x.at(mark.t), bottom));
+        }
+        for (first, last, at) in clusters(&self.marks, x) {
+            let shared = &self.marks[first..=last];
+            let words = match (shared.first(), shared.last()) {
+                (Some(first), Some(last)) if first.number != last.number => {
+                    format!("{}–{}", first.number, last.number)
+                }
+                (Some(only), _) => only.number.to_string(),
+                _ => continue,
+            };
+            let titles: Vec<&str> = shared.iter().map(|mark| mark.title.as_str()).collect();
+            let class = if shared.iter().any(|mark| mark.bad) { "tag-bad" } else { "tag" };
+            let width = if first == last { 17.0 } else { 30.0 };
+            svg.rect(class, (at - 8.5, 0.5), (width, 15.0), Some(&titles.join("\n")));
+            svg.text("tag-text", (at - 8.5 + width / 2.0, 12.0), Anchor::Middle, &words);
         }
     }
 
@@ -172,54 +197,88 @@ impl TimeFigure {
 }
 
 impl Panel {
+    pub(crate) fn new(title: &str, unit: &str, height: f64, lines: Vec<Line>) -> Self {
+        Self { title: title.to_owned(), unit: unit.to_owned(), height, lines, steps: false, log: None }
+    }
+
+    /// The values are counts per second: drawn as steps.
+    pub(crate) fn steps(mut self) -> Self {
+        self.steps = true;
+        self
+    }
+
+    /// Logarithmic when the values span more than a factor of 50 (one slow second would flatten the rest); `words`
+    /// say so beside the unit.
+    pub(crate) fn log_if_wide(mut self, words: &str) -> Self {
+        let mut values: Vec<f64> = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .filter_map(|(_, v)| *v)
+            .filter(|v| *v > 0.0)
+            .collect();
+        values.sort_by(f64::total_cmp);
+        if let (Some(low), Some(high)) = (values.first(), values.last())
+            && high / low > 50.0
+        {
+            self.log = Some(words.to_owned());
+        }
+        self
+    }
+
+    /// Whether any line has a value.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.lines.iter().any(|line| line.points.iter().any(|(_, value)| value.is_some()))
+    }
+
     fn draw(&self, svg: &mut Svg, x: &Linear, range: (f64, f64), top: f64) {
         let (high_px, low_px) = (top + HEAD, top + HEAD + self.height);
         let stacked = self.stack();
-        let steps = self.ticks(&stacked);
-        let (low, high) = (steps[0], *steps.last().unwrap_or(&1.0));
-        let y = Linear::new(self.range.unwrap_or((low, high)), (low_px, high_px));
-        self.draw_title(svg, top + 16.0);
-        for step in &steps {
-            svg.line("grid", (LEFT, y.at(*step)), (WIDTH - RIGHT, y.at(*step)));
-            svg.text("tick", (LEFT - 6.0, y.at(*step) + 3.5), Anchor::End, &tick_label(*step, &steps));
+        let (y, ticks) = self.vertical(&stacked, (low_px, high_px));
+        self.draw_title(svg, top + 21.0);
+        for tick in &ticks {
+            svg.line("grid", (LEFT, y.at(*tick)), (WIDTH - RIGHT, y.at(*tick)));
+            svg.text("tick", (LEFT - 6.0, y.at(*tick) + 3.5), Anchor::End, &self.tick_label(*tick, &ticks));
         }
-        let drawn = self.lines.iter().zip(&stacked).rev().filter(|(line, _)| line.shape != Shape::Line);
-        for (line, points) in
-            drawn.chain(self.lines.iter().zip(&stacked).filter(|(l, _)| l.shape == Shape::Line))
-        {
+        // Stacked bands from the top of the pile down, so that each covers the one it stands on; lines last.
+        let filled = self.lines.iter().zip(&stacked).rev().filter(|(line, _)| line.shape != Shape::Line);
+        let lines = self.lines.iter().zip(&stacked).filter(|(line, _)| line.shape == Shape::Line);
+        for (line, points) in filled.chain(lines) {
             for run in runs(points, range) {
-                let top_edge: Vec<(f64, f64)> = run.iter().map(|(t, v)| (x.at(*t), y.at(*v))).collect();
-                let (Some(first), Some(last)) = (top_edge.first(), top_edge.last()) else { continue };
+                let run = if self.steps { stairs(&run, range.0) } else { run };
+                let edge: Vec<(f64, f64)> = run.iter().map(|(t, v)| (x.at(*t), y.at(*v))).collect();
+                let (Some(first), Some(last)) = (edge.first(), edge.last()) else { continue };
                 if line.shape != Shape::Line {
-                    let mut area = top_edge.clone();
+                    let mut area = edge.clone();
                     area.extend([(last.0, low_px), (first.0, low_px)]);
                     let kind = if line.shape == Shape::Stacked { "stack" } else { "area" };
                     svg.path(&format!("{kind} {}", line.class), &area, true);
                 }
                 if line.shape != Shape::Stacked {
-                    svg.path(&format!("line {}", line.class), &top_edge, false);
+                    svg.path(&format!("line {}", line.class), &edge, false);
                 }
             }
-        }
-        if let Some((limit, label)) = &self.limit {
-            svg.line("limit", (LEFT, y.at(*limit)), (WIDTH - RIGHT, y.at(*limit)));
-            svg.text("limit-text", (WIDTH - RIGHT - 4.0, y.at(*limit) - 4.0), Anchor::End, label);
         }
     }
 
     fn draw_title(&self, svg: &mut Svg, y: f64) {
-        let title =
-            if self.unit.is_empty() { self.title.clone() } else { format!("{}, {}", self.title, self.unit) };
+        let mut title = self.title.clone();
+        for part in
+            [self.unit.as_str(), self.log.as_deref().unwrap_or("")].into_iter().filter(|p| !p.is_empty())
+        {
+            title.push_str(", ");
+            title.push_str(part);
+        }
         svg.text("panel-title", (LEFT, y), Anchor::Start, &title);
-        if self.lines.len() < 2 {
+        if self.lines.iter().all(|line| line.label == self.title) {
             return;
         }
-        let mut right = WIDTH - RIGHT;
-        for line in self.lines.iter().rev() {
-            svg.text("legend", (right, y), Anchor::End, &line.label);
-            right -= width_of(&line.label) + 16.0;
-            svg.rect(&format!("key {}", line.class), (right, y - 8.0), (11.0, 8.0), None);
-            right -= 12.0;
+        let widths: Vec<f64> = self.lines.iter().map(|line| width_of(&line.label) + 32.0).collect();
+        let mut at = WIDTH - RIGHT - widths.iter().sum::<f64>() + 16.0;
+        for (line, width) in self.lines.iter().zip(widths) {
+            svg.rect(&format!("key {}", line.class), (at, y - 8.5), (11.0, 8.0), None);
+            svg.text("legend", (at + 16.0, y), Anchor::Start, &line.label);
+            at += width;
         }
     }
 
@@ -242,14 +301,37 @@ impl Panel {
             .collect()
     }
 
-    fn ticks(&self, stacked: &[Vec<(f64, Option<f64>)>]) -> Vec<f64> {
-        let wanted = (self.height / 28.0).round().max(2.0) as usize;
-        if let Some((low, high)) = self.range {
-            return ticks_within(low, high, wanted);
+    fn vertical(&self, stacked: &[Vec<(f64, Option<f64>)>], pixels: (f64, f64)) -> (Vertical, Vec<f64>) {
+        let values = || stacked.iter().flatten().filter_map(|(_, value)| *value);
+        let high = values().fold(0.0, f64::max);
+        if self.log.is_some() {
+            let low = values().filter(|value| *value > 0.0).fold(high, f64::min);
+            let ticks = decades(low, high);
+            let range = (ticks[0], ticks[ticks.len() - 1]);
+            return (Vertical::Log(Log::new(range, pixels)), ticks);
         }
-        let top = stacked.iter().flatten().filter_map(|(_, value)| *value).fold(0.0, f64::max);
-        ticks(self.limit.as_ref().map_or(top, |(limit, _)| top.max(limit * 1.15)), wanted)
+        let ticks = ticks(high, (self.height / 28.0).round().max(2.0) as usize);
+        let range = (ticks[0], ticks[ticks.len() - 1]);
+        (Vertical::Linear(Linear::new(range, pixels)), ticks)
     }
+
+    /// A tick's label with as many decimals as the step needs.
+    fn tick_label(&self, value: f64, ticks: &[f64]) -> String {
+        let step = if self.log.is_some() { value } else { ticks[1] - ticks[0] };
+        number::fixed(value, (-step.log10().floor()).clamp(0.0, 6.0) as usize)
+    }
+}
+
+/// A run of counts as stairs: each value holds from the point before it.
+fn stairs(run: &[(f64, f64)], start: f64) -> Vec<(f64, f64)> {
+    let step = if run.len() > 1 { (run[run.len() - 1].0 - run[0].0) / (run.len() - 1) as f64 } else { 1.0 };
+    let mut before = run.first().map_or(start, |(t, _)| (t - step).max(start));
+    let mut out = Vec::with_capacity(run.len() * 2);
+    for (t, value) in run {
+        out.extend([(before, *value), (*t, *value)]);
+        before = *t;
+    }
+    out
 }
 
 /// A strip of one cell per point, coloured by class: health over time at a glance.
@@ -266,12 +348,12 @@ pub(crate) fn heat_strip(
         if let Some((class, title)) = cell {
             // A hair wider than the cell, so that no seam shows between equal colours.
             let width = x.at(*t) - x.at(before) + 0.4;
-            svg.rect(class, (x.at(before), 2.0), (width, 16.0), Some(title));
+            svg.rect(&format!("strip {class}"), (x.at(before), 2.0), (width, 16.0), Some(title));
         }
         before = *t;
     }
     for tick in time_ticks(range.0, range.1, 10) {
-        svg.text("tick", (x.at(tick), 32.0), Anchor::Middle, &clock(tick));
+        svg.text("tick", (x.at(tick), 32.0), Anchor::Middle, &clock(tick, range.1 - range.0));
     }
     svg.finish()
 }
@@ -306,21 +388,17 @@ fn thin(run: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The row of each mark's tag, so that no two tags overlap.
-fn tag_rows(marks: &[Mark], x: &Linear) -> Vec<usize> {
-    let mut ends: Vec<f64> = Vec::new();
-    marks
-        .iter()
-        .map(|mark| {
-            let left = x.at(mark.t) - 9.0;
-            let row = ends.iter().position(|end| *end <= left).unwrap_or(ends.len());
-            if row == ends.len() {
-                ends.push(0.0);
-            }
-            ends[row] = left + 20.0;
-            row
-        })
-        .collect()
+/// Neighbouring marks whose tags would overlap share one tag, `2–6`: first and last index, and where the tag stands.
+fn clusters(marks: &[Mark], x: &Linear) -> Vec<(usize, usize, f64)> {
+    let mut out: Vec<(usize, usize, f64)> = Vec::new();
+    for (index, mark) in marks.iter().enumerate() {
+        let at = x.at(mark.t);
+        match out.last_mut() {
+            Some((_, last, tag)) if at - *tag < 30.0 => *last = index,
+            _ => out.push((index, index, at)),
+        }
+    }
+    out
 }
 
 /// Approximate width of 12 px text.
@@ -328,9 +406,9 @@ pub(super) fn width_of(words: &str) -> f64 {
     words.chars().map(|c| if c.is_ascii() { 6.2 } else { 12.0 }).sum()
 }
 
-/// A time on the axis: `45`, `2:30`, `1:05:00`.
-fn clock(s: f64) -> String {
-    if s.abs() < 120.0 {
+/// A time on an axis of `span` seconds: seconds up to ten minutes, else `12:30`, `1:05:00`.
+fn clock(s: f64, span: f64) -> String {
+    if span <= 600.0 {
         return number::in_unit(s, "s");
     }
     let whole = s.abs().round() as u64;
@@ -340,13 +418,6 @@ fn clock(s: f64) -> String {
     } else {
         format!("{sign}{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
     }
-}
-
-/// A tick's label with as many decimals as the step needs.
-fn tick_label(value: f64, steps: &[f64]) -> String {
-    let step = steps.get(1).map_or(1.0, |second| second - steps[0]);
-    let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
-    number::fixed(value, decimals)
 }
 
 #[cfg(test)]
@@ -369,9 +440,30 @@ mod tests {
     }
 
     #[test]
-    fn near_tags_take_different_rows() {
-        let mark = |t| Mark { t, number: 1, title: String::new(), bad: false };
+    fn near_tags_share_one() {
+        let mark = |t, number| Mark { t, number, title: String::new(), bad: false };
         let x = Linear::new((0.0, 100.0), (0.0, 800.0));
-        assert_eq!(tag_rows(&[mark(10.0), mark(10.5), mark(11.0), mark(50.0)], &x), vec![0, 1, 2, 0]);
+        let shared = clusters(&[mark(10.0, 1), mark(10.5, 2), mark(11.0, 3), mark(50.0, 4)], &x);
+        assert_eq!(shared, vec![(0, 2, 80.0), (3, 3, 400.0)]);
+    }
+
+    #[test]
+    fn counts_hold_for_their_whole_second() {
+        assert_eq!(
+            stairs(&[(1.0, 5.0), (2.0, 7.0)], 0.0),
+            vec![(0.0, 5.0), (1.0, 5.0), (1.0, 7.0), (2.0, 7.0)]
+        );
+    }
+
+    #[test]
+    fn a_wide_range_turns_logarithmic() {
+        let line = |values: &[f64]| Line {
+            label: "x".into(),
+            class: "s1",
+            shape: Shape::Line,
+            points: values.iter().enumerate().map(|(t, v)| (t as f64, Some(*v))).collect(),
+        };
+        assert!(Panel::new("x", "", 50.0, vec![line(&[1.0, 600.0])]).log_if_wide("log").log.is_some());
+        assert!(Panel::new("x", "", 50.0, vec![line(&[1.0, 6.0])]).log_if_wide("log").log.is_none());
     }
 }

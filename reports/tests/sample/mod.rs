@@ -429,7 +429,7 @@ fn limits(r: &mut RunResult) {
         on("fault-others-harmed", Equal, 0.0, PLAN),
         on("cdrs-missing", Equal, 0.0, PLAN),
         on("cap-counter-error", Equal, 0.0, PLAN),
-        on("rrd-p99", AtMost, 500.0, PLAN).optional(),
+        Limit::new("rrd-p99", "Registration delay, 99th percentile", AtMost, 500.0, "ms", PLAN).optional(),
     ];
     let own = |id: &str, name: &str, comparison, limit, unit: &str, measured| {
         Limit::new(id, name, comparison, limit, unit, "RFC 7502").measured(Some(measured))
