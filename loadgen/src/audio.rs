@@ -205,29 +205,31 @@ impl Voice {
         self.close_second_without_mos(part);
         let silence = now.since(self.heard.last.unwrap_or(self.began));
         let ptime = sound.ptime.as_nanos().max(1);
-        let mut lost = self.heard.lost();
-        if planned && self.heard.last.is_some() && silence > TAIL {
-            let tail = (silence - TAIL).as_nanos() / ptime;
-            lost += tail as u64;
-            part.lost += tail as i64;
-        }
-        if !planned {
-            part.sent_into_silence += u64::from(self.next.wrapping_sub(self.sent_when_heard));
-        }
+        let lost = self.heard.lost();
+        let tail = match planned && self.heard.last.is_some() && silence > TAIL {
+            true => ((silence - TAIL).as_nanos() / ptime) as u64,
+            false => 0,
+        };
         part.reordered += self.heard.reordered;
         part.discards += self.heard.discards;
-        let mut mos = 0;
+        let (mut mos, mut mos_with_tail) = (0, 0);
         if self.heard.unique > 0 {
             part.jitter.record((self.heard.jitter_ms() * 1e6) as u64);
             part.gap.record(nanos(self.heard.gap_max.saturating_sub(sound.ptime)));
-            let bad = (lost + self.heard.discards) as f64;
-            mos = self.rate(bad / (self.heard.unique + lost) as f64, self.heard.burst_ratio());
+            let rate = |lost: u64| {
+                let bad = (lost + self.heard.discards) as f64;
+                self.rate(bad / (self.heard.unique + lost) as f64, self.heard.burst_ratio())
+            };
+            (mos, mos_with_tail) = (rate(lost), rate(lost + tail));
         }
         VoiceRecord {
             sent: u64::from(self.next),
             heard: self.heard.unique,
             lost,
+            tail,
+            into_silence: u64::from(self.next.wrapping_sub(self.sent_when_heard)),
             mos,
+            mos_with_tail,
             crosstalk: self.heard.crosstalk,
             gap: nanos(self.heard.gap_max),
             silence: nanos(silence),
@@ -336,11 +338,8 @@ mod tests {
                 }
             }
             let record = a.close(Time::from_millis(400), planned, &sound, &mut part);
-            if planned {
-                assert_eq!((record.lost, part.sent_into_silence), (3, 0));
-            } else {
-                assert_eq!((record.lost, part.sent_into_silence), (0, 5));
-            }
+            assert_eq!((record.tail, record.into_silence), (if planned { 3 } else { 0 }, 5));
+            assert_eq!((record.lost, record.mos > record.mos_with_tail), (0, planned));
         }
     }
 }

@@ -97,8 +97,17 @@ pub struct VoiceRecord {
     pub heard: u64,
     /// Packets that did not come.
     pub lost: u64,
+    /// Packets missing at the end: silence between the last one heard and a planned hang-up; not in `lost`.
+    #[serde(default)]
+    pub tail: u64,
+    /// Packets sent since the last one was heard, of a call that the peer ended: into the void, as a rule.
+    #[serde(default)]
+    pub into_silence: u64,
     /// MOS-CQE of what was heard, thousandths; 0 if nothing was.
     pub mos: u32,
+    /// The same with the silence at the end.
+    #[serde(default)]
+    pub mos_with_tail: u32,
     /// Packets of another call.
     pub crosstalk: u64,
     /// Longest time without a packet, ns.
@@ -132,8 +141,6 @@ pub struct VoicePart {
     pub foreign: u64,
     /// Packets of the call that had the port before.
     pub stale: u64,
-    /// Packets sent into calls that had died: since the last packet heard, on calls the peer ended.
-    pub sent_into_silence: u64,
     /// Packets not sent since the thread was too late for them.
     pub skipped: u64,
     /// From the actual instant of sending to the kernel's receipt, ns.
@@ -165,7 +172,6 @@ impl Default for VoicePart {
             corrupt: 0,
             foreign: 0,
             stale: 0,
-            sent_into_silence: 0,
             skipped: 0,
             delay: ns(),
             send_error: ns(),
@@ -191,7 +197,6 @@ impl VoicePart {
         self.corrupt += other.corrupt;
         self.foreign += other.foreign;
         self.stale += other.stale;
-        self.sent_into_silence += other.sent_into_silence;
         self.skipped += other.skipped;
         self.delay.merge(&other.delay);
         self.send_error.merge(&other.send_error);

@@ -221,15 +221,20 @@ pub fn media(gather: &Gather, joined: &[Joined<'_>], excused: impl Fn(&CallRecor
     let (callers, carriers) = (&gather.callers.total.voice, &gather.carriers.total.voice);
     let known_carriers = carriers.heard + carriers.sent > 0;
     let mut directions = Vec::new();
+    let mut ends = [Ends::default(); 2];
+    for call in joined {
+        let excused = excused(call.caller);
+        ends[0].add(call.caller, call.carrier, excused);
+        if let Some(carrier) = call.carrier {
+            ends[1].add(carrier, Some(call.caller), excused);
+        }
+    }
     if known_carriers {
-        directions.push(direction("caller-to-callee", callers, carriers));
+        directions.push(direction("caller-to-callee", callers, carriers, &ends[0], &ends[1]));
     }
     if callers.heard + callers.sent > 0 {
-        directions.push(direction(
-            "callee-to-caller",
-            if known_carriers { carriers } else { callers },
-            callers,
-        ));
+        let sender = if known_carriers { carriers } else { callers };
+        directions.push(direction("callee-to-caller", sender, callers, &ends[1], &ends[0]));
         if !known_carriers && let Some(back) = directions.last_mut() {
             // A foreign callee sends what we hear; there is no other account.
             back.sent = back.received + back.lost;
@@ -267,7 +272,11 @@ pub fn media(gather: &Gather, joined: &[Joined<'_>], excused: impl Fn(&CallRecor
             }
         }
         let worse = [Some(caller), carrier].into_iter().flatten().filter(|voice| voice.heard > 0);
-        if let Some(mos) = worse.clone().map(|voice| voice.mos).min() {
+        if let Some(mos) = worse
+            .clone()
+            .map(|voice| if excused(call.caller) { voice.mos } else { voice.mos_with_tail })
+            .min()
+        {
             out.mos.record(u64::from(mos));
         } else if !excused(call.caller) && talked {
             out.mos.record(1000);
@@ -285,20 +294,52 @@ pub fn media(gather: &Gather, joined: &[Joined<'_>], excused: impl Fn(&CallRecor
     out
 }
 
-fn direction(name: &str, sender: &VoicePart, receiver: &VoicePart) -> Direction {
-    let lost = u64::try_from(receiver.lost).unwrap_or(0);
+/// What the ends of calls add to the account of a side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    /// Packets missing before a planned end.
+    tail: u64,
+    /// Packets sent to a peer that had died.
+    into_silence: u64,
+}
+
+impl Ends {
+    fn add(&mut self, own: &CallRecord, peer: Option<&CallRecord>, excused: bool) {
+        let Some(voice) = own.voice else { return };
+        // A call of a few packets may end before the first one crossed.
+        if own.outcome == Outcome::Completed
+            && !excused
+            && own.ended.saturating_sub(own.answered) > 200_000_000
+        {
+            self.tail += voice.tail;
+        }
+        let peer_ended_well = peer.is_some_and(|peer| peer.outcome == Outcome::Completed);
+        if excused || own.outcome != Outcome::Completed && !peer_ended_well {
+            self.into_silence += voice.into_silence;
+        }
+    }
+}
+
+fn direction(
+    name: &str,
+    sender: &VoicePart,
+    receiver: &VoicePart,
+    at_sender: &Ends,
+    at_receiver: &Ends,
+) -> Direction {
+    let lost = u64::try_from(receiver.lost).unwrap_or(0) + at_receiver.tail;
     Direction {
         name: name.to_owned(),
         streams: sender.streams,
         // A sender that was killed took its last second's count with it: then what was heard is known better.
-        sent: sender.sent.max(receiver.heard + lost + sender.sent_into_silence),
+        sent: sender.sent.max(receiver.heard + lost + at_sender.into_silence),
         received: receiver.heard,
         lost,
         duplicated: receiver.duplicates,
         reordered: receiver.reordered,
         late: receiver.discards,
         cross_talk: receiver.crosstalk,
-        lost_to_fault: sender.sent_into_silence,
+        lost_to_fault: at_sender.into_silence,
         delay: receiver.delay.clone(),
         jitter: receiver.jitter.clone(),
         gap: receiver.gap.clone(),
@@ -331,7 +372,7 @@ mod tests {
             outcome,
             reason: String::new(),
             judged: true,
-            voice: Some(VoiceRecord { heard, mos, sent: 400, ..VoiceRecord::default() }),
+            voice: Some(VoiceRecord { heard, mos, mos_with_tail: mos, sent: 400, ..VoiceRecord::default() }),
         }
     }
 
