@@ -158,11 +158,13 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("/api/v1/cdrs?cursor=zz", 400, "cursor=zz"),
         ("/api/v1/cdrs?limit=1&limit=2", 400, "given twice"),
         ("/api/v1/cdrs/zz", 400, "16 hexadecimal digits"),
-        ("/api/v1/cdrs/%FF", 400, ""),
+        ("/api/v1/cdrs/%FF", 400, "UTF-8"),
+        ("/api/v1/cdrs?number=%FF", 200, "cdrs"),
     ] {
         let it = get(&handle, path);
         assert_eq!(it.status, status, "{path}: {}", it.body);
         assert!(it.body.contains(part), "{path}: {}", it.body);
+        assert!(it.json()["error"].is_string() == (status != 200), "{path}: {}", it.body);
     }
     let it = request(&handle, "POST", "/api/v1/calls");
     assert_eq!(it.status, 405);

@@ -4,6 +4,7 @@ use super::parameters::{Given, Parameters};
 use super::{Api, Problem};
 use crate::stamp::Stamp;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use control::{Ask, Outcome};
@@ -76,9 +77,9 @@ pub(super) struct Told {
 /// 202: the worker that has the call was told. Whether there was such a call shows in its record.
 pub(super) async fn hang_up(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    id: GivenId,
 ) -> Result<(StatusCode, Json<Told>), Problem> {
-    let call = read_id(&id)?;
+    let call = read_id(id)?;
     match api.ask(Ask::Hangup(call)).await?.outcome {
         Outcome::Told => Ok((StatusCode::ACCEPTED, Json(Told { call, told: true }))),
         Outcome::NoShard(_) => Err(Problem::not_found(format!("no worker has a call {call}"))),
@@ -86,8 +87,12 @@ pub(super) async fn hang_up(
     }
 }
 
-/// A call's id in a path.
-pub(super) fn read_id(text: &str) -> Result<CallId, Problem> {
+/// A call's id in a path, as axum gives it.
+pub(super) type GivenId = Result<Path<String>, PathRejection>;
+
+/// Reads it.
+pub(super) fn read_id(given: GivenId) -> Result<CallId, Problem> {
+    let Path(text) = given.map_err(|error| Problem::bad_request(error.to_string()))?;
     let plain = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     text.parse()
         .ok()

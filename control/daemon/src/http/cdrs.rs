@@ -1,11 +1,11 @@
 //! `/api/v1/cdrs`: finished calls, from the store.
 
-use super::calls::read_id;
+use super::calls::{GivenId, read_id};
 use super::parameters::{Given, Parameters};
 use super::{Api, Problem};
 use crate::stamp::{self, Stamp};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 use link::{Attempt, CallId, Cdr, Media, ShardId, Side, Text};
@@ -110,11 +110,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, given: Given) -> Result<Js
     Ok(Json(Cdrs { cdrs: page.cdrs.into_iter().map(Record::from).collect(), next }))
 }
 
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
-) -> Result<Json<Record>, Problem> {
-    let call = read_id(&id)?;
+pub(super) async fn show(State(api): State<Arc<Api>>, id: GivenId) -> Result<Json<Record>, Problem> {
+    let call = read_id(id)?;
     let found = read(&api, move |reader| reader.cdr(call)).await?;
     found.map(|it| Json(it.into())).ok_or_else(|| {
         Problem::not_found(format!("no finished call {call}; those in progress are at /api/v1/calls"))
