@@ -39,6 +39,8 @@ impl core::error::Error for Full {}
 #[derive(Debug)]
 enum Place<T> {
     Taken(T),
+    /// Empty, and not to be taken again yet.
+    Retired,
     /// The next free place, or `u32::MAX`.
     Free(u32),
 }
@@ -94,7 +96,7 @@ impl<T> Slab<T> {
     /// Takes a value out; `None` if the key is of another time.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let (generation, place) = self.places.get_mut(key.index())?;
-        if *generation != key.generation || matches!(place, Place::Free(_)) {
+        if *generation != key.generation || !matches!(place, Place::Taken(_)) {
             return None;
         }
         *generation = generation.wrapping_add(1);
@@ -103,7 +105,31 @@ impl<T> Slab<T> {
         self.len -= 1;
         match taken {
             Place::Taken(value) => Some(value),
-            Place::Free(_) => None,
+            Place::Retired | Place::Free(_) => None,
+        }
+    }
+
+    /// Takes a value out but keeps its place, which counts as held until [`Self::release`]: for keys whose index
+    /// others use in tables of their own, until they know that the value is gone.
+    pub fn retire(&mut self, key: Key) -> Option<T> {
+        let (generation, place) = self.places.get_mut(key.index())?;
+        if *generation != key.generation || !matches!(place, Place::Taken(_)) {
+            return None;
+        }
+        match core::mem::replace(place, Place::Retired) {
+            Place::Taken(value) => Some(value),
+            Place::Retired | Place::Free(_) => None,
+        }
+    }
+
+    /// Gives the place of a retired value free; does nothing if the key is of another time or its value not retired.
+    pub fn release(&mut self, key: Key) {
+        let Some((generation, place)) = self.places.get_mut(key.index()) else { return };
+        if *generation == key.generation && matches!(place, Place::Retired) {
+            *generation = generation.wrapping_add(1);
+            *place = Place::Free(self.free);
+            self.free = key.index;
+            self.len -= 1;
         }
     }
 
@@ -127,7 +153,7 @@ impl<T> Slab<T> {
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(index, (generation, place))| match place {
             Place::Taken(value) => Some((Key { index: index as u32, generation: *generation }, value)),
-            Place::Free(_) => None,
+            Place::Retired | Place::Free(_) => None,
         })
     }
 
@@ -135,11 +161,11 @@ impl<T> Slab<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.places.iter_mut().enumerate().filter_map(|(index, (generation, place))| match place {
             Place::Taken(value) => Some((Key { index: index as u32, generation: *generation }, value)),
-            Place::Free(_) => None,
+            Place::Retired | Place::Free(_) => None,
         })
     }
 
-    /// Values held.
+    /// Values held, retired ones included.
     pub const fn len(&self) -> usize {
         self.len as usize
     }
@@ -175,5 +201,24 @@ mod tests {
         assert_eq!(slab.remove(b), Some("b"));
         assert_eq!(slab.remove(c), Some("c"));
         assert!(slab.is_empty());
+    }
+
+    #[test]
+    fn a_retired_place_is_not_taken_again_before_its_release() {
+        let mut slab = Slab::new(2);
+        let a = slab.insert("a").unwrap();
+        assert_eq!(slab.retire(a), Some("a"));
+        assert_eq!((slab.retire(a), slab.remove(a), slab.get(a)), (None, None, None));
+        let b = slab.insert("b").unwrap();
+        assert_ne!(b.index(), a.index());
+        assert_eq!(slab.insert("c"), Err(Full));
+        slab.release(b);
+        assert_eq!(slab.get(b), Some(&"b"), "what is not retired is not released");
+        slab.release(a);
+        slab.release(a);
+        let c = slab.insert("c").unwrap();
+        assert_eq!(c.index(), a.index());
+        assert_ne!(c, a);
+        assert_eq!(slab.iter().count(), 2);
     }
 }

@@ -139,6 +139,8 @@ fn make_odd(random: &mut Random, plan: &mut CallPlan, answer: &mut Behaviour) ->
         }
         1 => {
             answer.verdict = Verdict::RingOn;
+            // Without a provisional response nobody may cancel (RFC 3261 §9.1).
+            answer.trying = true;
             plan.cancel = Some(millis(random, 0, 5000));
             Expect::Status(487)
         }
@@ -149,6 +151,8 @@ fn make_odd(random: &mut Random, plan: &mut CallPlan, answer: &mut Behaviour) ->
         }
         _ => {
             answer.verdict = Verdict::RingOn;
+            // Without a provisional response nobody may cancel (RFC 3261 §9.1).
+            answer.trying = true;
             answer.answer_on_cancel = true;
             plan.cancel = Some(millis(random, 0, 5000));
             Expect::Either(487)

@@ -127,6 +127,8 @@ pub struct Node<A: Machine> {
     pub(crate) outbox: Outbox<A::Mail>,
     pub(crate) inbox: VecDeque<Arrival<A::Mail>>,
     pub(crate) sockets: BTreeMap<SocketId, Bound>,
+    /// Closed since the outbox was last carried out.
+    pub(crate) closed: Vec<SocketId>,
     /// Streams the machine knows of: connected or accepted, and not yet told to be closed.
     pub(crate) streams: BTreeSet<StreamId>,
     pub(crate) next_accepted: u32,
@@ -149,6 +151,7 @@ impl<A: Machine> Node<A> {
             outbox: Outbox::new(4096, 16),
             inbox: VecDeque::new(),
             sockets: BTreeMap::new(),
+            closed: Vec::new(),
             streams: BTreeSet::new(),
             next_accepted: StreamId::ACCEPTED,
             alive: true,

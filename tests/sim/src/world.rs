@@ -327,6 +327,9 @@ where
     /// A node's thread runs: the inputs that wait, the timeout if due, the outbox.
     fn turn(&mut self, node: NodeId) {
         let now = self.now;
+        if !self.nodes[node.0].alive {
+            return;
+        }
         let batch = std::mem::take(&mut self.nodes[node.0].inbox);
         for arrival in batch {
             let it = &mut self.nodes[node.0];
@@ -390,6 +393,10 @@ where
             let payload = it.outbox.pool().bytes(&send.packet).to_vec();
             it.outbox.pool().release(send.packet);
             let Some(bound) = it.sockets.get(&send.socket).copied() else {
+                if it.closed.contains(&send.socket) {
+                    // Closed in this same batch: actions go first, and the datagram is lost.
+                    continue;
+                }
                 self.violate(node, format!("sends from socket {} which is not open", send.socket.0));
                 continue;
             };
@@ -413,6 +420,7 @@ where
                 self.push(at, Event::Datagram { to, from, sender, payload });
             }
         }
+        self.nodes[node.0].closed.clear();
         let taken = self.nodes[node.0].outbox.pool().taken();
         if taken != 0 {
             self.violate(node, format!("{taken} packets were not released"));
@@ -445,6 +453,7 @@ where
             Action::Close(socket) => match self.nodes[node.0].sockets.remove(&socket) {
                 None => self.violate(node, format!("closes socket {} which is not open", socket.0)),
                 Some(bound) => {
+                    self.nodes[node.0].closed.push(socket);
                     let table = if bound.listener { &mut self.listening } else { &mut self.bound };
                     if let Some(owners) = table.get_mut(&bound.address) {
                         owners.retain(|owner| *owner != (node, socket));

@@ -95,9 +95,11 @@ pub struct Peer {
     pub default: Behaviour,
     /// How OPTIONS are treated.
     pub probed: Probed,
+    /// Send requests inside a dialog over the connection that its INVITE came on, if that still stands, rather
+    /// than over one of its own (RFC 5923).
+    pub reuse: bool,
     /// More calls than this at once are a violation (as carrier).
     pub calls_max: Option<u64>,
-    /// Prefix that numbers arrive with here instead of the dialled one.
     plans: Vec<CallPlan>,
     calls: BTreeMap<String, Call>,
     clients: BTreeMap<(String, String), Client>,
@@ -128,6 +130,7 @@ impl Peer {
             answers: BTreeMap::new(),
             default: Behaviour::plain(),
             probed: Probed::Status(200),
+            reuse: true,
             calls_max: None,
             plans,
             calls: BTreeMap::new(),
@@ -213,11 +216,15 @@ impl Peer {
             .values()
             .filter(|call| call.is_alive())
             .map(|call| format!("call {} ({:?}) is {:?}", call.serial, call.role, call.state));
-        let clients = self
-            .clients
-            .values()
-            .filter(|client| !client.done)
-            .map(|client| format!("{} of {} has no final answer", client.method, client.call));
+        // A session change whose answer was lost ends with the call.
+        let moot = |client: &&Client| {
+            let call = self.calls.get(&client.call);
+            client.method == "INVITE"
+                && call.is_some_and(|call| !call.is_alive() && call.reinvite_out == Some(client.cseq))
+        };
+        let clients = self.clients.values().filter(|client| !client.done && !moot(client));
+        let clients =
+            clients.map(|client| format!("{} of {} has no final answer", client.method, client.call));
         let unacked = self.calls.values().flat_map(|call| {
             call.unacked
                 .keys()

@@ -106,7 +106,13 @@ impl Peer {
             self.fault(&format!("cannot follow the Contact {target:?}"), b"");
             return;
         };
-        let way = self.way(to, tcp);
+        let standing = match self.calls.get(id).map(|call| call.way) {
+            Some(Way::Tcp(stream, remote)) if self.reuse && tcp && self.streams.contains_key(&stream) => {
+                Some(Way::Tcp(stream, remote))
+            }
+            _ => None,
+        };
+        let way = standing.unwrap_or_else(|| self.way(to, tcp));
         let branch = self.token("z9hG4bKd");
         let Some(call) = self.calls.get_mut(id) else { return };
         call.way = way;
@@ -243,6 +249,8 @@ impl Peer {
     /// What the script says about an INVITE that came in.
     pub(super) fn follow(&mut self, id: &str, behaviour: &Behaviour) {
         if behaviour.verdict == Verdict::Silent {
+            // As if it had never come.
+            self.end(id);
             return;
         }
         if behaviour.trying {
