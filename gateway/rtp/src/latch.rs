@@ -266,24 +266,31 @@ mod tests {
 
     #[test]
     fn guesses_that_do_not_hang_together_never_take_the_lock() {
-        let mut latch = latch(Policy::Any);
-        for n in 0..100 {
-            // Another SSRC each time, then the same number each time, then other payload types.
-            assert_eq!(
-                latch.check(Time::ZERO, address("198.51.100.1:1"), &header(n, n as u16), true),
-                Verdict::Stranger
-            );
-            assert_eq!(
-                latch.check(Time::ZERO, address("198.51.100.2:1"), &header(1, 5), true),
-                Verdict::Stranger
-            );
-            let numbered = header(1, n as u16);
-            assert_eq!(
-                latch.check(Time::ZERO, address("198.51.100.3:1"), &numbered, false),
-                Verdict::Stranger
-            );
+        let guesses: [fn(u16) -> (Header, bool); 4] = [
+            |n| (header(u32::from(n), n), true), // another SSRC each time
+            |_| (header(1, 5), true),            // one number again and again
+            |n| (header(1, 2 * n), true),        // gaps
+            |n| (header(1, n), false),           // payload types nobody agreed upon
+        ];
+        for guess in guesses {
+            let mut latch = latch(Policy::Any);
+            for n in 0..100 {
+                let (header, negotiated) = guess(n);
+                let verdict = latch.check(Time::ZERO, address("198.51.100.1:1"), &header, negotiated);
+                assert_eq!(verdict, Verdict::Stranger);
+            }
+            assert_eq!((latch.locked(), latch.strangers()), (None, 100));
         }
-        assert_eq!(latch.locked(), None);
+    }
+
+    #[test]
+    fn a_holder_that_speaks_again_makes_the_candidate_begin_anew() {
+        let mut latch = latch(Policy::Any);
+        feed(&mut latch, 0, "192.0.2.9:9", 9, 0..3);
+        assert_eq!(feed(&mut latch, 2000, "198.51.100.1:1", 1, 0..2), [Verdict::Stranger; 2]);
+        assert_eq!(feed(&mut latch, 2001, "192.0.2.9:9", 9, 3..4), [Verdict::Accepted]);
+        assert_eq!(feed(&mut latch, 4001, "198.51.100.1:1", 1, 2..4), [Verdict::Stranger; 2]);
+        assert_eq!(feed(&mut latch, 4001, "198.51.100.1:1", 1, 4..5), [Verdict::Latched]);
     }
 
     #[test]

@@ -378,7 +378,7 @@ impl LegMedia {
     /// The peer answers a sender report that went through us to it: RFC 3550 §6.4.1, with the time at which we relayed the
     /// report in place of the one at which it was made, which leaves the round trip between us and the peer.
     fn note_round_trip(&mut self, now: Time, block: &ReportBlock) {
-        let awaited = self.awaited.iter().find(|(middle, _)| *middle == block.last_sr && *middle != 0);
+        let awaited = self.awaited.iter().find(|(middle, _)| *middle == block.last_sr);
         let trip = awaited.and_then(|&(_, sent)| round_trip(block, now.since(sent)));
         if let Some(trip) = trip {
             self.rtcp.round_trip = Some(trip);
@@ -433,7 +433,8 @@ mod tests {
         assert_eq!(auto("192.0.2.1:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::Strict));
         assert_eq!(auto("192.0.2.9:4000", "192.0.2.1"), ("192.0.2.9:4000".into(), Policy::Strict), "an SBC");
         assert_eq!(auto("10.0.0.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
-        assert_eq!(auto("100.64.3.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
+        assert_eq!(auto("100.100.3.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
+        assert_eq!(auto("100.128.3.5:4000", "192.0.2.1"), ("100.128.3.5:4000".into(), Policy::Strict));
         assert_eq!(auto("10.0.0.5:4000", "10.0.0.5"), ("10.0.0.5:4000".into(), Policy::Strict));
         assert_eq!(auto("127.0.0.1:4000", "127.0.0.1"), ("127.0.0.1:4000".into(), Policy::Strict));
         assert_eq!(auto("[fd00::1]:4000", "2001:db8::1"), ("[2001:db8::1]:4000".into(), Policy::SameIp));

@@ -200,6 +200,7 @@ fn behind_a_nat_the_port_is_learnt_and_media_follows_it() {
     // RTCP from a port of its own behind the same NAT is known by its SSRC, and answered there.
     let report = receiver_report(1, &[]);
     assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:61235", &receiver_report(77, &[])), None);
+    assert_eq!(bench.send(Side::Caller, true, "203.0.113.66:61235", &report), None, "another address");
     assert!(bench.send(Side::Caller, true, "192.0.2.1:61235", &report).is_some());
     assert_eq!(bench.send(Side::Caller, true, "192.0.2.1:61236", &report), None, "one is enough");
     // The NAT forgets the binding and makes another.
@@ -259,10 +260,12 @@ fn hold_stops_media_one_way_and_rtcp_neither_way() {
     assert_eq!(bench.rtp(Side::Callee, CALLEE, 1), None);
     assert_eq!(bench.quality(Side::Callee).withheld, 1);
     assert!(bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[])).is_some());
-    bench.change(Side::Caller, |remote| remote.rtp = Some(address("0.0.0.0:4000")));
-    assert_eq!(bench.rtp(Side::Callee, CALLEE, 2), None, "hold as RFC 2543 had it");
-    bench.change(Side::Caller, |_| ());
     bench.change(Side::Callee, |_| ());
+    for nowhere in ["0.0.0.0:4000", "192.0.2.1:0", "[::]:4000"] {
+        bench.change(Side::Caller, |remote| remote.rtp = Some(address(nowhere)));
+        assert_eq!(bench.rtp(Side::Callee, CALLEE, 2), None, "hold as RFC 2543 had it, or a refused stream");
+    }
+    bench.change(Side::Caller, |_| ());
     assert!(bench.rtp(Side::Callee, CALLEE, 3).is_some());
 }
 
@@ -287,6 +290,33 @@ fn a_relay_pointed_at_itself_does_not_run_away() {
         bench.send(Side::Caller, false, gateway_callee, &packet).is_some(),
         "the next second has its own"
     );
+}
+
+#[test]
+fn the_silence_of_a_hold_is_no_gap() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        if n == 50 {
+            bench.change(Side::Caller, |remote| remote.direction = Direction::RECV_ONLY);
+            bench.pass(10_000);
+            bench.change(Side::Caller, |_| ());
+        }
+        bench.pass(20);
+        bench.rtp(Side::Caller, CALLER, n);
+    }
+    let received = bench.quality(Side::Caller).received;
+    assert_eq!((received.longest_gap_ms, received.gaps, received.jitter_max_ms), (Some(20.0), 0, Some(0.0)));
+}
+
+#[test]
+fn jitter_counts_in_the_clock_that_was_agreed_upon() {
+    let mut bench = Bench::new();
+    bench.change(Side::Caller, |remote| remote.clock = 16_000);
+    for n in 0..50u16 {
+        bench.pass(10); // 160 ticks of 16 kHz
+        bench.rtp(Side::Caller, CALLER, n);
+    }
+    assert_eq!(bench.quality(Side::Caller).received.jitter_max_ms, Some(0.0));
 }
 
 #[test]
@@ -393,11 +423,26 @@ fn the_round_trip_to_a_peer_is_known_from_its_answer_to_a_relayed_report() {
     assert_eq!((quality.sent.packets, quality.sent.lost, quality.sent.loss_percent), (1, 1, Some(50.0)));
     assert!(quality.sent.mos.unwrap() < 2.0);
     assert_eq!(bench.quality(Side::Caller).round_trip_ms, None, "nobody measured that one");
-    // An answer to a report that did not pass here says nothing.
-    bench.pass(20);
+    // Half of it is in R, beside the terminals' delay: 93.2 - 0.024 × 185 - 0.11 × 7.7.
+    bench.rtp(Side::Caller, CALLER, 2);
+    let received = bench.quality(Side::Caller).received;
+    assert!((received.r.unwrap() - (93.2 - 4.44 - 0.847)).abs() < 0.001, "{received:?}");
+    // An answer to a report that did not pass here says nothing, nor does one about another stream.
     let other = ReportBlock { last_sr: 1, ..answer };
     bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[other]));
-    assert_eq!(bench.quality(Side::Callee).round_trip_ms, Some(250.0));
+    let foreign = ReportBlock { ssrc: 99, last_sr: 0, lost: 7, ..answer };
+    bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[foreign]));
+    let quality = bench.quality(Side::Callee);
+    assert_eq!((quality.round_trip_ms, quality.sent.lost), (Some(250.0), 1));
+    // Two reports passed before the answer to the first of them comes.
+    for ntp in [0xaaaa_0000_0000, 0xbbbb_0000_0000] {
+        bench.send(Side::Caller, true, CALLER_RTCP, &sender_report(1, ntp));
+        bench.pass(100);
+    }
+    let first = ReportBlock { last_sr: 0xaaaa_0000, delay_since_sr: 0, ..answer };
+    bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[first]));
+    assert_eq!(bench.quality(Side::Callee).round_trip_ms, Some(200.0));
+    assert_eq!(bench.bridge.leg(Side::Callee).rtcp().round_trip_max, Some(Duration::from_millis(250)));
 }
 
 #[test]
