@@ -60,7 +60,8 @@ pub struct Destination {
 pub struct LegId(pub(crate) Key);
 
 impl LegId {
-    /// A small number, unique among the legs alive: an index for the owner's own table.
+    /// A small number: an index for the owner's own table. Not given to another leg before this one's
+    /// [`Event::Gone`] was taken.
     pub const fn index(self) -> usize {
         self.0.index()
     }
