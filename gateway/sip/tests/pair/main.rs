@@ -5,4 +5,5 @@ mod calls;
 mod harness;
 mod races;
 mod refusals;
+mod torture;
 mod transport;
