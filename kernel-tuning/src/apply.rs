@@ -162,6 +162,8 @@ fn same_mask(now: &str, wanted: &str) -> bool {
 /// What became of one saved value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restored {
+    /// Would be put back.
+    Planned,
     /// The previous value is back.
     Back,
     /// Somebody else has changed it since, to this value; left alone.
@@ -177,22 +179,33 @@ pub enum Restored {
 pub struct RestoreReport {
     /// The machine was booted since: every value is the boot's own, nothing was written.
     pub rebooted: bool,
+    /// Whether anything was written.
+    pub consent: Consent,
     /// Path, previous value, and what became of it; last changed first.
     pub values: Vec<(String, String, Restored)>,
 }
 
-/// Puts the values of `state_file` back and removes it. A value that somebody else has changed since is left alone, and
+/// Puts the values of `state_file` back and removes it; with [`Consent::DryRun`] only says what it would do. A value that somebody else has changed since is left alone, and
 /// said; values that could not be put back stay in the file.
 ///
 /// # Errors
 /// There is no state file, it cannot be read, or a setting may not be written (nothing was changed then).
-pub fn restore(root: &Root, state_file: &Path) -> Result<RestoreReport, TuneError> {
+pub fn restore(root: &Root, consent: Consent, state_file: &Path) -> Result<RestoreReport, TuneError> {
     let Some(mut state) = State::load(state_file)? else {
         return Err(TuneError::NoState { path: state_file.to_owned() });
     };
-    if !state.is_of_this_boot(root) {
+    let rebooted = !state.is_of_this_boot(root);
+    if consent == Consent::DryRun {
+        let values = if rebooted {
+            Vec::new()
+        } else {
+            state.change.iter().rev().map(|saved| planned(root, saved)).collect()
+        };
+        return Ok(RestoreReport { rebooted, consent, values });
+    }
+    if rebooted {
         State::remove(state_file)?;
-        return Ok(RestoreReport { rebooted: true, values: Vec::new() });
+        return Ok(RestoreReport { rebooted, consent, values: Vec::new() });
     }
     for saved in &state.change {
         let Err(error) = root.probe_write(&saved.path) else { continue };
@@ -219,19 +232,28 @@ pub fn restore(root: &Root, state_file: &Path) -> Result<RestoreReport, TuneErro
         state.change = left;
         state.save(state_file)?;
     }
-    Ok(RestoreReport { rebooted: false, values })
+    Ok(RestoreReport { rebooted: false, consent, values })
+}
+
+fn planned(root: &Root, saved: &Saved) -> (String, String, Restored) {
+    (saved.path.clone(), saved.before.clone(), stands(root, saved).unwrap_or(Restored::Planned))
+}
+
+/// Why nothing need or may be written; `None` when the value we set still stands.
+fn stands(root: &Root, saved: &Saved) -> Option<Restored> {
+    let now = match root.read(&saved.path) {
+        Ok(text) => normal(&text),
+        Err(_) => return Some(Restored::Gone),
+    };
+    if now == saved.before {
+        return Some(Restored::Back);
+    }
+    (now != saved.after && !same_mask(&now, &saved.after)).then_some(Restored::ChangedSince(now))
 }
 
 fn put_back(root: &Root, saved: &Saved) -> Restored {
-    let now = match root.read(&saved.path) {
-        Ok(text) => normal(&text),
-        Err(_) => return Restored::Gone,
-    };
-    if now == saved.before {
-        return Restored::Back;
-    }
-    if now != saved.after && !same_mask(&now, &saved.after) {
-        return Restored::ChangedSince(now);
+    if let Some(outcome) = stands(root, saved) {
+        return outcome;
     }
     match root.write(&saved.path, &saved.before) {
         Ok(()) => Restored::Back,
@@ -271,6 +293,7 @@ impl fmt::Display for RestoreReport {
         }
         for (path, before, outcome) in &self.values {
             match outcome {
+                Restored::Planned => writeln!(f, "would put back /{path}: {before:?}")?,
                 Restored::Back => writeln!(f, "back    /{path}: {before:?}")?,
                 Restored::ChangedSince(now) => {
                     writeln!(f, "left    /{path}: somebody else set it to {now:?} since (was {before:?})")?;
@@ -278,6 +301,9 @@ impl fmt::Display for RestoreReport {
                 Restored::Gone => writeln!(f, "gone    /{path}")?,
                 Restored::Refused(why) => writeln!(f, "REFUSED /{path}: {why}")?,
             }
+        }
+        if self.consent == Consent::DryRun {
+            return write!(f, "Nothing was changed: this was a dry run.");
         }
         let back = self.values.iter().filter(|(_, _, outcome)| *outcome == Restored::Back).count();
         write!(f, "{back} of {} values are back.", self.values.len())

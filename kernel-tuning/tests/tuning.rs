@@ -1,4 +1,5 @@
 //! Check, apply and restore on a made-up machine, and the read-only parts on the real one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 use kernel_tuning::{
     Consent, Options, Outcome, Profile, Restored, Root, Ticks, TuneError, Verdict, apply, check, fingerprint,
@@ -208,7 +209,11 @@ fn apply_sets_and_restore_undoes_exactly() {
         "the first values must not be lost: {again:?}"
     );
 
-    let undone = restore(&machine.root(), &machine.state()).unwrap();
+    let planned = restore(&machine.root(), Consent::DryRun, &machine.state()).unwrap();
+    assert!(planned.values.iter().all(|(_, _, outcome)| *outcome == Restored::Planned), "{planned}");
+    assert_eq!(machine.get("proc/sys/net/core/rmem_max"), "8388608", "a dry run puts nothing back");
+
+    let undone = restore(&machine.root(), Consent::Change, &machine.state()).unwrap();
     assert!(undone.values.iter().all(|(_, _, outcome)| *outcome == Restored::Back), "{undone}");
     // The made-up file of choices holds the bare word where the kernel would show brackets.
     let mut now = machine.all();
@@ -218,7 +223,10 @@ fn apply_sets_and_restore_undoes_exactly() {
     );
     assert_eq!(now, before);
     assert!(!machine.state().exists());
-    assert!(matches!(restore(&machine.root(), &machine.state()), Err(TuneError::NoState { .. })));
+    assert!(matches!(
+        restore(&machine.root(), Consent::Change, &machine.state()),
+        Err(TuneError::NoState { .. })
+    ));
 }
 
 #[test]
@@ -226,7 +234,7 @@ fn restore_leaves_what_somebody_else_changed_since() {
     let machine = Machine::new("since");
     apply(&machine.root(), &gateway(), Options::default(), Consent::Change, &machine.state()).unwrap();
     machine.set("proc/sys/vm/swappiness", "33\n");
-    let report = restore(&machine.root(), &machine.state()).unwrap();
+    let report = restore(&machine.root(), Consent::Change, &machine.state()).unwrap();
     let swap = report.values.iter().find(|(path, ..)| path.ends_with("swappiness")).unwrap();
     assert_eq!(swap.2, Restored::ChangedSince("33".into()));
     assert_eq!(machine.get("proc/sys/vm/swappiness"), "33");
@@ -239,7 +247,7 @@ fn after_a_reboot_nothing_is_written() {
     apply(&machine.root(), &gateway(), Options::default(), Consent::Change, &machine.state()).unwrap();
     machine.set("proc/sys/kernel/random/boot_id", "boot-two\n");
     machine.set("proc/sys/net/core/rmem_max", "8388608\n");
-    let report = restore(&machine.root(), &machine.state()).unwrap();
+    let report = restore(&machine.root(), Consent::Change, &machine.state()).unwrap();
     assert!(report.rebooted);
     assert_eq!(machine.get("proc/sys/net/core/rmem_max"), "8388608");
     assert!(!machine.state().exists());
@@ -254,11 +262,14 @@ fn a_state_file_cannot_name_other_files() {
             "schema = \"trunkline.tune/1\"\nprofile = \"x\"\nboot = \"boot-one\"\n[[change]]\npath = \"{path}\"\nbefore = \"a\"\nafter = \"b\"\n"
         );
         fs::write(machine.state(), text).unwrap();
-        let error = restore(&machine.root(), &machine.state()).unwrap_err().to_string();
+        let error = restore(&machine.root(), Consent::Change, &machine.state()).unwrap_err().to_string();
         assert!(error.contains("not a kernel setting"), "{error}");
     }
     fs::write(machine.state(), "schema = 1").unwrap();
-    assert!(matches!(restore(&machine.root(), &machine.state()), Err(TuneError::Content { .. })));
+    assert!(matches!(
+        restore(&machine.root(), Consent::Change, &machine.state()),
+        Err(TuneError::Content { .. })
+    ));
 }
 
 #[test]

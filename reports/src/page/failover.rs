@@ -236,7 +236,7 @@ fn causes(context: &Context<'_>, fault: &Fault) -> Table {
         .column(t.get("failover.cause"))
         .figures(t.get("failover.cdr-count"));
     for (cause, count) in &fault.cdr_causes {
-        table.row(vec![Cell::text(t.known("cause", cause, cause)), Cell::number(number::grouped(*count))]);
+        table.row(vec![Cell::text(t.cause(cause)), Cell::number(number::grouped(*count))]);
     }
     table
 }

@@ -153,7 +153,7 @@ fn finals(context: &Context<'_>) -> Table {
         .figures(t.get("signalling.share"));
     for (status, count) in &s.finals {
         table.row(vec![
-            Cell::text(t.known("cause", status, status)),
+            Cell::text(t.cause(status)),
             Cell::number(number::grouped(*count)),
             Cell::percent(t, (s.invites > 0).then(|| *count as f64 * 100.0 / s.invites as f64)),
         ]);

@@ -41,8 +41,10 @@ pub(super) fn lines_by_name<T: Copy>(
     names
         .into_iter()
         .zip(PALETTE.into_iter().cycle())
-        .map(|(name, class)| {
-            let label = context.t.known(family, name, name);
+        .map(|(name, next)| {
+            let class = usual_class(name).unwrap_or(next);
+            let label =
+                if family == "cause" { context.t.cause(name) } else { context.t.known(family, name, name) };
             let filled = |point: &SeriesPoint| match (map(point).get(name), shape) {
                 (Some(found), _) => Some(value(*found)),
                 // In a stack a name without an entry holds nothing.
@@ -52,6 +54,17 @@ pub(super) fn lines_by_name<T: Copy>(
             line(context, &label, class, shape, filled)
         })
         .collect()
+}
+
+/// Names that the drill uses keep one colour in every figure.
+fn usual_class(name: &str) -> Option<&'static str> {
+    match name {
+        "gateway" => Some("s1"),
+        "carrier-a" => Some("s2"),
+        "carrier-b" => Some("s3"),
+        "callers" | "load" => Some("s4"),
+        _ => None,
+    }
 }
 
 /// From the first to the last recorded second.

@@ -69,9 +69,9 @@ pub(super) fn limits_table(t: &Text, caption: &str, family: &str, limits: &[Limi
     table
 }
 
-/// A limit's name: catalogue ids and known checks are translated, others stand as recorded.
+/// A limit's name: on Chinese pages known ids are translated, others stand as recorded.
 pub(super) fn name(t: &Text, family: &str, limit: &Limit) -> String {
-    t.known(family, &limit.id, &limit.name)
+    t.named(family, &limit.id, &limit.name)
 }
 
 /// A unit with the space before it; empty for bare numbers.
@@ -101,6 +101,10 @@ fn sentence(t: &Text, result: &RunResult) -> String {
         }
         Verdict::Pass => {}
     }
+    if result.verdict == Verdict::Invalid {
+        // Figures beside "nothing may be concluded" would be quoted without it.
+        return parts.concat();
+    }
     parts.extend(carried(t, result));
     parts.extend(quality(t, result));
     for fault in &result.failover {
@@ -127,7 +131,9 @@ fn carried(t: &Text, result: &RunResult) -> Option<String> {
     let target = if result.target.name.is_empty() { t.get("sentence.target") } else { &result.target.name };
     let codec = result.target.codec.as_deref().unwrap_or("RTP");
     let hold = result.capacity.hold_s.map(number::seconds);
-    let cores = result.environment.cores.map(|cores| cores.to_string());
+    // Only where the record says that all parts shared the host.
+    let shared = result.environment.placement.as_deref().is_some_and(|words| words.starts_with("one host"));
+    let cores = result.environment.cores.filter(|_| shared).map(|cores| cores.to_string());
     let values = |extra: &[(&'static str, String)]| -> Vec<(&'static str, String)> {
         let mut all = vec![
             ("target", target.to_owned()),
@@ -137,6 +143,11 @@ fn carried(t: &Text, result: &RunResult) -> Option<String> {
         all.extend_from_slice(extra);
         all
     };
+    if result.media.directions.is_empty() {
+        return Some(
+            t.fill("sentence.carried-signalling", &[("target", target), ("calls", &number::grouped(calls))]),
+        );
+    }
     let (key, values) = match (hold, cores) {
         (Some(hold), Some(cores)) => ("sentence.carried-for-on", values(&[("hold", hold), ("cores", cores)])),
         (Some(hold), None) => ("sentence.carried-for", values(&[("hold", hold)])),
@@ -148,17 +159,23 @@ fn carried(t: &Text, result: &RunResult) -> Option<String> {
 
 fn quality(t: &Text, result: &RunResult) -> Option<String> {
     let value = |id: &str| metric::find(id).and_then(|metric| (metric.value)(result));
-    let (key, delay) = match value("added-delay-p99") {
-        Some(added) => ("sentence.quality-added", added),
-        None => ("sentence.quality", value("delay-p99")?),
+    let (delay_key, delay) = match value("added-delay-p99") {
+        Some(added) => ("sentence.delay-added", added),
+        None => ("sentence.delay", value("delay-p99")?),
     };
+    let delay = t
+        .known("sentence", delay_key.trim_start_matches("sentence."), "")
+        .replace("{delay}", &number::duration_ns(delay * 1e6));
+    let failed =
+        if result.failover.is_empty() { t.get("sentence.failed") } else { t.get("sentence.failed-outside") };
     Some(t.fill(
-        key,
+        "sentence.quality",
         &[
+            ("when", failed),
             ("failed", &number::fixed(value("calls-failed-outside-fault")?, 0)),
             ("attempts", &number::grouped(result.signalling.invites)),
             ("loss", &number::percent(value("packet-loss")?)),
-            ("delay", &number::duration_ns(delay * 1e6)),
+            ("delay", &delay),
             ("mos", &number::mos(value("mos-p1")?)),
         ],
     ))

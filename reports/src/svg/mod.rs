@@ -113,8 +113,11 @@ impl Svg {
 /// A coordinate with at most one decimal.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0")
-        .map_or(text.clone(), |whole| if whole == "-0" { "0".into() } else { whole.into() })
+    match text.strip_suffix(".0") {
+        Some("-0") => "0".to_owned(),
+        Some(whole) => whole.to_owned(),
+        None => text,
+    }
 }
 
 /// `text` safe inside XML text and attributes; control characters that XML forbids become U+FFFD.
