@@ -5,7 +5,7 @@
 
 use crate::peer::{Behaviour, CallPlan, LISTENER, Outcome, Record, Role, SIGNALLING, Verdict};
 use sansio::{Input, Machine, Outbox, Random, Time};
-use sip::{Body, Destination, Endpoint, Event, Failure, Invite, LegId, Received, Transport};
+use sip::{Body, Destination, Endpoint, Event, Failure, Invite, LegId, LostCause, Received, Transport};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -344,7 +344,10 @@ impl Agent {
                 });
             }
             Event::Lost { why, .. } => {
-                self.faults.push(format!("{now} call {serial} is lost: {why:?}"));
+                // 481 to a request of ours may overtake the BYE that explains it.
+                if why != LostCause::DialogGone {
+                    self.faults.push(format!("{now} call {serial} is lost: {why:?}"));
+                }
                 self.change(leg, |held| held.over = true);
             }
             Event::Reinvite { .. } => {

@@ -63,6 +63,8 @@ pub(super) struct Call {
     pub(super) outcome: Outcome,
     pub(super) bye_sent: bool,
     pub(super) bye_received: bool,
+    /// Our BYE was answered 481.
+    pub(super) unknown_there: bool,
     pub(super) reinvite_out: Option<u32>,
     pub(super) reinvites: u32,
     pub(super) sdp_version: u32,

@@ -235,7 +235,12 @@ impl Peer {
             .values()
             .filter(|server| server.waits_for_ack)
             .map(|server| format!("final response in {} is not acknowledged", server.call));
-        calls.chain(clients).chain(unacked).chain(servers).collect()
+        let forgotten = self
+            .calls
+            .values()
+            .filter(|call| call.unknown_there && !call.bye_received)
+            .map(|call| format!("the other side had forgotten call {} when told BYE", call.serial));
+        calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).collect()
     }
 
     /// Takes one input; see [`sansio::Machine::handle`].

@@ -133,6 +133,7 @@ impl Peer {
             outcome: Outcome::Open,
             bye_sent: false,
             bye_received: false,
+            unknown_there: false,
             reinvite_out: None,
             reinvites: 0,
             sdp_version: 1,
@@ -305,7 +306,8 @@ impl Peer {
         }
         match state {
             State::Ended => {
-                if !bye_sent {
+                // One that the BYE has overtaken is no fault.
+                if !bye_sent && in_order {
                     self.fault("a re-INVITE after the call was over", bytes);
                 }
                 self.reply(key, text, 481);

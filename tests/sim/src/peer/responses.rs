@@ -49,7 +49,10 @@ impl Peer {
             "BYE" => {
                 let crossed = self.calls.get(&client.call).is_some_and(|call| call.bye_received);
                 if status == 481 && !crossed {
-                    self.gap(format!("the other side does not know the call of {} any more", client.call));
+                    // Their BYE may be on its way still; else the other side has forgotten the call.
+                    if let Some(call) = self.calls.get_mut(&client.call) {
+                        call.unknown_there = true;
+                    }
                 } else if status != 200 && status != 481 {
                     self.fault("a BYE that was not answered 200", bytes);
                 }
@@ -184,8 +187,15 @@ impl Peer {
                 let wait = self.random.below(190) * 10 + if caller { 2100 } else { 0 };
                 self.schedule(&client.call, Some(Duration::from_millis(wait)), Step::Reinvite);
             }
-            481 if crossed || over => {}
-            487 if crossed || over => {}
+            // Their BYE may be on its way still; else the other side has forgotten the call.
+            481 | 487 => {
+                if !crossed
+                    && !over
+                    && let Some(call) = self.calls.get_mut(&client.call)
+                {
+                    call.unknown_there = true;
+                }
+            }
             491 | 500 | 503 => {}
             _ => self.fault("a re-INVITE that was refused", bytes),
         }
@@ -212,7 +222,7 @@ impl Peer {
             self.fault("a Contact that cannot be followed", bytes);
             return;
         };
-        let way = self.way(to, tcp);
+        let way = self.way_inside(&client.call, to, tcp);
         let branch = self.token("z9hG4bKa");
         let port = if with_answer { self.open_media(&client.call) } else { 0 };
         let body = if with_answer { self.write_sdp(port, 1) } else { String::new() };

@@ -39,6 +39,7 @@ impl Peer {
             outcome: Outcome::Open,
             bye_sent: false,
             bye_received: false,
+            unknown_there: false,
             reinvite_out: None,
             reinvites: 0,
             sdp_version: 1,
@@ -106,19 +107,23 @@ impl Peer {
             self.fault(&format!("cannot follow the Contact {target:?}"), b"");
             return;
         };
-        let standing = match self.calls.get(id).map(|call| call.way) {
-            Some(Way::Tcp(stream, remote)) if self.reuse && tcp && self.streams.contains_key(&stream) => {
-                Some(Way::Tcp(stream, remote))
-            }
-            _ => None,
-        };
-        let way = standing.unwrap_or_else(|| self.way(to, tcp));
+        let way = self.way_inside(id, to, tcp);
         let branch = self.token("z9hG4bKd");
         let Some(call) = self.calls.get_mut(id) else { return };
         call.way = way;
         let call = call.clone();
         let bytes = self.write_request(&call, method, &target, cseq, &branch, body);
         self.begin(id, way, method, cseq, branch, bytes);
+    }
+
+    /// The way of a request inside a call's dialog: over TCP the connection that stands, if the peer reuses it.
+    pub(super) fn way_inside(&mut self, id: &str, to: SocketAddr, tcp: bool) -> Way {
+        match self.calls.get(id).map(|call| call.way) {
+            Some(Way::Tcp(stream, remote)) if self.reuse && tcp && self.streams.contains_key(&stream) => {
+                Way::Tcp(stream, remote)
+            }
+            _ => self.way(to, tcp),
+        }
     }
 
     pub(super) fn resend(&mut self, branch: String, method: String) {
