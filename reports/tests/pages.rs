@@ -74,6 +74,15 @@ fn both_languages_are_well_formed_and_complete() {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
         assert!(!html.contains("<script") && !html.contains("http-equiv=\"refresh"));
+        // No word is left unfilled (the style and the plan have braces of their own).
+        let words = html.split("</style>").nth(1).unwrap();
+        for hole in words.split('{').skip(1) {
+            let name = hole.split('}').next().unwrap();
+            assert!(
+                name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase()),
+                "{{{name}}} was not filled"
+            );
+        }
         // One file: nothing is fetched.
         assert!(!html.contains("src=") && !html.contains("url("));
     }

@@ -6,6 +6,7 @@ use crate::number;
 
 pub(super) fn section(context: &Context<'_>) -> Section {
     let (t, result) = (context.t, &context.folder.result);
+    let placement = result.environment.placement.as_deref().map(|words| t.known("placement", words, words));
     let (target, host) = (&result.target, &result.environment);
     let mut section = Section::new("environment", t.get("environment.title"), t.get("environment.lead"));
 
@@ -21,7 +22,7 @@ pub(super) fn section(context: &Context<'_>) -> Section {
             t.get("environment.packet-time").to_owned(),
             Cell::words(t, target.packet_ms.map(|ms| format!("{ms} ms")).as_deref()),
         ),
-        (t.get("environment.placement").to_owned(), Cell::words(t, host.placement.as_deref())),
+        (t.get("environment.placement").to_owned(), Cell::words(t, placement.as_deref())),
     ]));
 
     section.push(Block::Heading(t.get("environment.host-title").to_owned()));

@@ -119,7 +119,8 @@ fn around(context: &Context<'_>, fault: &Fault) -> Option<Figure> {
                         Some(p.failed as f64)
                     }),
                 ],
-            ),
+            )
+            .steps(),
             Panel::new(
                 t.get("panel.setup"),
                 "ms",

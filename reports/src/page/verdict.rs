@@ -56,7 +56,7 @@ pub(super) fn limits_table(t: &Text, caption: &str, family: &str, limits: &[Limi
             Cell::number(format!(
                 "{} {}{unit}",
                 limit.comparison.sign(),
-                number::in_unit(limit.limit, &limit.unit)
+                number::bound(limit.limit, &limit.unit)
             )),
             Cell::of(t, limit.measured, |value| {
                 format!("{}{unit}", number::against(value, limit.limit, &limit.unit))
@@ -163,17 +163,19 @@ fn quality(t: &Text, result: &RunResult) -> Option<String> {
         Some(added) => ("sentence.delay-added", added),
         None => ("sentence.delay", value("delay-p99")?),
     };
-    let delay = t
-        .known("sentence", delay_key.trim_start_matches("sentence."), "")
-        .replace("{delay}", &number::duration_ns(delay * 1e6));
-    let failed =
-        if result.failover.is_empty() { t.get("sentence.failed") } else { t.get("sentence.failed-outside") };
+    let delay = t.fill(delay_key, &[("delay", &number::duration_ns(delay * 1e6))]);
+    let key = if result.failover.is_empty() { "sentence.failed" } else { "sentence.failed-outside" };
+    let failed = t.fill(
+        key,
+        &[
+            ("failed", &number::fixed(value("calls-failed-outside-fault")?, 0)),
+            ("attempts", &number::grouped(result.signalling.invites)),
+        ],
+    );
     Some(t.fill(
         "sentence.quality",
         &[
-            ("when", failed),
-            ("failed", &number::fixed(value("calls-failed-outside-fault")?, 0)),
-            ("attempts", &number::grouped(result.signalling.invites)),
+            ("failed", &failed),
             ("loss", &number::percent(value("packet-loss")?)),
             ("delay", &delay),
             ("mos", &number::mos(value("mos-p1")?)),
