@@ -1,6 +1,5 @@
 //! Cores and threads: which cores this process may use, pinning, and starting a named, pinned thread.
 #![allow(unsafe_code, reason = "sched_setaffinity, sched_getaffinity and prctl have no safe form")]
-#![allow(clippy::disallowed_methods, reason = "the place where threads of the data plane start")]
 
 use std::io;
 use std::thread::{Builder, JoinHandle};

@@ -136,16 +136,14 @@ impl<M> Driver<M> {
         desk.now = started;
         let mut next_tick = started;
         loop {
-            desk.deliver_notices(machine);
-            desk.fire(machine);
-            desk.deliver_mail(machine);
-            let stop = self.back.carry_out(desk);
+            self.back.tell(desk, machine);
+            self.back.send_all(desk);
             if desk.now >= next_tick {
                 next_tick = desk.now + TICK;
                 self.back.tick(desk);
                 desk.publish(started);
             }
-            if stop {
+            if desk.stopping {
                 break;
             }
             let wait = desk.plan(machine, next_tick);
@@ -166,64 +164,54 @@ impl<M> Driver<M> {
 }
 
 impl Back {
-    /// Does what the outbox says: actions first, then datagrams. True if the machine is finished.
-    fn carry_out<M>(&mut self, desk: &mut Desk<M>) -> bool {
-        let mut stop = false;
-        while let Some(action) = desk.out.next_action() {
-            match action {
-                Action::Mail(to, mail) => desk.post(to, mail),
-                Action::Stop => stop = true,
-                Action::Open { socket, local, options } => {
-                    let event = match self.open(socket, local, options) {
-                        Ok(local) => SocketEvent::Opened(local),
-                        Err(error) => SocketEvent::Failed(io_error(&error)),
-                    };
-                    desk.notices.push_back(Notice::Socket(socket, event));
-                }
-                Action::Close(socket) => match self {
-                    Self::Uring(uring) => uring.close_socket(desk, socket),
-                    Self::Fallback(fallback) => fallback.close_socket(desk, socket),
-                },
-                Action::Connect { stream, local, remote } => match self {
-                    Self::Uring(uring) => uring.connect(desk, stream, local, remote),
-                    Self::Fallback(fallback) => fallback.connect(desk, stream, local, remote),
-                },
-                Action::Write(stream, bytes) => match self {
-                    Self::Uring(uring) => uring.write(desk, stream, bytes),
-                    Self::Fallback(fallback) => fallback.write(desk, stream, bytes),
-                },
-                Action::Shut(stream) => match self {
-                    Self::Uring(uring) => uring.shut(desk, stream),
-                    Self::Fallback(fallback) => fallback.shut(desk, stream),
-                },
-            }
+    /// Gives the machine what does not come from the kernel: what its actions caused, timeouts, mail. After
+    /// each input its actions are carried out, so that nothing follows what it closed.
+    fn tell<Mc: Machine>(&mut self, desk: &mut Desk<Mc::Mail>, machine: &mut Mc) {
+        self.carry_out(desk);
+        self.end_finished(desk);
+        while let Some(notice) = desk.notices.pop_front() {
+            let input = match notice {
+                Notice::Socket(socket, event) => Input::Socket(socket, event),
+                Notice::Closed(stream, end) => Input::Stream(stream, StreamEvent::Closed(end)),
+            };
+            machine.handle(desk.now, input, &mut desk.out);
+            self.carry_out(desk);
         }
-        match self {
-            Self::Uring(uring) => {
-                uring.end_finished(desk);
-                uring.send_all(desk);
+        for _ in 0..TIMEOUT_BATCH {
+            if machine.deadline().is_none_or(|deadline| deadline > desk.now) {
+                break;
             }
-            Self::Fallback(fallback) => {
-                fallback.end_finished(desk);
-                fallback.send_all(desk);
-            }
+            desk.stats.timeouts += 1;
+            machine.handle(desk.now, Input::Timeout, &mut desk.out);
+            self.carry_out(desk);
         }
-        stop
+        for _ in 0..MAIL_BATCH {
+            let Some(mail) = desk.mail.try_recv() else { break };
+            desk.stats.mail_in += 1;
+            machine.handle(desk.now, Input::Mail(mail), &mut desk.out);
+            self.carry_out(desk);
+        }
     }
 
-    fn open(&mut self, id: SocketId, local: SocketAddr, options: SocketOptions) -> io::Result<SocketAddr> {
-        if let Self::Uring(uring) = self {
-            // A port closed in this same batch is free only once the kernel has let go of it.
-            uring.settle_closed();
-        }
-        let opened = sockets::open_udp(local, options, sockets::Share::Alone)?;
-        let fd = OwnedFd::from(opened.socket);
-        let taken = |_| io::Error::from_raw_os_error(libc::EEXIST);
+    fn carry_out<M>(&mut self, desk: &mut Desk<M>) {
         match self {
-            Self::Uring(uring) => uring.open(id, fd, options).map_err(taken)?,
-            Self::Fallback(fallback) => fallback.open(id, fd, options).map_err(taken)?,
+            Self::Uring(uring) => uring.carry_out(desk),
+            Self::Fallback(fallback) => fallback.carry_out(desk),
         }
-        Ok(opened.local)
+    }
+
+    fn end_finished<M>(&mut self, desk: &mut Desk<M>) {
+        match self {
+            Self::Uring(uring) => uring.end_finished(desk),
+            Self::Fallback(fallback) => fallback.end_finished(desk),
+        }
+    }
+
+    fn send_all<M>(&mut self, desk: &mut Desk<M>) {
+        match self {
+            Self::Uring(uring) => uring.send_all(desk),
+            Self::Fallback(fallback) => fallback.send_all(desk),
+        }
     }
 
     /// Waits as planned and gives the machine what came.
@@ -268,6 +256,16 @@ pub(crate) struct Wait {
     pub(crate) block: bool,
 }
 
+/// An action that the back-end carries out.
+#[derive(Debug)]
+pub(crate) enum Deed {
+    Open(SocketId, SocketAddr, SocketOptions),
+    Close(SocketId),
+    Connect(StreamId, Option<SocketAddr>, SocketAddr),
+    Write(StreamId, Vec<u8>),
+    Shut(StreamId),
+}
+
 /// What an action caused, to be told before the next wait (a machine is never re-entered).
 #[derive(Debug)]
 pub(crate) enum Notice {
@@ -286,6 +284,8 @@ pub(crate) struct Desk<M> {
     /// When the last wait ended.
     pub(crate) woke: Time,
     pub(crate) anchor: WallAnchor,
+    /// The machine said stop.
+    stopping: bool,
     /// Something was put off to the next turn: do not sleep long.
     pub(crate) put_off: bool,
     pub(crate) mail: Receiver<M>,
@@ -304,6 +304,7 @@ impl<M> Desk<M> {
             now,
             woke: now,
             anchor: WallAnchor::take(),
+            stopping: false,
             put_off: false,
             mail,
             posts,
@@ -328,32 +329,40 @@ impl<M> Desk<M> {
         }
     }
 
-    fn deliver_notices(&mut self, machine: &mut impl Machine<Mail = M>) {
-        while let Some(notice) = self.notices.pop_front() {
-            let input = match notice {
-                Notice::Socket(socket, event) => Input::Socket(socket, event),
-                Notice::Closed(stream, end) => Input::Stream(stream, StreamEvent::Closed(end)),
-            };
-            machine.handle(self.now, input, &mut self.out);
+    /// The next action that is the back-end's to carry out; mail is put into its box on the way.
+    pub(crate) fn next_deed(&mut self) -> Option<Deed> {
+        loop {
+            return Some(match self.out.next_action()? {
+                Action::Mail(to, mail) => {
+                    self.post(to, mail);
+                    continue;
+                }
+                Action::Stop => {
+                    self.stopping = true;
+                    continue;
+                }
+                Action::Open { socket, local, options } => Deed::Open(socket, local, options),
+                Action::Close(socket) => {
+                    self.notices.retain(|notice| !matches!(notice, Notice::Socket(id, _) if *id == socket));
+                    Deed::Close(socket)
+                }
+                Action::Connect { stream, local, remote } => Deed::Connect(stream, local, remote),
+                Action::Write(stream, bytes) => Deed::Write(stream, bytes),
+                Action::Shut(stream) => {
+                    self.notices.retain(|notice| !matches!(notice, Notice::Closed(id, _) if *id == stream));
+                    Deed::Shut(stream)
+                }
+            });
         }
     }
 
-    fn fire(&mut self, machine: &mut impl Machine<Mail = M>) {
-        for _ in 0..TIMEOUT_BATCH {
-            if machine.deadline().is_none_or(|deadline| deadline > self.now) {
-                return;
-            }
-            self.stats.timeouts += 1;
-            machine.handle(self.now, Input::Timeout, &mut self.out);
-        }
-    }
-
-    fn deliver_mail(&mut self, machine: &mut impl Machine<Mail = M>) {
-        for _ in 0..MAIL_BATCH {
-            let Some(mail) = self.mail.try_recv() else { return };
-            self.stats.mail_in += 1;
-            machine.handle(self.now, Input::Mail(mail), &mut self.out);
-        }
+    /// What became of an [`Deed::Open`].
+    pub(crate) fn opened(&mut self, socket: SocketId, result: io::Result<SocketAddr>) {
+        let event = match result {
+            Ok(local) => SocketEvent::Opened(local),
+            Err(error) => SocketEvent::Failed(io_error(&error)),
+        };
+        self.notices.push_back(Notice::Socket(socket, event));
     }
 
     fn post(&mut self, to: Mailbox, mail: M) {
@@ -380,6 +389,7 @@ impl<M> Desk<M> {
         let outbox = self.out.stats();
         self.stats.packets_exhausted = outbox.packets_exhausted;
         self.stats.datagrams_oversize = outbox.datagrams_oversize;
+        self.stats.packets_taken = self.out.pool().taken() as u64;
         self.stats.cpu_nanos = clock::thread_cpu_nanos();
         self.stats.elapsed_nanos = self.now.since(started).as_nanos() as u64;
         self.gauges.publish(&self.stats);

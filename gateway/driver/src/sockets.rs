@@ -3,7 +3,6 @@
     unsafe_code,
     reason = "IP_RECVERR, SO_TIMESTAMPNS, SO_MEMINFO and the error queue have no safe form"
 )]
-#![allow(clippy::disallowed_types, reason = "the place where sockets are opened")]
 
 use crate::address::{self, RawAddress};
 use core::mem::zeroed;
@@ -184,8 +183,21 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The destinations that refused, from a socket's error queue; at most a batch, what is left shows up again.
+pub(crate) fn take_refusals(fd: RawFd) -> Vec<SocketAddr> {
+    let mut refused = Vec::new();
+    for _ in 0..256 {
+        match take_report(fd) {
+            Some(Reported::Refused(destination)) => refused.push(destination),
+            Some(Reported::Other) => {}
+            None => break,
+        }
+    }
+    refused
+}
+
 /// What stood next in a socket's error queue.
-pub(crate) enum Reported {
+enum Reported {
     /// ICMP refused a datagram to this destination.
     Refused(SocketAddr),
     /// Something that is no refusal (path MTU, a local error).
@@ -193,7 +205,7 @@ pub(crate) enum Reported {
 }
 
 /// Takes the next report out of a socket's error queue; `None` when it is empty.
-pub(crate) fn take_report(fd: RawFd) -> Option<Reported> {
+fn take_report(fd: RawFd) -> Option<Reported> {
     let mut name = RawAddress::EMPTY;
     let mut control = [0u64; 64];
     let mut data = [0u8; 64];

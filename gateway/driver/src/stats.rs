@@ -55,6 +55,8 @@ counters! {
     packets_exhausted,
     /// Datagrams the machine could not write down since they were larger than UDP carries.
     datagrams_oversize,
+    /// Packets of the outbox's pool in use now; 0 once the driver has ended.
+    packets_taken,
     /// ICMP refusals handed to the machine.
     unreachable_in,
     /// Datagrams the kernel dropped since a socket's receive buffer was full (sampled: up to a few seconds late, exact at close).

@@ -4,7 +4,7 @@
 use super::Fallback;
 use crate::address::{self, RawAddress};
 use crate::run::Desk;
-use crate::sockets::{self, Reported};
+use crate::sockets;
 use crate::tag::Tag;
 use core::mem::zeroed;
 use sansio::{Datagram, Input, Machine, Send, SocketId};
@@ -125,18 +125,22 @@ impl Fallback {
         };
         let (fd, options) = (socket.raw(), socket.options());
         if events & libc::EPOLLERR as u32 != 0 {
-            report_refusals(desk, machine, id, fd);
+            // An error that stands in no queue would show up again and again.
+            let _ = socket2::SockRef::from(&socket.fd).take_error();
+            self.report_refusals(desk, machine, id, tag.generation);
         }
-        if events & libc::EPOLLIN as u32 == 0 {
+        if events & libc::EPOLLIN as u32 == 0 || self.sockets.get_mut(id, tag.generation).is_none() {
             return;
         }
-        let lane = if options.icmp_errors { &mut self.large } else { &mut self.small };
+        let large = options.icmp_errors;
+        let lane = if large { &mut self.large } else { &mut self.small };
         desk.stats.enters += 1;
         let Ok(count) = lane.receive(fd, options.timestamps) else {
             // An older error of the socket came out here; the next turn reads on.
-            return report_refusals(desk, machine, id, fd);
+            return self.report_refusals(desk, machine, id, tag.generation);
         };
         for at in 0..count {
+            let lane = if large { &self.large } else { &self.small };
             let header = &lane.headers[at];
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
                 desk.stats.datagrams_truncated += 1;
@@ -150,6 +154,30 @@ impl Fallback {
             desk.stats.datagrams_in += 1;
             let datagram = Datagram { socket: id, source, received, payload };
             machine.handle(desk.now, Input::Datagram(datagram), &mut desk.out);
+            self.carry_out(desk);
+            if self.sockets.get_mut(id, tag.generation).is_none() {
+                return; // closed by the machine meanwhile
+            }
+        }
+    }
+
+    /// Empties the error queue of a socket and tells the machine which destinations refused.
+    fn report_refusals<Mc: Machine>(
+        &mut self,
+        desk: &mut Desk<Mc::Mail>,
+        machine: &mut Mc,
+        socket: SocketId,
+        generation: u32,
+    ) {
+        let Some(open) = self.sockets.get_mut(socket, generation) else { return };
+        desk.stats.enters += 1;
+        for destination in sockets::take_refusals(open.raw()) {
+            if self.sockets.get_mut(socket, generation).is_none() {
+                return; // closed by the machine meanwhile
+            }
+            desk.stats.unreachable_in += 1;
+            machine.handle(desk.now, Input::Unreachable { socket, destination }, &mut desk.out);
+            self.carry_out(desk);
         }
     }
 
@@ -179,7 +207,7 @@ impl Fallback {
     }
 
     fn send_batch<M>(&mut self, desk: &mut Desk<M>, socket: SocketId) {
-        let fd = self.sockets.get(socket).map(super::super::socket_table::Socket::raw);
+        let fd = self.sockets.get(socket).map(crate::socket_table::Socket::raw);
         let mut done = 0;
         if let Some(fd) = fd.filter(|_| self.sender.batch.len() > 1) {
             let Sender { headers, names, parts, batch } = &mut self.sender;
@@ -250,25 +278,4 @@ fn send_to<M>(desk: &mut Desk<M>, fd: RawFd, send: &Send) -> Result<(), i32> {
         unsafe { libc::sendto(fd, bytes.as_ptr().cast(), bytes.len(), flags, name.as_ptr().cast(), len) };
     desk.stats.enters += 1;
     if sent >= 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
-}
-
-/// Empties the error queue of a socket and tells the machine which destinations refused.
-pub(crate) fn report_refusals<Mc: Machine>(
-    desk: &mut Desk<Mc::Mail>,
-    machine: &mut Mc,
-    socket: SocketId,
-    fd: RawFd,
-) {
-    // Bounded: what is left shows up again.
-    for _ in 0..256 {
-        desk.stats.enters += 1;
-        match sockets::take_report(fd) {
-            Some(Reported::Refused(destination)) => {
-                desk.stats.unreachable_in += 1;
-                machine.handle(desk.now, Input::Unreachable { socket, destination }, &mut desk.out);
-            }
-            Some(Reported::Other) => {}
-            None => return,
-        }
-    }
 }

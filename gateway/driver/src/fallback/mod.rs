@@ -10,12 +10,13 @@ mod stream;
 use crate::clock;
 use crate::mailbox::Receiver;
 use crate::options::Options;
-use crate::run::{Desk, Wait};
+use crate::run::{Deed, Desk, Wait};
 use crate::socket_table::{SocketTable, Use};
+use crate::sockets::{self, Share};
 use crate::stream_table::StreamTable;
 use crate::tag::{Kind, Tag};
+use core::net::SocketAddr;
 use datagram::Lane;
-pub(crate) use datagram::report_refusals;
 use sansio::{IoError, Key, Machine, Send, SocketId, SocketOptions};
 use socket2::SockRef;
 use std::collections::VecDeque;
@@ -104,7 +105,7 @@ impl Fallback {
         })
     }
 
-    pub(crate) fn close_socket<M>(&mut self, desk: &mut Desk<M>, id: SocketId) {
+    fn close_socket<M>(&mut self, desk: &mut Desk<M>, id: SocketId) {
         // Closing the descriptor takes it out of epoll; events already fetched carry the old generation.
         if let Some((_, _, drops)) = self.sockets.remove(id) {
             desk.stats.socket_drops += drops;
@@ -146,12 +147,41 @@ impl Fallback {
                 }
                 Kind::Ignored | Kind::Send | Kind::Connect | Kind::Write | Kind::ReceiveLarge => {}
             }
+            self.carry_out(desk);
             // Datagrams leave while they are few: their pool is bounded, and so is their wait.
             if desk.out.sends_waiting() >= 64 {
                 self.send_all(desk);
                 desk.look_at_clock();
             }
         }
+    }
+
+    /// Does what the machine wrote down besides datagrams.
+    pub(crate) fn carry_out<M>(&mut self, desk: &mut Desk<M>) {
+        while let Some(deed) = desk.next_deed() {
+            match deed {
+                Deed::Open(id, local, options) => {
+                    let result = self.open_bound(id, local, options);
+                    desk.opened(id, result);
+                }
+                Deed::Close(id) => self.close_socket(desk, id),
+                Deed::Connect(name, local, remote) => self.connect(desk, name, local, remote),
+                Deed::Write(name, bytes) => self.write(desk, name, bytes),
+                Deed::Shut(name) => self.shut(desk, name),
+            }
+        }
+    }
+
+    fn open_bound(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        options: SocketOptions,
+    ) -> io::Result<SocketAddr> {
+        let opened = sockets::open_udp(local, options, Share::Alone)?;
+        self.open(id, OwnedFd::from(opened.socket), options)
+            .map_err(|_| io::Error::from_raw_os_error(libc::EEXIST))?;
+        Ok(opened.local)
     }
 
     fn wait<M>(&mut self, desk: &mut Desk<M>, wait: &Wait) -> usize {

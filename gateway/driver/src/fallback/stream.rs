@@ -49,6 +49,7 @@ impl Fallback {
             // SAFETY: the descriptor was just made and nobody else owns it.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             self.take_in(desk, machine, listener, fd);
+            self.carry_out(desk);
         }
     }
 
@@ -99,7 +100,7 @@ impl Fallback {
         self.control(operation, fd, interest, tag).is_ok()
     }
 
-    pub(crate) fn connect<M>(
+    pub(super) fn connect<M>(
         &mut self,
         desk: &mut Desk<M>,
         name: StreamId,
@@ -138,7 +139,7 @@ impl Fallback {
         Ok(())
     }
 
-    pub(crate) fn write<M>(&mut self, desk: &mut Desk<M>, name: StreamId, bytes: Vec<u8>) {
+    pub(super) fn write<M>(&mut self, desk: &mut Desk<M>, name: StreamId, bytes: Vec<u8>) {
         let Some(key) = self.streams.named(name) else { return };
         let limit = self.write_buffer;
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -153,7 +154,7 @@ impl Fallback {
         }
     }
 
-    pub(crate) fn shut<M>(&mut self, desk: &mut Desk<M>, name: StreamId) {
+    pub(super) fn shut<M>(&mut self, desk: &mut Desk<M>, name: StreamId) {
         let Some(key) = self.streams.named(name) else { return };
         self.streams.drain(key, desk.now);
         match self.streams.get(key).map(|stream| (stream.state, stream.queue.is_empty())) {

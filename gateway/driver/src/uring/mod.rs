@@ -18,7 +18,7 @@ use crate::address::RawAddress;
 use crate::error::Refusal;
 use crate::mailbox::Receiver;
 use crate::options::Options;
-use crate::run::{Desk, Wait};
+use crate::run::{Deed, Desk, Wait};
 use crate::socket_table::SocketTable;
 use crate::stream_table::StreamTable;
 use crate::tag::{Kind, Tag};
@@ -112,6 +112,7 @@ impl Uring {
         desk.stats.wakes += 1;
         while let Some(completion) = self.ring.next() {
             self.complete(desk, machine, completion);
+            self.carry_out(desk);
             if desk.out.sends_waiting() >= SUBMIT_EVERY {
                 self.send_all(desk);
                 self.ring.submit();
@@ -119,6 +120,22 @@ impl Uring {
             }
         }
         desk.stats.enters += core::mem::take(&mut self.ring.enters);
+    }
+
+    /// Does what the machine wrote down besides datagrams.
+    pub(crate) fn carry_out<M>(&mut self, desk: &mut Desk<M>) {
+        while let Some(deed) = desk.next_deed() {
+            match deed {
+                Deed::Open(id, local, options) => {
+                    let result = self.open_bound(id, local, options);
+                    desk.opened(id, result);
+                }
+                Deed::Close(id) => self.close_socket(desk, id),
+                Deed::Connect(name, local, remote) => self.connect(desk, name, local, remote),
+                Deed::Write(name, bytes) => self.write(desk, name, bytes),
+                Deed::Shut(name) => self.shut(desk, name),
+            }
+        }
     }
 
     /// Submits and waits as planned. Sends complete while they are submitted, so that they do not
@@ -199,13 +216,6 @@ impl Uring {
         self.rearm.append(&mut self.paused);
         for key in self.streams.overdue(desk.now) {
             self.kill(desk, key, sansio::StreamEnd::Stalled);
-        }
-    }
-
-    /// Lets the kernel let go of sockets that were closed, so that their ports can be bound again.
-    pub(crate) fn settle_closed(&mut self) {
-        if core::mem::take(&mut self.unsettled) {
-            self.ring.wait(0, 0, 0);
         }
     }
 

@@ -4,15 +4,16 @@
 use super::ring::Completion;
 use super::{Uring, receive_tag};
 use crate::address::{self, RawAddress};
-use crate::fallback::report_refusals;
 use crate::run::Desk;
 use crate::socket_table::Use;
 use crate::sockets;
 use crate::tag::{Kind, Tag};
 use core::mem::zeroed;
+use core::net::SocketAddr;
 use io_uring::types::RecvMsgOut;
 use io_uring::{opcode, types};
 use sansio::{Datagram, Input, IoError, Machine, SocketId, SocketOptions};
+use std::io;
 use std::os::fd::OwnedFd;
 
 /// Room for a time stamp's control message.
@@ -50,7 +51,23 @@ impl Uring {
         Ok(())
     }
 
-    pub(crate) fn close_socket<M>(&mut self, desk: &mut Desk<M>, id: SocketId) {
+    pub(super) fn open_bound(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        options: SocketOptions,
+    ) -> io::Result<SocketAddr> {
+        if core::mem::take(&mut self.unsettled) {
+            // A port closed just now is free only once the kernel has let go of it.
+            self.ring.wait(0, 0, 0);
+        }
+        let opened = sockets::open_udp(local, options, sockets::Share::Alone)?;
+        self.open(id, OwnedFd::from(opened.socket), options)
+            .map_err(|_| io::Error::from_raw_os_error(libc::EEXIST))?;
+        Ok(opened.local)
+    }
+
+    pub(super) fn close_socket<M>(&mut self, desk: &mut Desk<M>, id: SocketId) {
         if self.ring.unsubmitted() {
             // Queued operations name the descriptor's number, which may be another's soon.
             self.ring.submit();
@@ -135,12 +152,27 @@ impl Uring {
         match completion.error() {
             0 | libc::ECANCELED | libc::EAGAIN => {}
             libc::ENOBUFS => desk.stats.buffers_exhausted += 1,
-            _ => {
-                // What ICMP reported stands in the error queue.
-                if let Some(socket) = self.sockets.get(id).filter(|_| options.is_some()) {
-                    report_refusals(desk, machine, id, socket.raw());
-                }
+            // What ICMP reported stands in the error queue.
+            _ => self.report_refusals(desk, machine, id, tag.generation),
+        }
+    }
+
+    /// Empties the error queue of a socket and tells the machine which destinations refused.
+    pub(super) fn report_refusals<Mc: Machine>(
+        &mut self,
+        desk: &mut Desk<Mc::Mail>,
+        machine: &mut Mc,
+        socket: SocketId,
+        generation: u32,
+    ) {
+        let Some(open) = self.sockets.get_mut(socket, generation) else { return };
+        for destination in sockets::take_refusals(open.raw()) {
+            if self.sockets.get_mut(socket, generation).is_none() {
+                return; // closed by the machine meanwhile
             }
+            desk.stats.unreachable_in += 1;
+            machine.handle(desk.now, Input::Unreachable { socket, destination }, &mut desk.out);
+            self.carry_out(desk);
         }
     }
 

@@ -4,7 +4,6 @@
 use super::Uring;
 use super::ring::Completion;
 use crate::address::RawAddress;
-use crate::fallback::report_refusals;
 use crate::run::Desk;
 use crate::tag::{Kind, Tag};
 use io_uring::{opcode, types};
@@ -75,11 +74,11 @@ impl Uring {
             && let Some((id, again)) = self.slot(index)
             && let Some(socket) = self.sockets.get(id)
         {
-            let (fd, icmp) = (socket.raw(), socket.options().icmp_errors);
+            let icmp = socket.options().icmp_errors;
             let full = matches!(completion.error(), libc::EAGAIN | libc::ENOBUFS);
             if icmp && !full {
                 // What the socket reported may be an older datagram's: this one gets its own try.
-                report_refusals(desk, machine, id, fd);
+                self.report_refusals(desk, machine, id, self.sockets.generation(id));
             }
             if !again && (icmp || full) {
                 self.sends_open -= 1;

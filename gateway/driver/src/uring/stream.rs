@@ -101,7 +101,7 @@ impl Uring {
         machine.handle(desk.now, Input::Stream(name, event), &mut desk.out);
     }
 
-    pub(crate) fn connect<M>(
+    pub(super) fn connect<M>(
         &mut self,
         desk: &mut Desk<M>,
         name: StreamId,
@@ -172,7 +172,7 @@ impl Uring {
         }
     }
 
-    pub(crate) fn write<M>(&mut self, desk: &mut Desk<M>, name: StreamId, bytes: Vec<u8>) {
+    pub(super) fn write<M>(&mut self, desk: &mut Desk<M>, name: StreamId, bytes: Vec<u8>) {
         let Some(key) = self.streams.named(name) else { return };
         let limit = self.write_buffer;
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -185,7 +185,7 @@ impl Uring {
         }
     }
 
-    pub(crate) fn shut<M>(&mut self, desk: &mut Desk<M>, name: StreamId) {
+    pub(super) fn shut<M>(&mut self, desk: &mut Desk<M>, name: StreamId) {
         let Some(key) = self.streams.named(name) else { return };
         self.streams.drain(key, desk.now);
         match self.streams.get(key).map(|stream| (stream.state, stream.queue.is_empty())) {
