@@ -8,6 +8,7 @@ mod audio;
 mod callee;
 mod caller;
 mod conduct;
+pub mod drill;
 mod environment;
 pub mod farm;
 pub mod gather;
