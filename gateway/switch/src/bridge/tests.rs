@@ -293,6 +293,20 @@ fn a_relay_pointed_at_itself_does_not_run_away() {
 }
 
 #[test]
+fn a_side_that_nobody_listens_to_is_neither_relayed_nor_missed() {
+    let mut bench = Bench::new();
+    bench.bridge.start_clock(bench.now);
+    // The callee still says sendrecv, the caller does not receive.
+    bench.change(Side::Caller, |remote| remote.direction = Direction::SEND_ONLY);
+    assert_eq!(bench.rtp(Side::Callee, CALLEE, 1), None);
+    for n in 0..60 {
+        bench.pass(1000);
+        assert!(bench.rtp(Side::Caller, CALLER, n).is_some());
+    }
+    assert_eq!(bench.bridge.timed_out(bench.now, Duration::from_secs(30)), None);
+}
+
+#[test]
 fn the_silence_of_a_hold_is_no_gap() {
     let mut bench = Bench::new();
     for n in 0..100 {
@@ -473,7 +487,13 @@ fn silence_of_a_side_that_should_send_ends_the_call() {
     bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[]));
     assert_eq!(bench.bridge.timed_out(bench.now, limit), None, "RTCP is a sign of life");
     bench.pass(29_999);
-    assert_eq!(bench.bridge.timed_out(bench.now, limit), Some(Side::Caller), "the one silent for longer");
+    assert_eq!(bench.bridge.timed_out(bench.now, limit), Some(Side::Caller));
+    bench.pass(60_000);
+    assert_eq!(
+        bench.bridge.timed_out(bench.now, limit),
+        Some(Side::Caller),
+        "still the one silent for longer"
+    );
     assert_eq!(bench.bridge.timed_out(bench.now, Duration::ZERO), None, "no limit");
 }
 
