@@ -20,6 +20,8 @@ pub struct Config {
     pub methods: Vec<Method>,
     /// Whether an INVITE that begins a call is refused with 483 when its Max-Forwards is 0: for who passes calls on.
     pub refuse_exhausted: bool,
+    /// Whether an INVITE of ours that comes back with the same user in its Request-URI is refused with 482 (loop).
+    pub refuse_loops: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
     /// One past the last number for TCP connections, at most [`sansio::StreamId::ACCEPTED`].
@@ -35,6 +37,7 @@ impl Default for Config {
             extensions: Vec::new(),
             methods: vec![Method::Options],
             refuse_exhausted: true,
+            refuse_loops: true,
             streams_first: 1,
             streams_end: sansio::StreamId::ACCEPTED,
         }
@@ -54,11 +57,15 @@ pub struct Timers {
     pub d: Duration,
     /// A re-INVITE without final answer is cancelled after this (default 32 s).
     pub reinvite: Duration,
+    /// The last provisional response is repeated this often while a call rings, so that proxies do not give up
+    /// (RFC 3261 §13.3.1.1; default 1 min).
+    pub refresh: Duration,
     /// An incoming call that its owner neither answers nor refuses is refused with 480 after this (default 5 min).
     pub ringing: Duration,
     /// TCP: a connection not standing after this is given up (default 4 s).
     pub connect: Duration,
-    /// TCP: a connection without traffic and without use is closed after this (default 120 s).
+    /// TCP: a connection over which no whole message went, and on which no leg relies, is closed after this, at the
+    /// latest after twice this (default 120 s).
     pub idle: Duration,
 }
 
@@ -70,6 +77,7 @@ impl Default for Timers {
             t4: Duration::from_secs(5),
             d: Duration::from_secs(32),
             reinvite: Duration::from_secs(32),
+            refresh: Duration::from_secs(60),
             ringing: Duration::from_secs(300),
             connect: Duration::from_secs(4),
             idle: Duration::from_secs(120),

@@ -60,7 +60,7 @@ impl Connections {
             return false;
         }
         let framer = Some(Framer::new());
-        let connection = Connection { remote, local, open, framer, used: true, legs: 0, timer: None };
+        let connection = Connection { remote, local, open, framer, used: false, legs: 0, timer: None };
         self.table.insert(stream, connection);
         self.by_remote.insert(remote, stream);
         true

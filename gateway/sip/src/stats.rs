@@ -38,6 +38,8 @@ counters! {
     requests_refused,
     /// Requests received again by another way (482, merged).
     merged_refused,
+    /// INVITEs of our own that came back (482, loop).
+    loops_refused,
     /// Responses that belong to no transaction.
     stray_responses,
     /// ACKs that belong to no transaction and no dialog.

@@ -1,10 +1,10 @@
 //! The table of legs: making, waiting, losing and ending them. The only place where a leg is removed.
 
 use super::timers::Timer;
-use super::{Endpoint, clients};
+use super::{Endpoint, clients, servers};
 use crate::dialog::Dialog;
 use crate::dialog::invite::Leg;
-use crate::event::{Event, Failure, Flow, LegFacts, LegId, Link, LostCause};
+use crate::event::{Event, Failure, Flow, LegFacts, LegId, LegState, Link, LostCause};
 use crate::message::{Message, NameAddr, Uri};
 use crate::transaction::key::OwnToken;
 use core::net::SocketAddr;
@@ -126,6 +126,16 @@ impl Endpoint {
                 self.client_orphan(now, client, true);
                 self.events.push_back(Event::Failed { leg: LegId(key), cause });
                 self.leg_finish(now, key);
+            }
+            (false, Some(server)) if now < leg.answer_by => {
+                let next = leg.answer_by.min(now + self.config.timers.refresh);
+                if leg.state == LegState::Early {
+                    self.server_input(now, server, servers::Input::Request);
+                }
+                let timer = self.set_timer(next, Timer::Leg(key));
+                if let Some(leg) = self.legs.get_mut(key) {
+                    leg.timer = timer;
+                }
             }
             (false, Some(server)) => {
                 leg.invite = None;

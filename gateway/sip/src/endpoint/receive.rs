@@ -4,7 +4,8 @@ use super::Endpoint;
 use super::servers::{self, Owner};
 use crate::event::{Event, Flow, Link, Received, RequestId};
 use crate::message::{
-    Capabilities, Defect, Message, Method, Name, acceptable, unsupported, validate, validate_response,
+    Capabilities, Defect, Message, Method, Name, Uri, Via, acceptable, unsupported, validate,
+    validate_response,
 };
 use crate::transaction::key::OwnToken;
 use crate::transaction::server_invite;
@@ -113,9 +114,26 @@ impl Endpoint {
             if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
                 return self.refuse_counted(now, flow, request, 483);
             }
+            if self.config.refuse_loops && self.is_loop(request) {
+                self.stats.loops_refused += 1;
+                return self.refuse(now, request, flow, 482, None, b"");
+            }
             return self.receive_invite(now, flow, request);
         }
         self.receive_for_owner(now, flow, request, None);
+    }
+
+    /// Whether an INVITE is one that we sent, come back: it bears a branch of ours, and its Request-URI the same user
+    /// still (with another it is a spiral, which is no error: RFC 3261 §6).
+    fn is_loop(&self, request: &Message<'_>) -> bool {
+        request.values(Name::Via).any(|via| {
+            let branch = Via::parse(via).and_then(|via| via.branch());
+            let Some(token) = branch.and_then(OwnToken::of_branch) else { return false };
+            let Some(client) = self.clients.get(token.key) else { return false };
+            let sent = client.bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+            let user = |uri| Uri::parse(uri).and_then(|uri| uri.user);
+            client.nonce == token.nonce && user(sent) == user(request.request_uri())
+        })
     }
 
     /// Hands a request to the owner.

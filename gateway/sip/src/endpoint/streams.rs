@@ -47,13 +47,16 @@ impl Endpoint {
 
     fn stream_data(&mut self, now: Time, stream: StreamId, bytes: &[u8]) {
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
-        connection.used = true;
         let flow = Flow { link: Link::Stream(stream), local: connection.local, remote: connection.remote };
         // Away while its messages are handled, which may change or close the connection.
         let Some(mut framer) = connection.framer.take() else { return };
         let mut input = bytes;
         let mut broken = false;
         while let Some(frame) = framer.next(&mut input) {
+            // Only whole frames count as use: who drips bytes does not stay.
+            if let Some(connection) = self.wire.connections.get_mut(stream) {
+                connection.used = true;
+            }
             match frame {
                 Frame::Message(message) => self.handle_message(now, flow, message),
                 Frame::KeepAlive => {

@@ -34,7 +34,7 @@ impl Endpoint {
             return self.refuse_busy(now, flow, request);
         };
         self.leg_dialog(leg_key, dialog);
-        let timer = self.set_timer(answer_by, Timer::Leg(leg_key));
+        let timer = self.set_timer(answer_by.min(now + self.config.timers.refresh), Timer::Leg(leg_key));
         if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.invite = Some(server);
             leg.timer = timer;

@@ -226,3 +226,24 @@ fn an_unanswered_incoming_call_is_refused_in_the_end() {
     });
     pair.finish();
 }
+
+#[test]
+fn a_ringing_call_is_heard_of_every_minute() {
+    let short = |config: &mut sip::Config| config.timers.ringing = Duration::from_secs(150);
+    let mut pair = Pair::with(10, short, ["192.0.2.1:5060", "192.0.2.2:5060"]);
+    let id = pair.nodes[B].address;
+    let invite = format!(
+        "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP {id};branch=z9hG4bKr\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+         Call-ID: r\r\nMax-Forwards: 70\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{id}>\r\n\r\n"
+    );
+    pair.inject(B, "192.0.2.9:5060", invite.as_bytes());
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    pair.nodes[B].endpoint.provisional(now, b, 180, &[], None).unwrap();
+    pair.run(Duration::from_secs(149));
+    assert_eq!(pair.sent(B, "SIP/2.0 180"), 3);
+    pair.run(Duration::from_millis(1100));
+    assert_eq!(pair.sent(B, "SIP/2.0 480"), 1);
+    assert!(pair.nodes[B].has(|event| matches!(event, Event::Lost { why: sip::LostCause::Unanswered, .. })));
+    pair.finish();
+}

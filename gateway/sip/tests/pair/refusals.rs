@@ -81,6 +81,24 @@ fn a_request_by_two_ways_is_taken_once() {
 }
 
 #[test]
+fn a_call_of_ours_that_comes_back_is_a_loop_unless_it_goes_elsewhere() {
+    let mut pair = Pair::new(10);
+    pair.fate = Box::new(|who, _| if who == A { Fate::Lost } else { Fate::Arrives });
+    pair.call("c", Transport::Udp, Some(OFFER));
+    let sent = String::from_utf8(pair.message(A, "INVITE")).unwrap();
+    let via = "\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKproxy\r\nVia: ";
+    let back = sent.replacen("\r\nVia: ", via, 1);
+    pair.inject(A, "192.0.2.2:5060", back.as_bytes());
+    assert_eq!((pair.sent(A, "SIP/2.0 482"), pair.nodes[A].endpoint.stats().loops_refused), (1, 1));
+    let spiral = back.replacen("sip:bob@", "sip:carol@", 1).replace("bKproxy", "bKother");
+    pair.inject(A, "192.0.2.2:5060", spiral.as_bytes());
+    let leg = pair.wait(A, Node::incoming);
+    let now = pair.now;
+    pair.nodes[A].endpoint.reject(now, leg, 404, None, &[]).unwrap();
+    pair.finish();
+}
+
+#[test]
 fn a_client_without_cookie_is_served_as_rfc_2543_had_it() {
     let mut pair = Pair::new(3);
     let head = |method: &str, tag: &str| {
