@@ -6,6 +6,10 @@
 //! their first call through [`sansio::Machine::deadline`]: one that wants to open sockets at start has a
 //! deadline of [`sansio::Time::ZERO`].
 //!
+//! Numbers of sockets are below 2^20 (the driver's table is an array); accepted streams get rising numbers
+//! from [`sansio::StreamId::ACCEPTED`] on. Sockets with `icmp_errors` count as signalling and receive datagrams up
+//! to 64 KiB; others are media and receive up to 1900 bytes, beyond which a datagram is dropped and counted.
+//!
 //! # The two back-ends
 //!
 //! - [`Io::Uring`]: one ring per thread (SINGLE_ISSUER, DEFER_TASKRUN), multishot receives into provided
