@@ -8,7 +8,7 @@
 //!
 //! Numbers of sockets are below 2^20 (the driver's table is an array); accepted streams get rising numbers
 //! from [`sansio::StreamId::ACCEPTED`] on. Sockets with `icmp_errors` count as signalling and receive datagrams up
-//! to 64 KiB; others are media and receive up to 1900 bytes, beyond which a datagram is dropped and counted.
+//! to 64 KiB; others are media and receive up to 2000 bytes (what a buffer of 2 KiB leaves); larger ones are dropped and counted.
 //!
 //! # The two back-ends
 //!
