@@ -228,8 +228,9 @@ fn tiles(t: &Text, result: &RunResult) -> Vec<Tile> {
         let value = metric::find(id).and_then(|metric| (metric.value)(result));
         let status = result.limits.iter().find(|limit| limit.id == id).map(|limit| limit.status);
         let (value, unit) = value.map_or_else(|| ("–".to_owned(), ""), write);
-        let class = match status {
-            Some(Status::Fail | Status::Invalid) => "bad",
+        let class = match (result.verdict, status) {
+            (Verdict::Invalid, _) => "void",
+            (_, Some(Status::Fail | Status::Invalid)) => "bad",
             _ => "",
         };
         let note = if value == "–" { t.get("not-measured") } else { note };
