@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
-/// A connection that sends nothing for so long is closed.
+/// A connection on which nothing moves for so long is closed.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A listener that hands out a limited number of connections.
@@ -60,22 +60,26 @@ pub(crate) struct Connection {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+impl Connection {
+    /// Passes on what the stream says; a stream that has nothing to say for too long has failed.
+    fn watch<T>(&mut self, context: &mut Context<'_>, said: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if said.is_ready() {
+            self.silence.as_mut().reset(Instant::now() + SILENCE);
+            return said;
+        }
+        ready!(self.silence.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Ready(result) => {
-                self.silence.as_mut().reset(Instant::now() + SILENCE);
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                ready!(self.silence.as_mut().poll(context));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
+        let said = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(context, said)
     }
 }
 
@@ -85,7 +89,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let said = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, said)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
