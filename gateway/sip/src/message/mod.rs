@@ -49,7 +49,7 @@ pub use write::{RequestWriter, ResponseWriter, WriteError, Writer};
 /// Bytes in the longest message taken, over any transport: what a UDP datagram can carry.
 pub const MESSAGE_MAX: usize = 65_535;
 /// Header fields in one message; one more is an error (400).
-pub const FIELDS_MAX: usize = 128;
+pub const FIELDS_MAX: usize = 96;
 /// Bytes in the longest start line or header field, folds included (400).
 pub const LINE_MAX: usize = 8_192;
 /// Bytes in the longest URI (414 for a Request-URI, else 400).

@@ -1,7 +1,8 @@
 //! Finding the parts of a message: start line, where each field lies, the body (RFC 3261 §7).
 
 use super::defect::{Defect, ParseError};
-use super::scan::{is_token, is_token_byte, is_white, next_control, number, trim};
+use super::name::Key;
+use super::scan::{is_token, is_token_byte, is_white, next_control, number};
 use super::{FIELDS_MAX, LINE_MAX, MESSAGE_MAX, Method, Name, URI_MAX};
 
 /// Where a field lies: eight bytes each.
@@ -30,7 +31,7 @@ pub(super) struct StartLine {
     pub(super) text_end: u16,
 }
 
-/// A message as offsets into the received bytes. About 1.1 KiB, nothing on the heap.
+/// A message as offsets into the received bytes. Less than 900 bytes, nothing on the heap.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
     pub(super) bytes: &'a [u8],
@@ -52,13 +53,30 @@ impl StartLine {
         }
         let first_space = memchr::memchr(b' ', line).ok_or(Defect::NotSip)?;
         let (method, rest) = (&line[..first_space], &line[first_space + 1..]);
+        if !is_token(method) {
+            return Err(Defect::NotSip);
+        }
+        let mut parsed = Self {
+            status: 0,
+            method: Method::parse(method),
+            is_version_2: true,
+            start: start as u16,
+            method_end: (start + first_space) as u16,
+            text_start: (start + first_space + 1) as u16,
+            text_end: 0,
+        };
+        if let Some(uri) = rest.strip_suffix(b" SIP/2.0")
+            && !uri.is_empty()
+            && uri.len() <= URI_MAX
+            && memchr::memchr2(b' ', b'\t', uri).is_none()
+        {
+            parsed.text_end = parsed.text_start + uri.len() as u16;
+            return Ok(parsed);
+        }
         // Whitespace behind the version is an error that can be answered, so the version is looked for before it.
         let used = rest.iter().rposition(|&byte| byte != b' ' && byte != b'\t').map_or(0, |last| last + 1);
         let version = rest[..used].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
         let is_version_2 = version_of(&rest[version..used]).ok_or(Defect::NotSip)?;
-        if !is_token(method) {
-            return Err(Defect::NotSip);
-        }
         let uri = &rest[..version.saturating_sub(1)];
         if !lenient {
             if uri.is_empty() || used != rest.len() || uri.iter().any(|&byte| byte == b' ' || byte == b'\t') {
@@ -68,15 +86,9 @@ impl StartLine {
                 return Err(Defect::UriTooLong);
             }
         }
-        Ok(Self {
-            status: 0,
-            method: Method::parse(method),
-            is_version_2,
-            start: start as u16,
-            method_end: (start + first_space) as u16,
-            text_start: (start + first_space + 1) as u16,
-            text_end: (start + first_space + 1 + uri.len()) as u16,
-        })
+        parsed.is_version_2 = is_version_2;
+        parsed.text_end = parsed.text_start + uri.len() as u16;
+        Ok(parsed)
     }
 
     fn response(line: &[u8], start: usize, end: usize) -> Result<Self, Defect> {
@@ -110,11 +122,14 @@ impl<'a> Message<'a> {
     /// stream. Bytes behind Content-Length are discarded (RFC 3261 §18.3); without a Content-Length the body goes to
     /// the end of the datagram. No allocation; the values of fields are not looked into.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError<'a>> {
-        let mut message = Self::empty(bytes);
-        match message.scan(false) {
-            Ok(()) => Ok(message),
-            Err(defect) => Err(ParseError { defect, bytes }),
+        // Made in the place where it is returned, to be copied as seldom as possible.
+        let mut result = Ok(Self::empty(bytes));
+        if let Ok(message) = &mut result
+            && let Err(defect) = message.scan(false)
+        {
+            result = Err(ParseError { defect, bytes });
         }
+        result
     }
 
     /// What can be read of a message with defects; `None` if there is no start line.
@@ -157,6 +172,9 @@ impl<'a> Message<'a> {
         let (start, line_end) = first_line(bytes)?;
         self.line = StartLine::parse(bytes, start, line_end, lenient)?;
         let content_length = self.header_fields(line_end + 2, lenient)?;
+        if !lenient {
+            no_controls(&bytes[start..usize::from(self.body_start)])?;
+        }
         let available = bytes.len() - usize::from(self.body_start);
         self.body_end = match content_length {
             None => bytes.len(),
@@ -177,8 +195,10 @@ impl<'a> Message<'a> {
                 self.body_start = (at + 2) as u16;
                 return Ok(content_length);
             }
-            match field(bytes, at) {
-                Ok((entry, next)) => {
+            match field(bytes, at)
+                .and_then(|found| if lenient { found.checked(bytes, at) } else { Ok(found) })
+            {
+                Ok(Found { entry, next }) => {
                     at = next;
                     if usize::from(self.count) == FIELDS_MAX {
                         if lenient {
@@ -230,54 +250,166 @@ fn version_of(version: &[u8]) -> Option<bool> {
     protocol.eq_ignore_ascii_case(b"SIP/").then_some((major, minor) == (b"2", b"0"))
 }
 
-/// The field that begins at `at`, and where the next line begins.
-#[inline]
-fn field(bytes: &[u8], at: usize) -> Result<(Entry, usize), Defect> {
-    let mut name_end = at;
-    while let Some(&byte) = bytes.get(name_end)
-        && is_token_byte(byte)
-    {
-        name_end += 1;
+/// A field as found, and where the next line begins.
+struct Found {
+    entry: Entry,
+    next: usize,
+}
+
+impl Found {
+    /// Looks for control characters in a field by itself, where the whole header is not going to be searched.
+    fn checked(self, bytes: &[u8], at: usize) -> Result<Self, Defect> {
+        no_controls(&bytes[at..self.next])?;
+        Ok(self)
     }
-    let mut colon = name_end;
-    while let Some(b' ' | b'\t') = bytes.get(colon) {
-        colon += 1;
-    }
-    let name_len = u8::try_from(name_end - at).map_err(|_| Defect::HeaderLine)?;
-    match bytes.get(colon) {
-        Some(b':') if name_len > 0 => {}
-        None => return Err(Defect::Unterminated),
-        Some(_) => return Err(Defect::HeaderLine),
+}
+
+/// The field that begins at `at`. Control characters are left to [`no_controls`].
+#[inline(always)]
+fn field(bytes: &[u8], at: usize) -> Result<Found, Defect> {
+    let (name, name_len) = match known_name(bytes, at) {
+        Some(known) => known,
+        None => any_name(bytes, at)?,
+    };
+    let mut colon = at + name_len;
+    if bytes[colon] != b':' {
+        colon += bytes[colon..].iter().take_while(|&&byte| byte != b':').count(); // whitespace, any_name saw
     }
     let mut from = colon + 1;
     let end = loop {
-        let control = next_control(bytes, from).ok_or(Defect::Unterminated)?;
-        if bytes[control] == b'\r' && bytes.get(control + 1) == Some(&b'\n') {
-            match bytes.get(control + 2) {
-                Some(b' ' | b'\t') => from = control + 2,
-                _ => break control,
-            }
-        } else if bytes[control - 1] == b'\\' && !matches!(bytes[control], b'\r' | b'\n') {
-            from = control + 1; // a quoted-pair may hold any of the other control characters
-        } else {
+        let newline = newline(bytes, from).ok_or(Defect::Unterminated)?;
+        if bytes[newline - 1] != b'\r' {
             return Err(Defect::ControlCharacter);
+        }
+        match bytes.get(newline + 1) {
+            Some(b' ' | b'\t') => from = newline + 1,
+            _ => break newline - 1,
         }
     };
     if end - at > LINE_MAX {
         return Err(Defect::LineTooLong);
     }
-    let value = &bytes[colon + 1..end];
-    let leading = value.iter().position(|&byte| !is_white(byte)).unwrap_or(value.len());
-    let value_start = colon + 1 + leading;
-    let value_end = value_start + trim(&value[leading..]).len();
+    // Most values have one space before them and none behind.
+    let mut value_start = colon + 1 + usize::from(bytes[colon + 1] == b' ');
+    while value_start < end && bytes[value_start] <= b' ' {
+        value_start += 1;
+    }
+    let mut value_end = end;
+    while value_end > value_start && bytes[value_end - 1] <= b' ' {
+        value_end -= 1;
+    }
     let entry = Entry {
         name_start: at as u16,
         value_start: value_start as u16,
         value_end: value_end as u16,
-        name_len,
-        name: Name::parse(&bytes[at..name_end]) as u8,
+        name_len: name_len as u8,
+        name: name as u8,
     };
-    Ok((entry, end + 2))
+    Ok(Found { entry, next: end + 2 })
+}
+
+/// The next LF: eight bytes at a time for as long as most values are, then as fast as the machine can.
+#[inline(always)]
+fn newline(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    let near = bytes.len().min(from + 72);
+    while let Some(chunk) = bytes.get(at..near)?.first_chunk::<8>() {
+        let lines = u64::from_le_bytes(*chunk) ^ (ONES * b'\n' as u64);
+        let found = lines.wrapping_sub(ONES) & !lines & (ONES << 7);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    memchr::memchr(b'\n', &bytes[at..]).map(|offset| at + offset)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// A known name at `at` that its colon follows at once (most do), eight bytes at a time, and its length.
+#[inline(always)]
+fn known_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
+    let head = bytes.get(at..at + 24)?.as_chunks::<8>().0;
+    let (first, hidden, len) = name_word(head[0]);
+    if let Some(len) = len {
+        return known([first, 0, 0], hidden, len);
+    }
+    let (second, more, len) = name_word(head[1]);
+    let hidden = hidden | more;
+    if let Some(len) = len {
+        return known([first, second, 0], hidden, 8 + len);
+    }
+    let (third, more, len) = name_word(head[2]);
+    known([first, second, third], hidden | more, 16 + len?)
+}
+
+#[inline(always)]
+fn known(key: Key, hidden: u64, len: usize) -> Option<(Name, usize)> {
+    let name = Name::find(key);
+    (hidden == 0 && name != Name::Other).then_some((name, len))
+}
+
+/// Eight bytes of a name: as a word of its [`Key`], which control characters hide in it, and how many come before the colon.
+#[inline(always)]
+fn name_word(chunk: [u8; 8]) -> (u64, u64, Option<usize>) {
+    let word = u64::from_le_bytes(chunk);
+    let colons = word ^ (ONES * b':' as u64);
+    let found = colons.wrapping_sub(ONES) & !colons & (ONES << 7);
+    // All bytes before the first colon; all bytes if there is none.
+    let mask = (found & found.wrapping_neg()).wrapping_shr(7).wrapping_sub(1);
+    // Bytes with neither bit 5 nor bit 6 are control characters, which setting bit 5 would hide.
+    let hidden = !(word | (word >> 1)) & (ONES << 5) & mask;
+    let len = found.trailing_zeros() as usize / 8;
+    ((word | (ONES << 5)) & mask, hidden, (found != 0).then_some(len))
+}
+
+/// The same for any name, with perhaps whitespace before the colon.
+#[inline(never)]
+fn any_name(bytes: &[u8], at: usize) -> Result<(Name, usize), Defect> {
+    let len = bytes[at..].iter().take_while(|&&byte| is_token_byte(byte)).count();
+    let white = bytes[at + len..].iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
+    match bytes.get(at + len + white) {
+        Some(b':') if (1..=255).contains(&len) => Ok((Name::parse(&bytes[at..at + len]), len)),
+        None => Err(Defect::Unterminated),
+        Some(_) => Err(Defect::HeaderLine),
+    }
+}
+
+/// Whether the only control characters in a run of whole lines are tabs and the line ends, which all are CRLF;
+/// a backslash lets any other but CR and LF pass (`quoted-pair`).
+fn no_controls(lines: &[u8]) -> Result<(), Defect> {
+    // Each LF has its CR, or the lines would not have been found: with CR and every other control character counted
+    // up and LF counted down, nothing is left, unless there are tabs. Lanes of bytes, which the compiler makes
+    // vectors of.
+    let mut total = 0i32;
+    for block in lines.chunks(32 * 60) {
+        let mut lanes = [0i8; 32];
+        let (chunks, rest) = block.as_chunks::<32>();
+        for chunk in chunks {
+            for (lane, &byte) in lanes.iter_mut().zip(chunk) {
+                *lane += i8::from(byte < b' ') - 2 * i8::from(byte == b'\n');
+            }
+        }
+        let mut last = [b' '; 32];
+        last[..rest.len()].copy_from_slice(rest);
+        for (lane, &byte) in lanes.iter_mut().zip(&last) {
+            *lane += i8::from(byte < b' ') - 2 * i8::from(byte == b'\n');
+        }
+        total += lanes.iter().map(|&lane| i32::from(lane)).sum::<i32>();
+    }
+    if total == 0 {
+        return Ok(());
+    }
+    let mut from = 0;
+    while let Some(at) = next_control(lines, from) {
+        let escaped = at > 0 && lines[at - 1] == b'\\' && !matches!(lines[at], b'\r' | b'\n');
+        from = match lines.get(at..at + 2) {
+            Some(b"\r\n") => at + 2,
+            _ if escaped => at + 1,
+            _ => return Err(Defect::ControlCharacter),
+        };
+    }
+    Ok(())
 }
 
 /// Where the first line begins, behind any line ends, and where it ends.
@@ -290,8 +422,11 @@ fn first_line(bytes: &[u8]) -> Result<(usize, usize), Defect> {
     if start == bytes.len() {
         return Err(Defect::Empty);
     }
-    let end = next_control(bytes, start).ok_or(Defect::Unterminated)?;
-    if bytes.get(end..end + 2) == Some(b"\r\n") { Ok((start, end)) } else { Err(Defect::ControlCharacter) }
+    let newline = start + memchr::memchr(b'\n', &bytes[start..]).ok_or(Defect::Unterminated)?;
+    match bytes[start..newline] {
+        [.., b'\r'] => Ok((start, newline - 1)),
+        _ => Err(Defect::ControlCharacter),
+    }
 }
 
 /// For steering: status (0 in a request), method, and where the first field begins.
@@ -306,7 +441,7 @@ pub(super) fn start_of(bytes: &[u8]) -> Result<(u16, Method, usize), Defect> {
 
 /// For framing and steering: which field begins at `at`, its value, and where the next line begins.
 pub(crate) fn field_at(bytes: &[u8], at: usize) -> Result<(Name, &[u8], usize), Defect> {
-    let (entry, next) = field(bytes, at)?;
+    let Found { entry, next } = field(bytes, at)?;
     let name = Name::parse(&bytes[at..at + usize::from(entry.name_len)]);
     Ok((name, &bytes[usize::from(entry.value_start)..usize::from(entry.value_end)], next))
 }

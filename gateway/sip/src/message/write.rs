@@ -50,7 +50,11 @@ impl ResponseWriter {
         let mut writer = Writer { out, start, error: (!is_status).then_some(WriteError::StartLine) };
         let digits = decimal(u32::from(status), &mut [0; 10]).to_vec();
         writer.raw(&[b"SIP/2.0 ", &digits, b" "]);
-        writer.text(reason.unwrap_or_else(|| reason_phrase(status).as_bytes()));
+        let reason = reason.unwrap_or_else(|| reason_phrase(status).as_bytes());
+        if super::scan::next_control(reason, 0).is_some() {
+            writer.fail(WriteError::ControlCharacter);
+        }
+        writer.text(reason);
         writer.raw(&[b"\r\n"]);
         writer
     }
