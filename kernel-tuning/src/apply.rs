@@ -276,9 +276,9 @@ impl fmt::Display for ApplyReport {
             writeln!(f, "by hand {id}: {way}")?;
         }
         match (self.consent, self.changes.is_empty()) {
-            (_, true) => write!(f, "Nothing to set."),
-            (Consent::DryRun, false) => write!(f, "Nothing was changed: this was a dry run."),
-            (Consent::Change, false) => write!(f, "Undo with: trunkline tune restore"),
+            (_, true) => writeln!(f, "Nothing to set."),
+            (Consent::DryRun, false) => writeln!(f, "Nothing was changed: this was a dry run."),
+            (Consent::Change, false) => writeln!(f, "Undo with: trunkline tune restore"),
         }
     }
 }
@@ -286,7 +286,7 @@ impl fmt::Display for ApplyReport {
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rebooted {
-            return write!(
+            return writeln!(
                 f,
                 "The machine was booted since the change: its settings are the boot's own. Nothing was written."
             );
@@ -303,9 +303,9 @@ impl fmt::Display for RestoreReport {
             }
         }
         if self.consent == Consent::DryRun {
-            return write!(f, "Nothing was changed: this was a dry run.");
+            return writeln!(f, "Nothing was changed: this was a dry run.");
         }
         let back = self.values.iter().filter(|(_, _, outcome)| *outcome == Restored::Back).count();
-        write!(f, "{back} of {} values are back.", self.values.len())
+        writeln!(f, "{back} of {} values are back.", self.values.len())
     }
 }

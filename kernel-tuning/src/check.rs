@@ -270,6 +270,6 @@ impl fmt::Display for CheckReport {
                 (None, _) => writeln!(f, "  undo     trunkline tune restore puts the previous value back")?,
             }
         }
-        write!(f, "\n{}. Nothing was changed.", self.summary())
+        writeln!(f, "\n{}. Nothing was changed.", self.summary())
     }
 }
