@@ -179,6 +179,8 @@ fn content_length(head: &[u8]) -> Result<usize, Defect> {
                 at = next;
             }
             Ok((_, _, next)) => at = next,
+            // Where lines end must be beyond doubt, or another element may see another Content-Length.
+            Err(Defect::ControlCharacter) => return Err(Defect::ControlCharacter),
             Err(_) => at = memchr::memchr(b'\n', &head[at..]).map_or(head.len(), |end| at + end + 1),
         }
     }
@@ -242,6 +244,7 @@ mod tests {
             ("A sip:h SIP/2.0\r\nX: y\r\n\r\n", Defect::ContentLengthMissing),
             ("A sip:h SIP/2.0\r\nl: 1\r\nContent-Length: 1\r\n\r\nx", Defect::ContentLengthRepeated),
             ("A sip:h SIP/2.0\r\nl: -1\r\n\r\n", Defect::ContentLength),
+            ("A sip:h SIP/2.0\r\nX: y\nl: 1\r\nX: y\r\n\r\n", Defect::ControlCharacter),
             ("A sip:h SIP/2.0\r\nl: 65536\r\n\r\n", Defect::TooLarge),
             ("A sip:h SIP/2.0\nl: 0\n\n", Defect::ControlCharacter),
             (&large, Defect::TooLarge),

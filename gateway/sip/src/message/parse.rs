@@ -2,7 +2,7 @@
 
 use super::defect::{Defect, ParseError};
 use super::name::Key;
-use super::scan::{is_token, is_token_byte, is_white, next_control, number};
+use super::scan::{is_token, is_token_byte, next_control, number};
 use super::{FIELDS_MAX, LINE_MAX, MESSAGE_MAX, Method, Name, URI_MAX};
 
 /// Where a field lies: eight bytes each.

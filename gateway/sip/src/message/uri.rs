@@ -38,6 +38,7 @@ pub struct Uri<'a> {
 
 impl<'a> Uri<'a> {
     /// Parses a URI; `None` if it is malformed or longer than [`URI_MAX`]. An unknown scheme is not malformed.
+    /// A `#` in the user part is let through, which the grammar wants escaped but carriers put between prefix and number.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         if bytes.len() > URI_MAX {
             return None;
@@ -89,7 +90,7 @@ impl<'a> Uri<'a> {
                 None => (Some(info), None),
             },
         };
-        if user.is_some_and(|user| user.is_empty() || !is_escaped(user, b"&=+$,;?/"))
+        if user.is_some_and(|user| user.is_empty() || !is_escaped(user, b"&=+$,;?/#"))
             || password.is_some_and(|password| !is_escaped(password, b"&=+$,"))
         {
             return None;
@@ -213,6 +214,7 @@ mod tests {
         let mut user = Vec::new();
         uri.user_unescaped(&mut user);
         assert_eq!(user, b"alice@x;day=tue");
+        assert_eq!(parse("sip:1234#4930@h").unwrap().user, Some(&b"1234#4930"[..]));
         let host_only = parse("sip:example.com").unwrap();
         assert_eq!((host_only.user, host_only.headers), (None, None));
     }

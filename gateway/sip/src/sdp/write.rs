@@ -94,6 +94,10 @@ pub fn write_answer<'a>(
     out: &mut Vec<u8>,
 ) -> Result<Chosen<'a>, WriteError> {
     let (audio, media) = offer.audio().ok_or(WriteError::NoAudio)?;
+    // What is encrypted cannot be answered in the clear.
+    if ![&b"RTP/AVP"[..], b"RTP/AVPF"].iter().any(|plain| media.protocol.eq_ignore_ascii_case(plain)) {
+        return Err(WriteError::NoCodec);
+    }
     let chosen = choose(media, names).ok_or(WriteError::NoCodec)?;
     let start = out.len();
     let after_version = session(local, out);
@@ -232,6 +236,7 @@ mod tests {
             answer(b"v=0\nm=audio 5 RTP/AVP 8 101\na=rtpmap:101 telephone-event/8000\n"),
             WriteError::NoCodec
         );
+        assert_eq!(answer(b"v=0\nm=audio 5 RTP/SAVP 0\n"), WriteError::NoCodec);
         assert_eq!(answer(b"v=0\nm=audio 0 RTP/AVP 0\n"), WriteError::NoAudio);
         assert_eq!(answer(b"v=0\n"), WriteError::NoAudio);
         assert!(out.is_empty());
