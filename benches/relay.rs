@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use switch::RtpPorts;
 use switch::bridge::{Bridge, Side};
-use switch::leg_media::{Direction, PayloadMap, Remote};
+use switch::leg_media::{Direction, Format, PayloadMap, Remote};
 use switch::ports::{Pair, PortPool};
 
 /// 20 ms of G.711.
@@ -44,9 +44,8 @@ fn remote(address: SocketAddr) -> Remote {
         policy: Policy::Strict,
         direction: Direction::SEND_RECV,
         payload_types: 1 | 1 << 8 | 1 << 101,
-        clock: 8000,
+        formats: vec![Format { payload_type: 8, clock: 8000, codec: Some(quality::Codec::G711) }],
         event_type: Some(101),
-        codec: Some(quality::Codec::G711),
     }
 }
 

@@ -157,6 +157,9 @@ impl Bridge {
         if !from.within_rate(received) {
             return;
         }
+        if header.payload_type != from.payload_type {
+            from.change_format(header.payload_type);
+        }
         let octets = packet.payload().len();
         from.receiver.record(received, header, octets);
         from.heard = Some(received);

@@ -91,6 +91,21 @@ impl Direction {
     pub const INACTIVE: Self = Self { sends: false, receives: false };
 }
 
+/// A payload type as SDP describes it (RFC 8866 §6.6).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Format {
+    /// Its number, 0 to 127.
+    pub payload_type: u8,
+    /// Its clock in Hz.
+    pub clock: u32,
+    /// How the codec takes loss; `None` if no figures are known: no R and MOS then.
+    pub codec: Option<quality::Codec>,
+}
+
+/// Most payload types with a clock of their own that a leg knows: those beyond are relayed, their jitter is counted in the
+/// clock of the one before.
+const FORMATS_MAX: usize = 8;
+
 /// Where a peer's media is and what it consists of, from its SDP.
 #[derive(Clone, Debug)]
 pub struct Remote {
@@ -104,28 +119,10 @@ pub struct Remote {
     pub direction: Direction,
     /// The payload types agreed upon, one bit each.
     pub payload_types: u128,
-    /// Clock of the audio codec in Hz.
-    pub clock: u32,
+    /// The speech codecs among them, the preferred one first.
+    pub formats: Vec<Format>,
     /// Payload type of telephone events (RFC 4733).
     pub event_type: Option<u8>,
-    /// How the codec takes loss; `None` if no figures are known: no R and MOS then.
-    pub codec: Option<quality::Codec>,
-}
-
-impl Remote {
-    /// A peer that has said nothing yet: nothing is taken from it, nothing sent to it.
-    pub const fn absent() -> Self {
-        Self {
-            rtp: None,
-            rtcp: None,
-            policy: Policy::Strict,
-            direction: Direction::SEND_RECV,
-            payload_types: 0,
-            clock: 8000,
-            event_type: None,
-            codec: None,
-        }
-    }
 }
 
 /// What RTCP told of a leg.
@@ -197,6 +194,10 @@ pub struct LegMedia {
     /// Since when the peer is expected to send; `None` while it is not.
     pub(crate) expected_since: Option<Time>,
     pub(crate) codec: Option<quality::Codec>,
+    /// The payload type of the speech heard last, or expected.
+    pub(crate) payload_type: u8,
+    event_type: Option<u8>,
+    formats: [Option<Format>; FORMATS_MAX],
     pub(crate) pair: Pair,
 }
 
@@ -235,6 +236,9 @@ impl PayloadMap {
     }
 }
 
+/// No payload type.
+const NOT_HEARD: u8 = u8::MAX;
+
 impl LegMedia {
     /// The media of a leg whose peer has said nothing yet: nothing is accepted, nothing is sent.
     pub fn new(pair: Pair) -> Self {
@@ -262,6 +266,9 @@ impl LegMedia {
             awaited_next: 0,
             expected_since: None,
             codec: None,
+            payload_type: NOT_HEARD,
+            event_type: None,
+            formats: [None; FORMATS_MAX],
             pair,
         }
     }
@@ -282,8 +289,32 @@ impl LegMedia {
         }
         self.direction = remote.direction;
         self.payload_types = remote.payload_types;
-        self.receiver.set_payload(remote.clock, remote.event_type);
-        self.codec = remote.codec;
+        self.event_type = remote.event_type;
+        self.formats = core::array::from_fn(|n| remote.formats.get(n).copied());
+        let heard = self.formats.iter().flatten().find(|format| format.payload_type == self.payload_type);
+        if let Some(format) = heard.or(self.formats[0].as_ref()).copied() {
+            self.set_format(format);
+        }
+    }
+
+    fn set_format(&mut self, format: Format) {
+        self.payload_type = format.payload_type;
+        self.codec = format.codec;
+        self.receiver.set_payload(format.clock, self.event_type);
+    }
+
+    /// The peer changed from one codec to another of those agreed upon, as it may at any time (RFC 3264 §7).
+    #[cold]
+    pub(crate) fn change_format(&mut self, payload_type: u8) {
+        let format = self.formats.iter().flatten().find(|format| format.payload_type == payload_type);
+        if let Some(&format) = format {
+            self.set_format(format);
+        }
+    }
+
+    /// The payload type of the speech heard last, else of the preferred codec; `None` before any SDP.
+    pub fn payload_type(&self) -> Option<u8> {
+        (self.payload_type != NOT_HEARD).then_some(self.payload_type)
     }
 
     /// Whether a payload type was agreed upon.

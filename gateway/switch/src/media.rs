@@ -3,7 +3,6 @@
 use crate::bridge::{Bridge, Side as Leg};
 use crate::call::{Call, CallMedia};
 use crate::config::media_address;
-use crate::leg_media::Remote;
 use crate::mail::Mail;
 use crate::ports::Pair;
 use crate::session::{self, LegSession, Origin};
@@ -26,7 +25,7 @@ impl Shard {
         if let Some(media) = call.media.as_mut() {
             if self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip() {
                 // What the peer tried before said of its media is void.
-                media.bridge.set_remote(now, Leg::Callee, &Remote::absent());
+                media.bridge.forget_remote(now, Leg::Callee);
                 return Ok(());
             }
         }

@@ -5,7 +5,7 @@
 
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
-use crate::leg_media::{Direction, LatchPolicy, Remote};
+use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::status::Refusal;
 use core::net::{IpAddr, SocketAddr};
@@ -21,13 +21,14 @@ pub(crate) struct LegSession {
     origin: LocalOrigin,
     address: IpAddr,
     last: Vec<u8>,
-    codec: String,
+    /// The speech codecs agreed upon, by payload type.
+    codecs: Vec<(u8, String)>,
 }
 
 impl LegSession {
     /// A session of this identifier in which the gateway names `address`.
     pub(crate) const fn new(id: u64, address: IpAddr) -> Self {
-        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), codec: String::new() }
+        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), codecs: Vec::new() }
     }
 
     /// What the gateway said on this leg last.
@@ -43,9 +44,9 @@ pub(crate) struct Described {
     rtcp: Option<SocketAddr>,
     direction: Direction,
     payload_types: u128,
-    clock: u32,
+    formats: Vec<Format>,
     event_type: Option<u8>,
-    codec: String,
+    codecs: Vec<(u8, String)>,
 }
 
 /// From where and by which rule a side's media is latched.
@@ -62,20 +63,29 @@ impl Described {
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let session = parse(body)?;
         let (_, audio) = anchored(&session)?;
-        let speech = audio.codecs().find(|codec| !codec.is_auxiliary());
-        let clock = speech.map_or(8000, |codec| codec.clock.max(1));
+        let speech = || audio.codecs().filter(|codec| !codec.is_auxiliary());
+        let codecs: Vec<_> = speech().map(|codec| (codec.payload, text(codec.name))).collect();
+        let formats = speech().zip(&codecs).map(|(codec, (payload_type, name))| Format {
+            payload_type: *payload_type,
+            clock: codec.clock.max(1),
+            codec: Codec::named(name),
+        });
         let unspecified = audio.connection.is_some_and(|connection| connection.is_unspecified());
         Ok(Self {
             rtp: audio.rtp_address(),
-            rtcp: audio.rtcp_address(),
+            // The gateway never agrees to multiplexing, so what was offered of it is void (RFC 5761 §5.1.1).
+            rtcp: match audio.rtcp {
+                Some(_) => audio.rtcp_address(),
+                None => audio.rtp_address().and_then(above),
+            },
             direction: Direction {
                 sends: audio.direction.sends(),
                 receives: audio.direction.receives() && !unspecified,
             },
             payload_types: audio.codecs().fold(0, |types, codec| types | 1 << (codec.payload & 127)),
-            clock,
-            event_type: audio.telephone_event(clock),
-            codec: speech.map_or_else(String::new, |codec| text(codec.name)),
+            formats: formats.collect(),
+            event_type: audio.codecs().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
+            codecs,
         })
     }
 }
@@ -140,11 +150,10 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
         policy,
         direction: described.direction,
         payload_types: described.payload_types,
-        clock: described.clock,
+        formats: described.formats.clone(),
         event_type: described.event_type,
-        codec: Codec::named(&described.codec),
     };
-    media.sessions[at(side)].codec.clone_from(&described.codec);
+    media.sessions[at(side)].codecs.clone_from(&described.codecs);
     media.bridge.set_remote(now, side.into(), &remote);
 }
 
@@ -153,7 +162,7 @@ pub(crate) fn summary(media: &CallMedia) -> link::Media {
     let leg = |side: Side| {
         let quality = LegQuality::of(&media.bridge, side.into());
         link::LegMedia {
-            codec: media.sessions[at(side)].codec.clone().into(),
+            codec: codec(media, side).into(),
             remote: quality.remote,
             received: facts(&quality.received),
             sent: facts(&quality.sent),
@@ -161,6 +170,18 @@ pub(crate) fn summary(media: &CallMedia) -> link::Media {
         }
     };
     link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee) }
+}
+
+/// The codec that a side speaks, as its SDP names it.
+fn codec(media: &CallMedia, side: Side) -> String {
+    let heard = media.bridge.leg(side.into()).payload_type();
+    let codecs = &media.sessions[at(side)].codecs;
+    codecs.iter().find(|(number, _)| Some(*number) == heard).map(|(_, name)| name.clone()).unwrap_or_default()
+}
+
+/// The port above an RTP port, where RTCP goes unless SDP says otherwise (RFC 3550 §11).
+fn above(rtp: SocketAddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
 }
 
 fn facts(stream: &StreamQuality) -> link::StreamFacts {
@@ -248,6 +269,13 @@ mod tests {
         assert_eq!(Described::read(b"hello").unwrap_err().status, 488);
         let video = b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=video 4000 RTP/AVP 31\r\n";
         assert_eq!(Described::read(video).unwrap_err().status, 488);
+        let mux =
+            b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 8 101\r\na=rtpmap:96 opus/48000/2\r\n\
+            a=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\n";
+        let described = Described::read(mux).unwrap();
+        assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "multiplexing is never agreed to");
+        assert_eq!((described.formats.len(), described.event_type), (2, Some(101)));
+        assert_eq!(described.codecs, [(96, "opus".to_owned()), (8, "PCMA".to_owned())]);
         let hold = b"v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 8\r\n";
         assert!(!Described::read(hold).unwrap().direction.receives);
     }

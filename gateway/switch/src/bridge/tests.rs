@@ -1,7 +1,7 @@
 //! Tests of the relay: what passes, what never does, and what is counted.
 
 use super::*;
-use crate::leg_media::{Direction, LatchPolicy};
+use crate::leg_media::{Direction, Format, LatchPolicy};
 use crate::media_stats::{LegQuality, MediaStats};
 use crate::ports::PortPool;
 use proptest::prelude::*;
@@ -40,10 +40,13 @@ fn remote(rtp: &str, rtcp: &str) -> Remote {
         policy: Policy::Strict,
         direction: Direction::SEND_RECV,
         payload_types: 1 | 1 << 8 | 1 << 101,
-        clock: 8000,
+        formats: [0, 8].map(|payload_type| format(payload_type, 8000, Some(quality::Codec::G711))).to_vec(),
         event_type: Some(101),
-        codec: Some(quality::Codec::G711),
     }
+}
+
+fn format(payload_type: u8, clock: u32, codec: Option<quality::Codec>) -> Format {
+    Format { payload_type, clock, codec }
 }
 
 fn rtp_packet(sequence: u16, ssrc: u32) -> Vec<u8> {
@@ -323,14 +326,34 @@ fn the_silence_of_a_hold_is_no_gap() {
 }
 
 #[test]
-fn jitter_counts_in_the_clock_that_was_agreed_upon() {
+fn jitter_counts_in_the_clock_of_the_codec_heard_not_of_the_one_preferred() {
     let mut bench = Bench::new();
-    bench.change(Side::Caller, |remote| remote.clock = 16_000);
+    bench.change(Side::Caller, |remote| {
+        remote.formats = vec![
+            format(96, 48_000, None),
+            format(8, 16_000, Some(quality::Codec::G711)),
+            format(97, 8000, Some(quality::Codec::G711)),
+        ];
+    });
+    assert_eq!(bench.bridge.leg(Side::Caller).payload_type(), Some(96));
     for n in 0..50u16 {
         bench.pass(10); // 160 ticks of 16 kHz
         bench.rtp(Side::Caller, CALLER, n);
     }
-    assert_eq!(bench.quality(Side::Caller).received.jitter_max_ms, Some(0.0));
+    assert_eq!(bench.bridge.leg(Side::Caller).payload_type(), Some(8));
+    let received = bench.quality(Side::Caller).received;
+    assert_eq!(received.jitter_max_ms, Some(0.0));
+    assert!(received.mos.is_some());
+    // An event in between changes nothing; a refresh of the session neither.
+    let mut packet = vec![5; HEADER_LEN + 4];
+    Header { payload_type: 101, marker: true, sequence: 50, timestamp: 8000, ssrc: 1 }
+        .write(&mut packet)
+        .unwrap();
+    bench.pass(10);
+    assert!(bench.send(Side::Caller, false, CALLER, &packet).is_some());
+    assert_eq!(bench.bridge.leg(Side::Caller).payload_type(), Some(8));
+    bench.change(Side::Caller, |_| ());
+    assert_eq!(bench.bridge.leg(Side::Caller).payload_type(), Some(8));
 }
 
 #[test]
@@ -552,7 +575,7 @@ fn quality_is_none_until_measured_then_says_what_was_lost() {
     assert_eq!(quality.received.jitter_ms, Some(0.0));
     // 93.2 - 0.024 × 60 - 95 × 2 / (2 + 4.3)
     assert!((quality.received.r.unwrap() - (93.2 - 1.44 - 30.1587)).abs() < 0.001);
-    bench.change(Side::Caller, |remote| remote.codec = None);
+    bench.change(Side::Caller, |remote| remote.formats = vec![format(8, 8000, None)]);
     assert_eq!(bench.quality(Side::Caller).received.mos, None, "a codec without figures has no score");
     let mut stats = MediaStats::default();
     stats.add_bridge(&bench.bridge);
