@@ -91,6 +91,20 @@ impl Text {
         }
     }
 
+    /// The title of a run: the patterns that the generator uses are translated, any other stands as recorded.
+    pub(crate) fn title(&self, recorded: &str) -> String {
+        let english = Self::new(Lang::En);
+        for (key, name) in [("run.drill", "calls"), ("run.calls", "to")] {
+            let hole = format!("{{{name}}}");
+            let Some((before, after)) = english.get(key).split_once(&hole) else { continue };
+            let value = recorded.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            if let Some(value) = value {
+                return self.fill(key, &[(name, value)]);
+            }
+        }
+        recorded.to_owned()
+    }
+
     /// A cause of failure or release: a status, a known word, or recorded words of which the part before the colon may
     /// be known.
     pub(crate) fn cause(&self, recorded: &str) -> String {
@@ -218,6 +232,16 @@ mod tests {
         let bare = Event::new(1.0, event_kind::CARRIER_KILLED, "carrier a killed");
         assert_eq!(text.event(&bare), bare.text, "a sentence with a hole is not shown");
         assert_eq!(text.event(&Event::new(1.0, "own", "own words")), "own words");
+    }
+
+    #[test]
+    fn titles_are_translated_by_pattern() {
+        let text = Text::new(Lang::Zh);
+        assert_eq!(
+            text.title("Drill: 400 calls with voice through a carrier failure"),
+            "验收演练：400 路语音呼叫，运营商中断"
+        );
+        assert_eq!(text.title("Own title"), "Own title");
     }
 
     #[test]

@@ -96,6 +96,20 @@ fn both_languages_are_well_formed_and_complete() {
 }
 
 #[test]
+fn instants_worked_out_afterwards_are_marked_too() {
+    let dir = folder("worked-out");
+    let worked_out = ["first-failure", "takeover", "restored", "last-call-ended"];
+    sample::write(&dir, |_, _, events| events.retain(|event| !worked_out.contains(&event.kind.as_str())));
+    let html = page(&dir, Lang::En);
+    for (words, time) in
+        [("First harm", "60.0 s"), ("Service restored", "60.4 s"), ("Last dead call ended", "80.2 s")]
+    {
+        let mark = format!("<span class=\"t\">{time}</span> {words}");
+        assert!(html.contains(&mark), "{mark}");
+    }
+}
+
+#[test]
 fn hostile_words_are_escaped_everywhere() {
     const EVIL: &str = "</svg></code><script>alert(1)</script>\"'&\u{0}\u{7}";
     let dir = folder("hostile");

@@ -25,6 +25,11 @@ pub(super) fn section(context: &Context<'_>) -> Section {
         (t.get("environment.placement").to_owned(), Cell::words(t, placement.as_deref())),
     ]));
 
+    if let Some(configuration) = target.configuration.as_deref().filter(|text| !text.is_empty()) {
+        let title = t.get("environment.configuration").to_owned();
+        section.push(Block::Pre { title, text: configuration.to_owned() });
+    }
+
     section.push(Block::Heading(t.get("environment.host-title").to_owned()));
     section.push(Block::Facts(vec![
         (t.get("environment.host").to_owned(), Cell::words(t, host.host.as_deref())),

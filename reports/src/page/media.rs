@@ -4,7 +4,7 @@ use super::block::{Block, Cell, Section, Table};
 use super::signalling::percentile_table;
 use super::{Context, timeline};
 use crate::number;
-use crate::svg::{Curve, Panel, Shape, cdf, heat_strip, mos_histogram, waterfall};
+use crate::svg::{Curve, Panel, Shape, Station, cdf, heat_strip, mos_histogram, waterfall};
 
 pub(super) fn section(context: &Context<'_>) -> Section {
     let (t, media) = (context.t, &context.folder.result.media);
@@ -39,10 +39,22 @@ pub(super) fn section(context: &Context<'_>) -> Section {
     if let Some(figure) = over_time(context) {
         section.push(Block::Figure(figure));
     }
-    let stages: Vec<(String, Option<u64>)> = media
+    let mut way = "";
+    let stages: Vec<Station> = media
         .waterfall
         .iter()
-        .map(|stage| (t.known("stage", &stage.name, &stage.name), stage.packets))
+        .map(|stage| {
+            // `direction: place`, or just a place.
+            let (direction, place) = stage.name.split_once(": ").unwrap_or(("", &stage.name));
+            let first = direction != way;
+            way = direction;
+            let place = t.known("stage", place, place);
+            let label = match direction {
+                "" => place,
+                direction => format!("{}: {place}", t.known("direction", direction, direction)),
+            };
+            Station { label, packets: stage.packets, first }
+        })
         .collect();
     let drawn =
         (!stages.is_empty()).then(|| waterfall(t.get("media.waterfall"), t.get("not-measured"), &stages));

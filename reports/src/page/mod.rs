@@ -72,7 +72,7 @@ pub fn render_html(folder: &RunFolder, lang: Lang) -> Result<String, askama::Err
     Page {
         lang: lang.tag(),
         css: include_str!("../../templates/page.css"),
-        title: t.known("run", &run.title, &run.title),
+        title: t.title(&run.title),
         subtitle: [folder.result.target.name.as_str(), folder.result.target.version.as_deref().unwrap_or("")]
             .join(" ")
             .trim()

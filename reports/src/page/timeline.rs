@@ -94,6 +94,28 @@ fn is_marked(event: &Event) -> bool {
     !matches!(event.kind.as_str(), event_kind::STARTED | event_kind::FINISHED | event_kind::PHASE)
 }
 
+/// Instants of faults that were worked out after the run and so stand in no event.
+fn from_faults(context: &Context<'_>) -> Vec<Event> {
+    let (t, folder) = (context.t, context.folder);
+    let mut out = Vec::new();
+    for fault in &folder.result.failover {
+        let m = &fault.moments;
+        let instants = [
+            (event_kind::FIRST_FAILURE, t.get("failover.first-failure"), m.first_failure_s),
+            (event_kind::TAKEOVER, t.get("failover.takeover"), m.takeover_s),
+            (event_kind::RESTORED, t.get("failover.restored"), m.restored_s),
+            (event_kind::LAST_CALL_ENDED, t.get("failover.last-call"), m.last_call_ended_s),
+        ];
+        for (kind, words, after) in instants {
+            let Some(after) = after else { continue };
+            if folder.events.iter().all(|event| event.kind != kind) {
+                out.push(Event::new(fault.t0_s + after, kind, words));
+            }
+        }
+    }
+    out
+}
+
 /// Wraps panels into a figure with the run's phases, its marks inside `range`, and their key (or where it stands).
 pub(super) fn figure(
     context: &Context<'_>,
@@ -108,13 +130,12 @@ pub(super) fn figure(
     if panels.is_empty() {
         return None;
     }
-    let shown: Vec<&Event> = context
-        .folder
-        .events
-        .iter()
-        .filter(|event| is_marked(event) && event.t >= range.0 && event.t <= range.1)
-        .take(MARKS_MAX)
-        .collect();
+    let mut shown: Vec<Event> =
+        context.folder.events.iter().filter(|event| is_marked(event)).cloned().collect();
+    shown.extend(from_faults(context));
+    shown.retain(|event| event.t >= range.0 && event.t <= range.1);
+    shown.sort_by(|a, b| a.t.total_cmp(&b.t));
+    shown.truncate(MARKS_MAX);
     let words = |event: &Event| t.event(event);
     let time =
         |event: &Event| format!("{} s", number::fixed(event.t - origin, if origin > 0.0 { 3 } else { 1 }));

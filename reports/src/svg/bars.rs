@@ -36,24 +36,33 @@ pub(crate) fn limit_bar(limit: &Limit) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Packets at each stage: one bar a row, full length is the first stage's count. Rows without a count say so.
-pub(crate) fn waterfall(label: &str, unknown: &str, stages: &[(String, Option<u64>)]) -> String {
+/// A place on the packets' way.
+#[derive(Debug)]
+pub(crate) struct Station {
+    pub label: String,
+    pub packets: Option<u64>,
+    /// Another way begins here: not compared with the place before.
+    pub first: bool,
+}
+
+/// Packets at each place: one bar a row, and the difference from the place before. Rows without a count say so.
+pub(crate) fn waterfall(label: &str, unknown: &str, stages: &[Station]) -> String {
     const ROW: f64 = 24.0;
-    let left = stages.iter().map(|(name, _)| width_of(name)).fold(60.0, f64::max) + 14.0;
+    let left = stages.iter().map(|station| width_of(&station.label)).fold(60.0, f64::max) + 14.0;
     let mut svg = Svg::new(WIDTH, stages.len() as f64 * ROW + 4.0, label);
-    let most = stages.iter().filter_map(|(_, packets)| *packets).max().unwrap_or(1);
+    let most = stages.iter().filter_map(|station| station.packets).max().unwrap_or(1);
     let x = Linear::new((0.0, most as f64), (left, WIDTH - 190.0));
     let mut before: Option<u64> = None;
-    for (row, (name, packets)) in stages.iter().enumerate() {
+    for (row, station) in stages.iter().enumerate() {
         let y = row as f64 * ROW + 2.0;
-        svg.text("legend", (left - 10.0, y + 14.0), Anchor::End, name);
-        let Some(packets) = *packets else {
+        svg.text("legend", (left - 10.0, y + 14.0), Anchor::End, &station.label);
+        let Some(packets) = station.packets else {
             svg.text("tick", (left, y + 14.0), Anchor::Start, unknown);
             continue;
         };
         svg.rect("bar s1", (left, y + 4.0), (x.at(packets as f64) - left, 13.0), None);
         let mut words = number::grouped(packets);
-        if let Some(before) = before.filter(|before| *before != packets) {
+        if let Some(before) = before.filter(|before| !station.first && *before != packets) {
             words.push_str(&format!(" ({})", signed(packets, before)));
         }
         svg.text("legend", (x.at(packets as f64) + 8.0, y + 14.0), Anchor::Start, &words);

@@ -5,7 +5,7 @@ mod distribution;
 mod scale;
 mod time;
 
-pub(crate) use bars::{Segment, fate, instants, limit_bar, waterfall};
+pub(crate) use bars::{Segment, Station, fate, instants, limit_bar, waterfall};
 pub(crate) use distribution::{Curve, cdf, mos_histogram};
 pub(crate) use time::{Band, Line, Mark, Panel, Shape, TimeFigure, heat_strip};
 

@@ -184,7 +184,7 @@ fn phases() -> Vec<Phase> {
 
 fn describe(r: &mut RunResult) {
     r.run = Run {
-        title: "drill".into(),
+        title: "Drill: 1000 calls with voice through a carrier failure".into(),
         command: "trunkline drill --concurrent 1000 --duration 130 --seed 4711".into(),
         plan: "[load]\nconcurrent = 1000\nrate = 50.0\narrivals = \"constant\"\n\n[media]\ncodec = \"PCMA\"\npacket_ms = 20\n\n[[fault]]\nat = 60.0\nkind = \"carrier-killed\"\ncarrier = \"carrier-a\"\nreturns_after = 32.0\n".into(),
         seed: 4711,
@@ -200,7 +200,7 @@ fn describe(r: &mut RunResult) {
         name: "Trunkline gateway".into(),
         version: Some("0.1.0".into()),
         address: "udp:127.0.0.1:5060".into(),
-        configuration: None,
+        configuration: Some("trunkline serve --listen 127.0.0.1:5060 --trunk carrier-a=127.0.0.1:5071 --trunk carrier-b=127.0.0.1:5072".into()),
         relays_media: Some(true),
         codec: Some("G.711 A-law".into()),
         packet_ms: Some(20),
@@ -306,10 +306,11 @@ fn media(r: &mut RunResult) {
     r.media.clock_error_ns = Some(0);
     r.media.model = Some("G.711 with PLC: Ie 0, Bpl 25.1".into());
     r.media.waterfall = [
-        ("sent by both ends", Some(10_620_844)),
-        ("received by target", Some(10_620_844)),
-        ("sent by target", Some(10_610_620)),
-        ("received by both ends", Some(10_600_420)),
+        ("caller-to-callee: sent", Some(5_310_422)),
+        ("caller-to-callee: sent to the living", Some(5_300_222)),
+        ("caller-to-callee: heard", Some(5_300_210)),
+        ("callee-to-caller: sent", Some(5_310_422)),
+        ("callee-to-caller: heard", None),
     ]
     .into_iter()
     .map(|(name, packets)| Stage { name: name.into(), packets })
