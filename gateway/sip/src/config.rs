@@ -1,6 +1,7 @@
 //! What an endpoint is told once, when it is made: timers, limits, what it says of itself.
 
 use crate::message::Method;
+use crate::shards::Shards;
 use core::time::Duration;
 
 /// Everything an [`crate::Endpoint`] is told when it is made.
@@ -24,6 +25,9 @@ pub struct Config {
     pub refuse_loops: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
+    /// The endpoints that share this one's addresses: a message that belongs to another one is handed out as
+    /// [`crate::Event::Foreign`] if it came over TCP. (Datagrams are for the owner to steer before they come here.)
+    pub shards: Shards,
     /// One past the last number for TCP connections, at most [`sansio::StreamId::ACCEPTED`].
     pub streams_end: u32,
 }
@@ -38,6 +42,7 @@ impl Default for Config {
             methods: vec![Method::Options],
             refuse_exhausted: true,
             refuse_loops: true,
+            shards: Shards::ALONE,
             streams_first: 1,
             streams_end: sansio::StreamId::ACCEPTED,
         }

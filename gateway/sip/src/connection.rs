@@ -20,6 +20,10 @@ pub(crate) struct Connection {
     pub(crate) used: bool,
     /// Legs that rely on it.
     pub(crate) legs: u32,
+    /// Another endpoint holds it, under this number: what is sent over it goes there.
+    pub(crate) holder: Option<(u16, StreamId)>,
+    /// Messages of it were handed to other endpoints, which have to hear when it is over.
+    pub(crate) lent: bool,
     /// Connect or idle timer.
     pub(crate) timer: Option<TimerId>,
 }
@@ -29,6 +33,8 @@ pub(crate) struct Connection {
 pub(crate) struct Connections {
     table: BTreeMap<StreamId, Connection>,
     by_remote: BTreeMap<SocketAddr, StreamId>,
+    /// Those that other endpoints hold, by holder and its number.
+    borrowed: BTreeMap<(u16, StreamId), StreamId>,
     limit: usize,
     first: u32,
     next: u32,
@@ -41,6 +47,7 @@ impl Connections {
         Self {
             table: BTreeMap::new(),
             by_remote: BTreeMap::new(),
+            borrowed: BTreeMap::new(),
             limit: limit as usize,
             first,
             next: first,
@@ -60,7 +67,17 @@ impl Connections {
             return false;
         }
         let framer = Some(Framer::new());
-        let connection = Connection { remote, local, open, framer, used: false, legs: 0, timer: None };
+        let connection = Connection {
+            remote,
+            local,
+            open,
+            framer,
+            used: false,
+            legs: 0,
+            holder: None,
+            lent: false,
+            timer: None,
+        };
         self.table.insert(stream, connection);
         self.by_remote.insert(remote, stream);
         true
@@ -80,6 +97,28 @@ impl Connections {
             }
         }
         None
+    }
+
+    /// Our number of a connection that another endpoint holds; taken into the table if it is not there. `None`: table full.
+    pub(crate) fn borrow(
+        &mut self,
+        holder: (u16, StreamId),
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Option<StreamId> {
+        if let Some(stream) = self.borrowed.get(&holder) {
+            return Some(*stream);
+        }
+        let stream = self.fresh()?;
+        self.insert(stream, remote, local, true);
+        self.get_mut(stream)?.holder = Some(holder);
+        self.borrowed.insert(holder, stream);
+        Some(stream)
+    }
+
+    /// Our number of a connection that another endpoint holds.
+    pub(crate) fn borrowed(&self, holder: (u16, StreamId)) -> Option<StreamId> {
+        self.borrowed.get(&holder).copied()
     }
 
     /// The connection to a peer.
@@ -102,6 +141,9 @@ impl Connections {
         let connection = self.table.remove(&stream)?;
         if self.by_remote.get(&connection.remote) == Some(&stream) {
             self.by_remote.remove(&connection.remote);
+        }
+        if let Some(holder) = connection.holder {
+            self.borrowed.remove(&holder);
         }
         Some(connection)
     }

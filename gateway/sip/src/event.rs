@@ -242,6 +242,26 @@ pub enum Event {
         /// Why: `NoResponse`, `TimedOut`, `Refused` or `ConnectFailed`.
         cause: Failure,
     },
+    /// A message came over our connection that belongs to another endpoint (see [`crate::Config::shards`]): to be given
+    /// to its [`crate::Endpoint::handle_foreign`].
+    Foreign {
+        /// Whose it is.
+        owner: u16,
+        /// Our number of the connection.
+        stream: StreamId,
+        /// Our address on it.
+        local: SocketAddr,
+        /// The peer's address on it.
+        remote: SocketAddr,
+        /// The message.
+        bytes: Box<[u8]>,
+    },
+    /// A connection is over of which messages were given to other endpoints: all of them are to be told by
+    /// [`crate::Endpoint::handle_foreign_closed`].
+    ForeignClosed {
+        /// Our number of it.
+        stream: StreamId,
+    },
 }
 
 /// Why an outgoing call failed.

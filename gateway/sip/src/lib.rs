@@ -9,6 +9,7 @@ mod event;
 pub mod framing;
 pub mod message;
 pub mod sdp;
+mod shards;
 mod stats;
 pub mod transaction;
 
@@ -19,4 +20,5 @@ pub use event::{
     Body, Destination, Event, Failure, Flow, Invite, LegFacts, LegId, LegState, Link, LostCause, Received,
     Request, RequestId, Transport,
 };
+pub use shards::Shards;
 pub use stats::Stats;

@@ -6,7 +6,7 @@ use crate::shard::{Service, Shard};
 use crate::status::Refusal;
 use crate::trunk::Evidence;
 use link::{CallAnswered, End, Event as LinkEvent, Phase, Side};
-use sansio::{Key, Outbox, Time};
+use sansio::{Key, Mailbox, Outbox, Time};
 use sip::{Body, Event, LegId, LostCause, Received};
 
 impl Shard {
@@ -20,6 +20,17 @@ impl Shard {
             Event::Response { id, status, .. } => self.on_probe_answer(now, id, Some(status), out),
             Event::RequestFailed { id, cause } => self.on_probe_failure(now, id, &cause, out),
             Event::Gone { leg } => self.on_gone(leg),
+            Event::Foreign { owner, stream, local, remote, bytes } => {
+                self.stats.handovers_out += 1;
+                let mail = Mail::Foreign { holder: self.shards.me, stream, local, remote, bytes };
+                out.mail(Mailbox(owner), mail);
+            }
+            Event::ForeignClosed { stream } => {
+                let holder = self.shards.me;
+                for shard in (0..self.shards.count).filter(|shard| *shard != holder) {
+                    out.mail(Mailbox(shard), Mail::ForeignClosed { holder, stream });
+                }
+            }
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Failed { leg, .. }
@@ -58,7 +69,9 @@ impl Shard {
             | Event::Gone { .. }
             | Event::Request { .. }
             | Event::Response { .. }
-            | Event::RequestFailed { .. } => {}
+            | Event::RequestFailed { .. }
+            | Event::Foreign { .. }
+            | Event::ForeignClosed { .. } => {}
         }
     }
 

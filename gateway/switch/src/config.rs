@@ -1,13 +1,13 @@
 //! What a shard is told: how calls are handled (may change while it runs), and how it starts (may not).
 
 use crate::admission::Network;
-use crate::handover::Shards;
 use crate::leg_media::LatchPolicy;
 use crate::trunk::TrunkTable;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use link::{RoutingSnapshot, UnixMicros};
 use sansio::SocketId;
+use sip::Shards;
 use std::sync::Arc;
 
 /// How calls are handled; a reload replaces it for new calls.

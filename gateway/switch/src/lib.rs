@@ -14,7 +14,6 @@ mod call;
 mod command;
 mod config;
 mod finish;
-mod handover;
 mod invite;
 pub mod leg_media;
 mod mail;
@@ -32,7 +31,7 @@ pub mod trunk;
 
 pub use admission::Network;
 pub use config::{Config, Listener, RtpPorts, Start};
-pub use handover::Shards;
 pub use mail::Mail;
 pub use shard::{Census, Shard};
+pub use sip::Shards;
 pub use stats::Stats;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::trunk::TrunkTable;
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
-use sansio::SocketId;
+use sansio::{SocketId, StreamId};
 use std::sync::Arc;
 
 /// A message between shards, or between a shard and control.
@@ -17,6 +17,33 @@ pub enum Mail {
         /// Who sent it.
         source: SocketAddr,
         /// Its bytes.
+        bytes: Box<[u8]>,
+    },
+    /// A message that arrived on a connection there and belongs here.
+    Foreign {
+        /// The shard that holds the connection.
+        holder: u16,
+        /// Its number of the connection.
+        stream: StreamId,
+        /// Our address on it.
+        local: SocketAddr,
+        /// The peer's address on it.
+        remote: SocketAddr,
+        /// The message.
+        bytes: Box<[u8]>,
+    },
+    /// A connection of another shard is over.
+    ForeignClosed {
+        /// The shard that held it.
+        holder: u16,
+        /// Its number of the connection.
+        stream: StreamId,
+    },
+    /// Bytes to be written to a connection that the receiving shard holds.
+    Write {
+        /// The connection.
+        stream: StreamId,
+        /// The bytes.
         bytes: Box<[u8]>,
     },
     /// ICMP refused a datagram; the kernel tells one shard, and any may have sent it.

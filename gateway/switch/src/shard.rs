@@ -2,7 +2,6 @@
 
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
-use crate::handover::Shards;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::ports::{PairId, PortPool};
@@ -12,7 +11,7 @@ use crate::trunk::TrunkTable;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Hello, RouteTable, ShardId, Side, UnixMicros};
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
-use sip::{Endpoint, LegId, RequestId};
+use sip::{Endpoint, LegId, RequestId, Shards};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -112,7 +111,7 @@ impl Shard {
     /// A shard ready to run; it opens its RTP ports and greets control with its first input.
     pub fn new(now: Time, start: Start) -> Self {
         let mut random = Random::new(start.seed);
-        let mut endpoint = Endpoint::new(endpoint_config(&start.config), random.fork(), now);
+        let mut endpoint = Endpoint::new(endpoint_config(&start.config, start.shards), random.fork(), now);
         for listener in &start.listeners {
             endpoint.add_udp(listener.udp, listener.advertised);
             endpoint.add_tcp_listener(listener.tcp, listener.advertised);
@@ -226,6 +225,14 @@ impl Shard {
                 self.stats.handovers_in += 1;
                 self.endpoint.handle_datagram(now, socket, source, &bytes);
             }
+            Mail::Foreign { holder, stream, local, remote, bytes } => {
+                self.stats.handovers_in += 1;
+                self.endpoint.handle_foreign(now, holder, stream, local, remote, &bytes);
+            }
+            Mail::ForeignClosed { holder, stream } => {
+                self.endpoint.handle_foreign_closed(now, holder, stream);
+            }
+            Mail::Write { stream, bytes } => self.endpoint.write_for(stream, &bytes),
             Mail::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
             }
@@ -267,7 +274,9 @@ impl Shard {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, out);
         }
-        self.endpoint.flush(out);
+        self.endpoint.flush_with(out, |holder, stream, bytes, out| {
+            out.mail(Mailbox(holder), Mail::Write { stream, bytes: bytes.into() });
+        });
         self.stop_if_done(out);
     }
 
@@ -312,8 +321,8 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
     Some(((number / MEDIA_SPAN) as usize, (within / 2) as usize, within % 2 == 1))
 }
 
-fn endpoint_config(config: &Config) -> sip::Config {
-    let mut sip = sip::Config::default();
+fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
+    let mut sip = sip::Config { shards, ..sip::Config::default() };
     sip.user_agent.clone_from(&config.user_agent);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
     sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);

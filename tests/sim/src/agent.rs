@@ -5,7 +5,9 @@
 
 use crate::peer::{Behaviour, CallPlan, LISTENER, Outcome, Record, Role, SIGNALLING, Verdict};
 use sansio::{Input, Machine, Outbox, Random, Time};
-use sip::{Body, Destination, Endpoint, Event, Failure, Invite, LegId, LostCause, Received, Transport};
+use sip::{
+    Body, Destination, Endpoint, Event, Failure, Invite, LegError, LegId, LostCause, Received, Transport,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -290,7 +292,10 @@ impl Agent {
                 self.demand(now, "options", 0, result);
                 return;
             }
-            Event::Response { .. } | Event::RequestFailed { .. } => return,
+            Event::Response { .. }
+            | Event::RequestFailed { .. }
+            | Event::Foreign { .. }
+            | Event::ForeignClosed { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Failed { leg, .. }
@@ -353,7 +358,8 @@ impl Agent {
             Event::Reinvite { .. } => {
                 let sdp = self.sdp();
                 let result = self.endpoint.answer_reinvite(now, leg, 200, Some(Body::sdp(sdp.as_bytes())));
-                if !held.over {
+                // A BYE that came with it has ended the leg already.
+                if !held.over && result != Err(LegError::Unknown) {
                     self.demand(now, "answer to a re-INVITE", serial, result);
                 }
                 self.change(leg, |held| held.record.reinvites += 1);
@@ -383,7 +389,9 @@ impl Agent {
             Event::Invite { .. }
             | Event::Request { .. }
             | Event::Response { .. }
-            | Event::RequestFailed { .. } => {}
+            | Event::RequestFailed { .. }
+            | Event::Foreign { .. }
+            | Event::ForeignClosed { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::dialog::Dialog;
 use crate::event::{Body, Flow, Transport};
 use crate::message::reason_phrase;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io::Write as _;
 
 /// What an endpoint says of itself in every message, as finished lines.
@@ -26,22 +26,31 @@ pub(crate) fn is_line(text: &[u8]) -> bool {
 
 /// Appends `address` as host and port.
 pub(crate) fn address(out: &mut Vec<u8>, address: SocketAddr) {
+    if address.is_ipv6() {
+        out.push(b'[');
+    }
+    ip(out, address.ip());
+    if address.is_ipv6() {
+        out.push(b']');
+    }
+    out.push(b':');
+    decimal(out, address.port().into());
+}
+
+/// Appends `address` without brackets.
+pub(crate) fn ip(out: &mut Vec<u8>, address: IpAddr) {
     match address {
-        SocketAddr::V4(v4) => {
-            for (index, octet) in v4.ip().octets().into_iter().enumerate() {
+        IpAddr::V4(v4) => {
+            for (index, octet) in v4.octets().into_iter().enumerate() {
                 if index > 0 {
                     out.push(b'.');
                 }
                 decimal(out, octet.into());
             }
         }
-        SocketAddr::V6(v6) => {
-            // Writing to a Vec cannot fail. No scope: it means nothing to others.
-            let _ = write!(out, "[{}]", v6.ip());
-        }
+        // Writing to a Vec cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
     }
-    out.push(b':');
-    decimal(out, address.port().into());
 }
 
 /// Appends a number.

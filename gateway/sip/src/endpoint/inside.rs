@@ -7,47 +7,55 @@ use super::{Endpoint, compose};
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Message, Method};
+use crate::transaction::key::Arrived;
 use sansio::{Key, Time};
 
 impl Endpoint {
     /// A request with a To tag (RFC 3261 §12.2.2).
-    pub(crate) fn receive_inside(&mut self, now: Time, flow: Flow, request: &Message<'_>, our_tag: &[u8]) {
+    pub(crate) fn receive_inside(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        request: &Arrived<'_, '_>,
+        hash: u64,
+        our_tag: &[u8],
+    ) {
         let method = request.method();
         let Some(leg_key) = self.leg_of(request, our_tag) else {
             if !matches!(method, Method::Invite | Method::Bye) && !self.config.methods.contains(&method) {
-                return self.refuse_method(now, flow, request);
+                return self.refuse_method(flow, request);
             }
-            return self.refuse_counted(now, flow, request, 481);
+            return self.refuse_counted(flow, request, 481);
         };
-        let (Some(leg), Some(cseq)) = (self.legs.get_mut(leg_key), request.cseq()) else { return };
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
         if leg.outgoing && leg.is_unanswered() {
             // The peer may not speak before its answer; its 2xx may have been lost, and will come again.
-            return self.refuse_counted(now, flow, request, 481);
+            return self.refuse_counted(flow, request, 481);
         }
-        if !leg.dialog.takes(cseq.number) {
-            return self.refuse_counted(now, flow, request, 500);
+        if !leg.dialog.takes(request.cseq) {
+            return self.refuse_counted(flow, request, 500);
         }
         match method {
-            Method::Bye => self.receive_bye(now, flow, request, leg_key),
-            _ if leg.state == LegState::Ending => self.refuse_counted(now, flow, request, 481),
-            Method::Invite => self.receive_reinvite(now, flow, request, leg_key),
+            Method::Bye => self.receive_bye(now, flow, request, hash, leg_key),
+            _ if leg.state == LegState::Ending => self.refuse_counted(flow, request, 481),
+            Method::Invite => self.receive_reinvite(now, flow, request, hash, leg_key),
             _ if self.config.methods.contains(&method) => {
-                if self.accepts(now, flow, request) {
+                if self.accepts(flow, request) {
                     if method == Method::Update {
                         self.leg_refresh(leg_key, request);
                     }
-                    self.receive_for_owner(now, flow, request, Some(leg_key));
+                    self.receive_for_owner(now, flow, request, hash, Some(leg_key));
                 }
             }
-            _ => self.refuse_method(now, flow, request),
+            _ => self.refuse_method(flow, request),
         }
     }
 
     /// BYE (RFC 3261 §15.1.2): answered at once, whatever else is pending is answered 487.
-    fn receive_bye(&mut self, now: Time, flow: Flow, request: &Message<'_>, leg_key: Key) {
-        match self.server_insert(request, flow, Owner::Nobody, None) {
+    fn receive_bye(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>, hash: u64, leg_key: Key) {
+        match self.server_insert(request, hash, flow, Owner::Nobody, None) {
             Some(key) => self.server_answer(now, key, 200, None),
-            None => self.refuse(now, request, flow, 200, None, b""),
+            None => self.refuse(request, flow, 200, None, b""),
         }
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
         let id = LegId(leg_key);
@@ -64,7 +72,14 @@ impl Endpoint {
     }
 
     /// A re-INVITE (RFC 3261 §14.2).
-    fn receive_reinvite(&mut self, now: Time, flow: Flow, request: &Message<'_>, leg_key: Key) {
+    fn receive_reinvite(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        request: &Arrived<'_, '_>,
+        hash: u64,
+        leg_key: Key,
+    ) {
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
         let refused = if leg.invite.is_some() || leg.reinvite_in.is_some() {
             Some(500)
@@ -78,13 +93,13 @@ impl Endpoint {
             Some(500) => format!("Retry-After: {}\r\n", self.random.below(11)),
             _ => String::new(),
         };
-        if refused.is_none() && !self.accepts(now, flow, request) {
+        if refused.is_none() && !self.accepts(flow, request) {
             return;
         }
         let owner = if refused.is_some() { Owner::Nobody } else { Owner::Reinvite(leg_key) };
-        let Some(server) = self.server_insert(request, flow, owner, None) else {
+        let Some(server) = self.server_insert(request, hash, flow, owner, None) else {
             self.stats.transactions_full += 1;
-            return self.refuse_busy(now, flow, request);
+            return self.refuse_busy(flow, request);
         };
         if let Some(status) = refused {
             self.stats.requests_refused += 1;

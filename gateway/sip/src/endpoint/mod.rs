@@ -24,7 +24,7 @@ use clients::Client;
 use compose::Identity;
 use core::hash::BuildHasherDefault;
 use core::net::SocketAddr;
-use sansio::{Key, Outbox, Random, Slab, SocketId, Time, Wheel};
+use sansio::{Key, Outbox, Random, Slab, SocketId, StreamId, Time, Wheel};
 use servers::Server;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
@@ -152,7 +152,17 @@ impl Endpoint {
 
     /// Moves everything to be sent, connected, written and closed into the outbox.
     pub fn flush<M>(&mut self, out: &mut Outbox<M>) {
-        self.wire.flush(out);
+        self.flush_with(out, |_, _, _, _| ());
+    }
+
+    /// As [`Self::flush`], for an endpoint that shares its addresses: what is to go over a connection that another
+    /// endpoint holds is given to `foreign` (holder, its number of the connection, bytes), which brings it there.
+    pub fn flush_with<M>(
+        &mut self,
+        out: &mut Outbox<M>,
+        foreign: impl FnMut(u16, StreamId, &[u8], &mut Outbox<M>),
+    ) {
+        self.wire.flush(out, foreign);
         self.stats.messages_sent = self.wire.sent;
         self.stats.unsendable = self.wire.unsendable;
     }

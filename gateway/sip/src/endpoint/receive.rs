@@ -7,7 +7,7 @@ use crate::message::{
     Capabilities, Defect, Message, Method, Name, Uri, Via, acceptable, unsupported, validate,
     validate_response,
 };
-use crate::transaction::key::OwnToken;
+use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::server_invite;
 use core::net::SocketAddr;
 use sansio::{Key, SocketId, Time};
@@ -38,7 +38,7 @@ impl Endpoint {
                 match error.answerable() {
                     Some(request) => {
                         self.stats.malformed_refused += 1;
-                        self.refuse(now, &request, flow, error.status(), Some(error.reason()), b"");
+                        self.refuse(&request, flow, error.status(), Some(error.reason()), b"");
                     }
                     None => self.stats.malformed_dropped += 1,
                 }
@@ -62,19 +62,20 @@ impl Endpoint {
                 self.stats.malformed_dropped += 1;
             } else {
                 self.stats.malformed_refused += 1;
-                self.refuse(now, request, flow, reject.status, Some(reject.reason), b"");
+                self.refuse(request, flow, reject.status, Some(reject.reason), b"");
             }
             return;
         }
+        let Some(request) = &Arrived::of(request) else {
+            self.stats.malformed_dropped += 1;
+            return;
+        };
         match method {
             Method::Ack => return self.receive_ack(now, request),
             Method::Cancel => return self.receive_cancel(now, flow, request),
             _ => {}
         }
-        let Some(hash) = self.hasher.server(request, method) else {
-            self.stats.malformed_dropped += 1;
-            return;
-        };
+        let hash = self.hasher.server(request, method);
         if let Some(&key) = self.by_key.get(&hash) {
             self.stats.retransmissions_absorbed += 1;
             self.server_input(now, key, servers::Input::Request);
@@ -82,45 +83,43 @@ impl Endpoint {
         }
         if !self.has_room() {
             self.stats.transactions_full += 1;
-            self.refuse_busy(now, flow, request);
+            self.refuse_busy(flow, request);
             return;
         }
-        match request.to().and_then(|to| to.tag()) {
-            Some(tag) => self.receive_inside(now, flow, request, tag),
-            None => self.receive_outside(now, flow, request),
+        match request.to_tag {
+            Some(tag) => self.receive_inside(now, flow, request, hash, tag),
+            None => self.receive_outside(now, flow, request, hash),
         }
     }
 
     /// A request that belongs to no dialog (RFC 3261 §8.2).
-    fn receive_outside(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+    fn receive_outside(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>, hash: u64) {
         let method = request.method();
         if method == Method::Bye {
-            return self.refuse_counted(now, flow, request, 481);
+            return self.refuse_counted(flow, request, 481);
         }
         if method != Method::Invite && !self.config.methods.contains(&method) {
-            return self.refuse_method(now, flow, request);
+            return self.refuse_method(flow, request);
         }
         // RFC 3261 §8.2.2.2: the same request by another way.
-        if let Some(merge) = self.hasher.merge(request)
-            && self.by_merge.contains_key(&merge)
-        {
+        if self.by_merge.contains_key(&self.hasher.merge(request)) {
             self.stats.merged_refused += 1;
-            return self.refuse(now, request, flow, 482, None, b"");
+            return self.refuse(request, flow, 482, None, b"");
         }
-        if !self.accepts(now, flow, request) {
+        if !self.accepts(flow, request) {
             return;
         }
         if method == Method::Invite {
             if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
-                return self.refuse_counted(now, flow, request, 483);
+                return self.refuse_counted(flow, request, 483);
             }
             if self.config.refuse_loops && self.is_loop(request) {
                 self.stats.loops_refused += 1;
-                return self.refuse(now, request, flow, 482, None, b"");
+                return self.refuse(request, flow, 482, None, b"");
             }
-            return self.receive_invite(now, flow, request);
+            return self.receive_invite(now, flow, request, hash);
         }
-        self.receive_for_owner(now, flow, request, None);
+        self.receive_for_owner(now, flow, request, hash, None);
     }
 
     /// Whether an INVITE is one that we sent, come back: it bears a branch of ours, and its Request-URI the same user
@@ -141,14 +140,15 @@ impl Endpoint {
         &mut self,
         now: Time,
         flow: Flow,
-        request: &Message<'_>,
+        request: &Arrived<'_, '_>,
+        hash: u64,
         leg: Option<Key>,
     ) {
         let nonce = self.random.u64();
         let tag = format!("{nonce:016x}");
-        let Some(key) = self.server_insert(request, flow, Owner::Request, Some(tag.as_bytes())) else {
+        let Some(key) = self.server_insert(request, hash, flow, Owner::Request, Some(tag.as_bytes())) else {
             self.stats.transactions_full += 1;
-            return self.refuse_busy(now, flow, request);
+            return self.refuse_busy(flow, request);
         };
         self.server_bound(now, key);
         self.events.push_back(Event::Request {
@@ -161,7 +161,7 @@ impl Endpoint {
     }
 
     /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
-    pub(crate) fn accepts(&mut self, now: Time, flow: Flow, request: &Message<'_>) -> bool {
+    pub(crate) fn accepts(&mut self, flow: Flow, request: &Message<'_>) -> bool {
         let extensions: Vec<&str> = if request.header(Name::Require).is_some() {
             self.config.extensions.iter().map(String::as_str).collect()
         } else {
@@ -188,79 +188,74 @@ impl Endpoint {
         }
         drop(extensions);
         self.stats.requests_refused += 1;
-        self.refuse(now, request, flow, reject.status, Some(reject.reason), &lines);
+        self.refuse(request, flow, reject.status, Some(reject.reason), &lines);
         false
     }
 
     /// Refuses and counts.
-    pub(crate) fn refuse_counted(&mut self, now: Time, flow: Flow, request: &Message<'_>, status: u16) {
+    pub(crate) fn refuse_counted(&mut self, flow: Flow, request: &Message<'_>, status: u16) {
         self.stats.requests_refused += 1;
-        self.refuse(now, request, flow, status, None, b"");
+        self.refuse(request, flow, status, None, b"");
     }
 
     /// 405 for a method we know, 501 for one we do not (RFC 3261 §8.2.1).
-    pub(crate) fn refuse_method(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+    pub(crate) fn refuse_method(&mut self, flow: Flow, request: &Message<'_>) {
         self.stats.requests_refused += 1;
         let status = if request.method() == Method::Other { 501 } else { 405 };
         let allow = self.identity.allow.clone();
-        self.refuse(now, request, flow, status, None, &allow);
+        self.refuse(request, flow, status, None, &allow);
     }
 
     /// 503 with Retry-After.
-    pub(crate) fn refuse_busy(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+    pub(crate) fn refuse_busy(&mut self, flow: Flow, request: &Message<'_>) {
         let lines = format!("Retry-After: {}\r\n", self.config.limits.retry_after);
-        self.refuse(now, request, flow, 503, None, lines.as_bytes());
+        self.refuse(request, flow, 503, None, lines.as_bytes());
     }
 
     /// The leg in whose dialog a request comes (RFC 3261 §12.2.2): our tag says which, Call-ID and the peer's tag
     /// must agree.
-    pub(crate) fn leg_of(&self, request: &Message<'_>, our_tag: &[u8]) -> Option<Key> {
+    pub(crate) fn leg_of(&self, request: &Arrived<'_, '_>, our_tag: &[u8]) -> Option<Key> {
         let token = OwnToken::parse(our_tag)?;
         let leg = self.legs.get(token.key).filter(|leg| leg.nonce == token.nonce)?;
         let parts = leg.dialog.parts();
         let same = parts.call_id == request.call_id()
-            && (leg.is_unanswered() && leg.outgoing
-                || parts.remote_tag == request.from()?.tag().unwrap_or_default());
+            && (leg.is_unanswered() && leg.outgoing || parts.remote_tag == request.from_tag);
         same.then_some(token.key)
     }
 
-    fn receive_ack(&mut self, now: Time, request: &Message<'_>) {
-        if let Some(hash) = self.hasher.server(request, Method::Ack)
-            && let Some(&key) = self.by_key.get(&hash)
+    fn receive_ack(&mut self, now: Time, request: &Arrived<'_, '_>) {
+        if let Some(&key) = self.by_key.get(&self.hasher.server(request, Method::Ack))
             && let Some(server) = self.servers.get(key)
             && server.state != servers::State::Invite(server_invite::State::Accepted)
         {
             self.server_input(now, key, servers::Input::Ack);
             return;
         }
-        let leg = request.to().and_then(|to| to.tag()).and_then(|tag| self.leg_of(request, tag));
-        match (leg, request.cseq()) {
-            (Some(leg), Some(cseq)) => self.leg_acked(now, leg, cseq.number, request.body()),
-            _ => self.stats.stray_acks += 1,
+        match request.to_tag.and_then(|tag| self.leg_of(request, tag)) {
+            Some(leg) => self.leg_acked(now, leg, request.cseq, request.body()),
+            None => self.stats.stray_acks += 1,
         }
     }
 
     /// CANCEL (RFC 3261 §9.2).
-    fn receive_cancel(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
-        if let Some(hash) = self.hasher.server(request, Method::Cancel)
-            && let Some(&key) = self.by_key.get(&hash)
-        {
+    fn receive_cancel(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>) {
+        let hash = self.hasher.server(request, Method::Cancel);
+        if let Some(&key) = self.by_key.get(&hash) {
             self.stats.retransmissions_absorbed += 1;
             self.server_input(now, key, servers::Input::Request);
             return;
         }
-        let invite =
-            self.hasher.server(request, Method::Invite).and_then(|hash| self.by_key.get(&hash).copied());
+        let invite = self.by_key.get(&self.hasher.server(request, Method::Invite)).copied();
         let Some((invite, server)) = invite.and_then(|key| Some((key, self.servers.get(key)?))) else {
-            return self.refuse_counted(now, flow, request, 481);
+            return self.refuse_counted(flow, request, 481);
         };
         let (owner, tag) = (server.owner, server.tag.map(OwnToken::text));
         let pending = server.state == servers::State::Invite(server_invite::State::Proceeding);
-        match self.server_insert(request, flow, Owner::Nobody, tag.as_ref().map(<[u8; 32]>::as_slice)) {
+        match self.server_insert(request, hash, flow, Owner::Nobody, tag.as_ref().map(<[u8; 32]>::as_slice)) {
             Some(key) => self.server_answer(now, key, 200, None),
             None => {
                 self.stats.transactions_full += 1;
-                return self.refuse_busy(now, flow, request);
+                return self.refuse_busy(flow, request);
             }
         }
         if !pending {

@@ -4,8 +4,8 @@ use super::Endpoint;
 use super::compose;
 use super::timers::Timer;
 use crate::event::{Flow, Link};
-use crate::message::{Message, Method, Name, ResponseWriter, Via};
-use crate::transaction::key::OwnToken;
+use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
+use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::timing::{self, Lifetime};
 use crate::transaction::{Actions, server, server_invite};
 use core::net::SocketAddr;
@@ -125,11 +125,12 @@ pub(crate) fn reply_address(via: &Via<'_>, source: SocketAddr, datagram: bool) -
 }
 
 impl Endpoint {
-    /// Makes a server transaction; `to_tag` is put into its responses where the request has none.
+    /// Makes a server transaction with this key; `to_tag` is put into its responses where the request has none.
     /// `None` if the table is full.
     pub(crate) fn server_insert(
         &mut self,
-        request: &Message<'_>,
+        request: &Arrived<'_, '_>,
+        hash: u64,
         flow: Flow,
         owner: Owner,
         to_tag: Option<&[u8]>,
@@ -137,10 +138,7 @@ impl Endpoint {
         if !self.has_room() {
             return None;
         }
-        let via = request.top_via()?;
-        let hash = self.hasher.server(request, request.method())?;
-        let is_new = request.to()?.tag().is_none();
-        let merge = if is_new { self.hasher.merge(request) } else { None };
+        let merge = request.to_tag.is_none().then(|| self.hasher.merge(request));
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         let routes_at = write_head(&mut out, request, flow.remote, to_tag);
@@ -155,8 +153,8 @@ impl Endpoint {
             key: hash,
             merge,
             flow,
-            reply_to: reply_address(&via, flow.remote, datagram),
-            cseq: request.cseq()?.number,
+            reply_to: reply_address(&request.via, flow.remote, datagram),
+            cseq: request.cseq,
             tag: to_tag.and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
@@ -254,7 +252,7 @@ impl Endpoint {
         out.clear();
         if self.server_begin(&mut out, key, 100, None) {
             if let Some(stamp) = request.header(Name::Timestamp) {
-                compose::parts(&mut out, &[b"Timestamp: ", &crate::message::unfold(stamp), b"\r\n"]);
+                compose::parts(&mut out, &[b"Timestamp: ", &unfold(stamp), b"\r\n"]);
             }
             let _ = compose::end(&mut out, None); // no body, so it fits
             self.server_send(now, key, 100, &out);
@@ -372,7 +370,6 @@ impl Endpoint {
     /// Answers a request without keeping anything of it (RFC 3261 §8.2.7); the To tag is the same for each copy.
     pub(crate) fn refuse(
         &mut self,
-        now: Time,
         request: &Message<'_>,
         flow: Flow,
         status: u16,
@@ -392,38 +389,89 @@ impl Endpoint {
         }
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
-        compose::status_line(&mut out, status, reason);
-        write_head(&mut out, request, flow.remote, Some(&tag));
-        compose::parts(&mut out, &[&self.identity.server, lines]);
-        let _ = compose::end(&mut out, None); // no body, so it fits
+        let reason = reason.map(str::as_bytes);
+        let writer = ResponseWriter::answer(&mut out, request, status, reason, Some(&tag), Some(flow.remote));
+        if writer.end().is_err() {
+            self.stats.malformed_dropped += 1;
+            self.scratch = out;
+            return;
+        }
+        // The writer ended it; our lines go before its Content-Length.
+        const END: &[u8] = b"Content-Length: 0\r\n\r\n";
+        out.truncate(out.len() - END.len());
+        compose::parts(&mut out, &[&self.identity.server, lines, END]);
         let datagram = matches!(flow.link, Link::Socket(_));
         let to = reply_address(&via, flow.remote, datagram);
-        let _ = now;
         self.transmit(flow.link, to, &out);
         self.scratch = out;
     }
 }
 
 /// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
-/// (RFC 3261 §8.2.6.2), then Record-Route; returns where that begins.
-fn write_head(out: &mut Vec<u8>, request: &Message<'_>, source: SocketAddr, to_tag: Option<&[u8]>) -> u32 {
+/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE; returns where that begins.
+fn write_head(
+    out: &mut Vec<u8>,
+    request: &Arrived<'_, '_>,
+    source: SocketAddr,
+    to_tag: Option<&[u8]>,
+) -> u32 {
     let start = out.len();
-    // 180 stands for any status but 100, which would copy Timestamp; the status line is cut off again.
-    let writer = ResponseWriter::answer(out, request, 180, None, to_tag, Some(source));
-    if writer.end().is_err() {
-        return 0;
+    let line = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
+        compose::parts(out, &[name, &unfold(value), b"\r\n"]);
+    };
+    for (index, value) in request.headers(Name::Via).enumerate() {
+        if index == 0 {
+            write_marked_via(out, request, value, source);
+        } else {
+            line(out, b"Via: ", value);
+        }
     }
-    const LAST: &[u8] = b"Content-Length: 0\r\n\r\n";
-    out.truncate(out.len() - LAST.len());
-    let line = memchr::memmem::find(&out[start..], b"\r\n").map_or(0, |at| at + 2);
-    out.drain(start..start + line);
+    line(out, b"From: ", request.header(Name::From).unwrap_or_default());
+    let to = request.header(Name::To).unwrap_or_default();
+    match to_tag {
+        Some(tag) if request.to_tag.is_none() => {
+            compose::parts(out, &[b"To: ", &unfold(to), b";tag=", tag, b"\r\n"]);
+        }
+        _ => line(out, b"To: ", to),
+    }
+    line(out, b"Call-ID: ", request.call_id());
+    line(out, b"CSeq: ", request.header(Name::CSeq).unwrap_or_default());
     let routes_at = out.len() - start;
     if request.method() == Method::Invite {
         for route in request.headers(Name::RecordRoute) {
-            compose::parts(out, &[b"Record-Route: ", &crate::message::unfold(route), b"\r\n"]);
+            line(out, b"Record-Route: ", route);
         }
     }
     routes_at as u32 // below the size of two messages
+}
+
+/// Appends the first Via field with `received` and `rport` in its top element (RFC 3261 §18.2.1, RFC 3581 §4).
+fn write_marked_via(out: &mut Vec<u8>, request: &Arrived<'_, '_>, field: &[u8], source: SocketAddr) {
+    let via = &request.via;
+    let params = via.params.bytes();
+    // The parameters are the end of the top element, which is the beginning of the field.
+    let element = (params.as_ptr() as usize - field.as_ptr() as usize + params.len()).min(field.len());
+    let asked = via.rport().is_some();
+    compose::parts(out, &[b"Via: ", &unfold(trim(&field[..element - params.len()]))]);
+    for (name, value) in via.params.iter() {
+        if name.eq_ignore_ascii_case(b"received") || (asked && name.eq_ignore_ascii_case(b"rport")) {
+            continue;
+        }
+        compose::parts(out, &[b";", name]);
+        if let Some(value) = value {
+            compose::parts(out, &[b"=", &unfold(value)]);
+        }
+    }
+    let address = source.ip().to_canonical();
+    if asked || via.host().address().map(|host| host.to_canonical()) != Some(address) {
+        out.extend_from_slice(b";received=");
+        compose::ip(out, address);
+    }
+    if asked {
+        out.extend_from_slice(b";rport=");
+        compose::decimal(out, source.port().into());
+    }
+    compose::parts(out, &[&unfold(&field[element..]), b"\r\n"]);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::Endpoint;
 use super::timers::Timer;
-use crate::event::{Flow, Link};
+use crate::event::{Event, Flow, Link};
 use crate::framing::Frame;
 use crate::message::Defect;
 use core::net::SocketAddr;
@@ -58,7 +58,14 @@ impl Endpoint {
                 connection.used = true;
             }
             match frame {
-                Frame::Message(message) => self.handle_message(now, flow, message),
+                Frame::Message(message) => {
+                    let owner = self.config.shards.owner(message);
+                    if owner == self.config.shards.me {
+                        self.handle_message(now, flow, message);
+                    } else {
+                        self.hand_over(owner, stream, flow, message);
+                    }
+                }
                 Frame::KeepAlive => {
                     // RFC 5626 §4.4.1: answered with a single CRLF.
                     self.wire.send(flow.link, flow.remote, b"\r\n");
@@ -67,7 +74,7 @@ impl Endpoint {
                     broken = true;
                     if let Some(request) = error.answerable() {
                         self.stats.malformed_refused += 1;
-                        self.refuse(now, &request, flow, error.status(), Some(error.reason()), b"");
+                        self.refuse(&request, flow, error.status(), Some(error.reason()), b"");
                     } else if error.defect != Defect::Empty {
                         self.stats.malformed_dropped += 1;
                     }
@@ -83,6 +90,53 @@ impl Endpoint {
             self.connection_lost(now, stream);
         } else if let Some(connection) = self.wire.connections.get_mut(stream) {
             connection.framer = Some(framer);
+        }
+    }
+
+    /// Gives a message that came over our connection to the endpoint it belongs to.
+    fn hand_over(&mut self, owner: u16, stream: StreamId, flow: Flow, message: &[u8]) {
+        if let Some(connection) = self.wire.connections.get_mut(stream) {
+            connection.lent = true;
+        }
+        let Flow { local, remote, .. } = flow;
+        self.events.push_back(Event::Foreign { owner, stream, local, remote, bytes: message.into() });
+    }
+
+    /// Takes a message that came over a connection of another endpoint, `holder`, which calls it `stream`.
+    pub fn handle_foreign(
+        &mut self,
+        now: Time,
+        holder: u16,
+        stream: StreamId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        message: &[u8],
+    ) {
+        let known = self.wire.connections.borrowed((holder, stream));
+        let Some(stream) = self.wire.connections.borrow((holder, stream), remote, local) else {
+            self.stats.connections_full += 1;
+            return;
+        };
+        if known.is_none() {
+            self.connection_rearm(now, stream, self.config.timers.idle);
+        }
+        if let Some(connection) = self.wire.connections.get_mut(stream) {
+            connection.used = true;
+        }
+        self.handle_message(now, Flow { link: Link::Stream(stream), local, remote }, message);
+    }
+
+    /// Writes over our connection what another endpoint has to say.
+    pub fn write_for(&mut self, stream: StreamId, bytes: &[u8]) {
+        let remote = self.wire.connections.get(stream).map(|connection| connection.remote);
+        let sent = remote.is_some_and(|remote| self.wire.send(Link::Stream(stream), remote, bytes));
+        self.wire.unsendable += u64::from(!sent);
+    }
+
+    /// A connection of another endpoint is over.
+    pub fn handle_foreign_closed(&mut self, now: Time, holder: u16, stream: StreamId) {
+        if let Some(stream) = self.wire.connections.borrowed((holder, stream)) {
+            self.connection_lost(now, stream);
         }
     }
 
@@ -145,6 +199,9 @@ impl Endpoint {
         self.clients_unreachable(now, Link::Stream(stream), remote);
         if let Some(connection) = self.wire.connections.remove(stream) {
             self.stop_timer(connection.timer);
+            if connection.lent {
+                self.events.push_back(Event::ForeignClosed { stream });
+            }
         }
     }
 }

@@ -8,16 +8,16 @@ use crate::dialog::invite::Leg;
 use crate::dialog::reliable::Repeated;
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
-use crate::message::{Message, Name, unfold};
-use crate::transaction::key::OwnToken;
+use crate::message::{Name, unfold};
+use crate::transaction::key::{Arrived, OwnToken};
 use sansio::{Key, Time};
 
 impl Endpoint {
     /// An INVITE that begins a call.
-    pub(crate) fn receive_invite(&mut self, now: Time, flow: Flow, request: &Message<'_>) {
+    pub(crate) fn receive_invite(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>, hash: u64) {
         if self.legs.len() >= self.legs.capacity() {
             self.stats.legs_full += 1;
-            return self.refuse_busy(now, flow, request);
+            return self.refuse_busy(flow, request);
         }
         let nonce = self.random.u64();
         // The tag needs the leg's place, and the dialog needs the tag: the dialog is put in after.
@@ -27,11 +27,11 @@ impl Endpoint {
         let tag = OwnToken { key: leg_key, nonce }.text();
         let to = request.header(Name::To).map(unfold).unwrap_or_default();
         let to = [&*to, b";tag=", &tag].concat();
-        let server = self.server_insert(request, flow, Owner::Invite(leg_key), Some(&tag));
+        let server = self.server_insert(request, hash, flow, Owner::Invite(leg_key), Some(&tag));
         let (Some(dialog), Some(server)) = (Dialog::of_request(request, &to), server) else {
             self.leg_remove(leg_key);
             self.stats.transactions_full += 1;
-            return self.refuse_busy(now, flow, request);
+            return self.refuse_busy(flow, request);
         };
         self.leg_dialog(leg_key, dialog);
         let timer = self.set_timer(answer_by.min(now + self.config.timers.refresh), Timer::Leg(leg_key));

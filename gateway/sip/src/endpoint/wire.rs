@@ -10,6 +10,7 @@ use sansio::{Outbox, SocketId, StreamId};
 enum Item {
     Datagram(SocketId, SocketAddr, Range<usize>),
     Write(StreamId, Range<usize>),
+    Foreign(u16, StreamId, Range<usize>),
     Connect(StreamId, SocketAddr),
     Shut(StreamId),
 }
@@ -45,7 +46,10 @@ impl Wire {
             Link::Stream(stream) => {
                 let Some(connection) = self.connections.get_mut(stream) else { return false };
                 connection.used = true;
-                self.items.push(Item::Write(stream, range));
+                self.items.push(match connection.holder {
+                    Some((holder, stream)) => Item::Foreign(holder, stream, range),
+                    None => Item::Write(stream, range),
+                });
             }
         }
         self.arena.extend_from_slice(bytes);
@@ -60,15 +64,23 @@ impl Wire {
 
     /// Closes a stream after what was written.
     pub(crate) fn shut(&mut self, stream: StreamId) {
-        self.items.push(Item::Shut(stream));
+        // A connection that another endpoint holds is the other one's to close.
+        if self.connections.get(stream).is_none_or(|connection| connection.holder.is_none()) {
+            self.items.push(Item::Shut(stream));
+        }
     }
 
-    /// Moves everything into the outbox.
-    pub(crate) fn flush<M>(&mut self, out: &mut Outbox<M>) {
+    /// Moves everything into the outbox; what goes over another endpoint's connection becomes what `foreign` makes of it.
+    pub(crate) fn flush<M>(
+        &mut self,
+        out: &mut Outbox<M>,
+        mut foreign: impl FnMut(u16, StreamId, &[u8], &mut Outbox<M>),
+    ) {
         for item in self.items.drain(..) {
             match item {
                 Item::Datagram(socket, to, range) => out.send(socket, to, &self.arena[range]),
                 Item::Write(stream, range) => out.write(stream, &self.arena[range]),
+                Item::Foreign(holder, stream, range) => foreign(holder, stream, &self.arena[range], out),
                 Item::Connect(stream, remote) => out.connect(stream, None, remote),
                 Item::Shut(stream) => out.shut(stream),
             }

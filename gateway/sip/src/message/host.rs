@@ -53,6 +53,16 @@ pub struct HostPort<'a> {
 impl<'a> HostPort<'a> {
     /// Parses `host [":" port]`; whitespace may stand around the colon, as COLON of the grammar says for Via.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        if let Some((address, end)) = v4_prefix(bytes) {
+            match &bytes[end..] {
+                [] => return Some(Self { host: Host::Address(IpAddr::V4(address)), port: None }),
+                [b':', digits @ ..] if digits.first().is_some_and(u8::is_ascii_digit) => {
+                    let port = Some(number(trim(digits), 65_535)? as u16);
+                    return Some(Self { host: Host::Address(IpAddr::V4(address)), port });
+                }
+                _ => {} // perhaps a name, perhaps whitespace
+            }
+        }
         let bytes = trim(bytes);
         let host_end = match bytes {
             [b'[', ..] => memchr::memchr(b']', bytes)? + 1,
@@ -75,16 +85,35 @@ impl<'a> HostPort<'a> {
 }
 
 fn v4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    let (address, end) = v4_prefix(bytes)?;
+    (end == bytes.len()).then_some(address)
+}
+
+/// The IPv4 address that `bytes` begin with, and where it ends: four numbers of one to three digits.
+fn v4_prefix(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
     let mut octets = [0; 4];
-    let mut parts = bytes.split(|&byte| byte == b'.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.len() > 3 {
+    let mut at = 0;
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            if bytes.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let start = at;
+        let mut value = 0u16;
+        while let Some(digit) = bytes.get(at).filter(|byte| byte.is_ascii_digit())
+            && at < start + 3
+        {
+            value = value * 10 + u16::from(digit - b'0');
+            at += 1;
+        }
+        if at == start {
             return None;
         }
-        *octet = number(part, 255)? as u8;
+        *octet = u8::try_from(value).ok()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    Some((Ipv4Addr::from(octets), at))
 }
 
 /// Three colons before an IPv4 address are read as two, since the grammar of RFC 3261 has them and
@@ -136,6 +165,8 @@ mod tests {
         assert_eq!(parse("example.com").unwrap().host, Host::Name(b"example.com"));
         assert_eq!(parse("example.com.").unwrap().host, Host::Name(b"example.com."));
         assert_eq!(parse("192.0.2.1 : 9").unwrap().port, Some(9));
+        assert_eq!(parse("1.2.3.4a").unwrap().host, Host::Name(b"1.2.3.4a"));
+        assert_eq!(parse("1.2.3.4.example:5").unwrap().port, Some(5));
         assert_eq!(parse("1h.example").unwrap().host, Host::Name(b"1h.example"));
     }
 
@@ -156,6 +187,10 @@ mod tests {
             "999.1.1.1",
             "1.2.3",
             "1.2.3.4.5",
+            "1.2.3.0004",
+            "1.2.3.4:",
+            "1.2.3.4: x",
+            "1.2.3.4]",
             "host:",
             "host:65536",
             "host:-1",

@@ -4,9 +4,18 @@ use std::borrow::Cow;
 
 const TOKEN: u8 = 1;
 const WHITE: u8 = 2;
-const HEX: u8 = 8;
-const HOST: u8 = 16;
-const UNRESERVED: u8 = 32;
+const HEX: u8 = 4;
+const HOST: u8 = 8;
+/// `user` of a URI, escapes aside; with the number sign (see [`super::Uri::parse`]).
+pub(crate) const USER: u8 = 16;
+/// `password` of a URI, escapes aside.
+pub(crate) const PASSWORD: u8 = 32;
+/// `paramchar` of a URI, escapes aside.
+pub(crate) const PARAMETER: u8 = 64;
+/// `headers` of a URI, escapes aside, with the equals signs and ampersands between them.
+pub(crate) const HEADER: u8 = 128;
+
+const UNRESERVED: u8 = USER | PASSWORD | PARAMETER | HEADER;
 
 const CLASS: [u8; 256] = {
     let mut table = [0; 256];
@@ -21,14 +30,24 @@ const CLASS: [u8; 256] = {
             }
             class |= HOST;
         }
-        match b {
-            b'-' | b'.' => class |= TOKEN | UNRESERVED | HOST,
-            b'!' | b'*' | b'_' | b'\'' | b'~' => class |= TOKEN | UNRESERVED,
-            b'%' | b'+' | b'`' => class |= TOKEN,
-            b'(' | b')' => class |= UNRESERVED,
-            b' ' | b'\t' | b'\r' | b'\n' => class |= WHITE,
-            _ => {}
+        if matches!(b, b'-' | b'.' | b'!' | b'*' | b'_' | b'\'' | b'~') {
+            class |= TOKEN | UNRESERVED;
         }
+        class |= match b {
+            b'-' | b'.' => HOST,
+            b'%' | b'`' => TOKEN,
+            b'(' | b')' => UNRESERVED,
+            b' ' | b'\t' | b'\r' | b'\n' => WHITE,
+            b'&' | b'$' => UNRESERVED,
+            b'+' => TOKEN | UNRESERVED,
+            b'=' => USER | PASSWORD | HEADER,
+            b',' => USER | PASSWORD,
+            b';' | b'#' => USER,
+            b'?' => USER | HEADER,
+            b'/' => USER | PARAMETER | HEADER,
+            b':' | b'[' | b']' => PARAMETER | HEADER,
+            _ => 0,
+        };
         table[byte] = class;
         byte += 1;
     }
@@ -53,10 +72,24 @@ pub(crate) const fn is_host_byte(byte: u8) -> bool {
     CLASS[byte as usize] & HOST != 0
 }
 
-/// `unreserved` of RFC 3261 §25.1.
+/// How many bytes from `from` on are of this class of URI characters or part of a whole escape.
 #[inline]
-pub(crate) const fn is_unreserved(byte: u8) -> bool {
-    CLASS[byte as usize] & UNRESERVED != 0
+pub(crate) fn uri_run(bytes: &[u8], from: usize, class: u8) -> usize {
+    let mut at = from;
+    while let Some(&byte) = bytes.get(at) {
+        if CLASS[byte as usize] & class != 0 {
+            at += 1;
+        } else if byte == b'%'
+            && let Some([high, low]) = bytes.get(at + 1..at + 3)
+            && is_hex(*high)
+            && is_hex(*low)
+        {
+            at += 3;
+        } else {
+            break;
+        }
+    }
+    at - from
 }
 
 /// Hexadecimal digits.

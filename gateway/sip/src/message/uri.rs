@@ -1,6 +1,6 @@
 //! URIs (RFC 3261 §19.1): SIP and SIPS taken apart, others kept whole.
 
-use super::scan::{is_hex, is_unreserved};
+use super::scan::{HEADER, PARAMETER, PASSWORD, USER, is_hex, uri_run};
 use super::{HostPort, Params, URI_MAX};
 
 /// The scheme of a URI.
@@ -78,34 +78,20 @@ impl<'a> Uri<'a> {
     }
 
     fn sip(bytes: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Option<Self> {
-        // An at sign must be escaped everywhere but behind the user information.
-        let (user_info, rest) = match memchr::memchr(b'@', rest) {
-            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
-            None => (None, rest),
+        let (user, password, rest) = user_info(rest);
+        let end = rest.iter().position(|&byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len());
+        let (host_port, rest) = rest.split_at(end);
+        let end = parameters(rest)?;
+        let (params, rest) = rest.split_at(end);
+        let headers = match rest {
+            [] => None,
+            [b'?', headers @ ..] if !headers.is_empty() && uri_run(headers, 0, HEADER) == headers.len() => {
+                Some(headers)
+            }
+            _ => return None,
         };
-        let (user, password) = match user_info {
-            None => (None, None),
-            Some(info) => match memchr::memchr(b':', info) {
-                Some(colon) => (Some(&info[..colon]), Some(&info[colon + 1..])),
-                None => (Some(info), None),
-            },
-        };
-        if user.is_some_and(|user| user.is_empty() || !is_escaped(user, b"&=+$,;?/#"))
-            || password.is_some_and(|password| !is_escaped(password, b"&=+$,"))
-        {
-            return None;
-        }
-        let (rest, headers) = match memchr::memchr(b'?', rest) {
-            Some(at) => (&rest[..at], Some(&rest[at + 1..])),
-            None => (rest, None),
-        };
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let (host_port, params) = rest.split_at(end);
         // Unlike in Via, no whitespace may stand anywhere in it.
-        if host_port.iter().any(u8::is_ascii_whitespace)
-            || !is_parameters(params)
-            || headers.is_some_and(|headers| headers.is_empty() || !is_escaped(headers, b"[]/?:+$=&"))
-        {
+        if host_port.iter().any(|&byte| byte <= b' ') {
             return None;
         }
         Some(Self {
@@ -150,34 +136,42 @@ fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).map(|value| value as u8)
 }
 
-/// Unreserved characters, whole escapes, and those of `also`.
-fn is_escaped(bytes: &[u8], also: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        at += match byte {
-            _ if is_unreserved(byte) || also.contains(&byte) => 1,
-            b'%' if bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|digits| digits.iter().all(|&digit| is_hex(digit))) =>
-            {
-                3
+/// User, password, and what follows the at sign. Without one all of `rest` follows; an at sign that is no end of user
+/// information is then found where none may stand.
+#[allow(clippy::type_complexity)]
+fn user_info(rest: &[u8]) -> (Option<&[u8]>, Option<&[u8]>, &[u8]) {
+    let user = uri_run(rest, 0, USER);
+    match rest.get(user) {
+        Some(b'@') if user > 0 => (Some(&rest[..user]), None, &rest[user + 1..]),
+        Some(b':') if user > 0 => {
+            let end = user + 1 + uri_run(rest, user + 1, PASSWORD);
+            match rest.get(end) {
+                Some(b'@') => (Some(&rest[..user]), Some(&rest[user + 1..end]), &rest[end + 1..]),
+                _ => (None, None, rest),
             }
-            _ => return false,
-        };
+        }
+        _ => (None, None, rest),
     }
-    true
 }
 
-/// `uri-parameters`: each a name, perhaps with a value, both of `paramchar`.
-fn is_parameters(params: &[u8]) -> bool {
-    if params.is_empty() {
-        return true;
+/// `uri-parameters`: each a name, perhaps with a value, both of `paramchar`. How many bytes they take.
+fn parameters(rest: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while rest.get(at) == Some(&b';') {
+        let name = uri_run(rest, at + 1, PARAMETER);
+        at += 1 + name;
+        if name == 0 {
+            return None;
+        }
+        if rest.get(at) == Some(&b'=') {
+            let value = uri_run(rest, at + 1, PARAMETER);
+            at += 1 + value;
+            if value == 0 {
+                return None;
+            }
+        }
     }
-    params[1..].split(|&byte| byte == b';').all(|param| {
-        let mut halves = param.splitn(2, |&byte| byte == b'=');
-        let name_holds = halves.next().is_some_and(|name| !name.is_empty() && is_escaped(name, b"[]/:&+$"));
-        name_holds && halves.next().is_none_or(|value| !value.is_empty() && is_escaped(value, b"[]/:&+$"))
-    })
+    Some(at)
 }
 
 /// Digits with visual separators, perhaps a plus in front; local numbers also have `*`, `#` and hex digits.

@@ -3,8 +3,10 @@
 //! A branch we generate carries the place of its transaction, so that a response is matched without a table.
 //! A request is matched by a keyed hash of what §17.2.3 compares; 64 bits, whose key the peer does not know.
 
-use crate::message::{Message, Method};
+use crate::message::{Host, Message, Method, Via};
 use core::hash::{BuildHasherDefault, Hasher};
+use core::net::IpAddr;
+use core::ops::Deref;
 use sansio::{Key, Random};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -63,14 +65,62 @@ fn hex(mut value: u64, text: &mut [u8]) {
 }
 
 fn unhex(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0u64, |value, &digit| {
-        let digit = match digit {
+    let mut value = 0u64;
+    let mut wrong = 0u8;
+    for &digit in text {
+        let number = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
+            _ => 0x80,
         };
-        Some(value << 4 | u64::from(digit))
-    })
+        wrong |= number;
+        value = value << 4 | u64::from(number & 15);
+    }
+    (wrong & 0x80 == 0).then_some(value)
+}
+
+/// A well-formed request, with what every step looks at taken out once.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a, 'm> {
+    message: &'m Message<'a>,
+    /// The top Via.
+    pub via: Via<'a>,
+    /// Its branch, empty if missing.
+    pub branch: &'a [u8],
+    /// The tag in From, empty if missing.
+    pub from_tag: &'a [u8],
+    /// The tag in To.
+    pub to_tag: Option<&'a [u8]>,
+    /// The number in CSeq.
+    pub cseq: u32,
+}
+
+impl<'a, 'm> Arrived<'a, 'm> {
+    /// The facts of a request; `None` if one of them is missing or malformed.
+    pub fn of(message: &'m Message<'a>) -> Option<Self> {
+        let via = message.top_via()?;
+        Some(Self {
+            message,
+            via,
+            branch: via.branch().unwrap_or_default(),
+            from_tag: message.from()?.tag().unwrap_or_default(),
+            to_tag: message.to()?.tag(),
+            cseq: message.cseq()?.number,
+        })
+    }
+
+    /// Whether the branch is one of RFC 3261 (§8.1.1.7): the cookie with something behind it.
+    fn has_cookie(&self) -> bool {
+        self.branch.len() > COOKIE.len() && self.branch[..COOKIE.len()].eq_ignore_ascii_case(COOKIE)
+    }
+}
+
+impl<'a> Deref for Arrived<'a, '_> {
+    type Target = Message<'a>;
+
+    fn deref(&self) -> &Message<'a> {
+        self.message
+    }
 }
 
 /// Hashes what identifies a server transaction, keyed by a secret of the endpoint.
@@ -88,53 +138,53 @@ impl KeyHasher {
         Self { seed }
     }
 
-    /// The key of the server transaction a request belongs to: for the ACK of a refused INVITE and for the INVITE the
-    /// same; for a CANCEL its own. `None` if the request has no usable Via or CSeq.
+    /// The key of the server transaction a request belongs to, as if its method were `method`: for the ACK of a refused
+    /// INVITE and for the INVITE the same; for a CANCEL its own.
     ///
     /// With the cookie it is branch, sent-by and method; without (RFC 2543) Request-URI, tags, Call-ID, CSeq and
     /// top Via (RFC 3261 §17.2.3), where the To tag is left out for INVITE and ACK, which differ in it.
-    pub fn server(&self, request: &Message<'_>, method: Method) -> Option<u64> {
+    pub fn server(&self, request: &Arrived<'_, '_>, method: Method) -> u64 {
         let mut hasher = self.seed.clone();
-        let via = request.top_via()?;
         let method = if method == Method::Ack { Method::Invite } else { method };
-        if via.has_cookie() {
-            field(&mut hasher, via.branch()?);
+        if request.has_cookie() {
+            field(&mut hasher, request.branch);
         } else {
             hasher.write_u8(1);
             field(&mut hasher, request.request_uri());
-            field(&mut hasher, request.from()?.tag().unwrap_or_default());
+            field(&mut hasher, request.from_tag);
             if method != Method::Invite {
-                field(&mut hasher, request.to()?.tag().unwrap_or_default());
+                field(&mut hasher, request.to_tag.unwrap_or_default());
             }
             field(&mut hasher, request.call_id());
-            hasher.write_u32(request.cseq()?.number);
-            field(&mut hasher, via.branch().unwrap_or_default());
+            hasher.write_u32(request.cseq);
+            field(&mut hasher, request.branch);
         }
         // sent-by is a host: case does not matter, and a missing port is the default one.
-        match via.host() {
-            crate::message::Host::Name(name) => {
+        match request.via.host() {
+            Host::Name(name) => {
                 for byte in name {
                     hasher.write_u8(byte.to_ascii_lowercase());
                 }
                 hasher.write_u8(0xff);
             }
-            crate::message::Host::Address(address) => core::hash::Hash::hash(&address, &mut hasher),
+            Host::Address(IpAddr::V4(address)) => hasher.write_u32(address.to_bits()),
+            Host::Address(IpAddr::V6(address)) => hasher.write_u128(address.to_bits()),
         }
-        hasher.write_u16(via.port().unwrap_or(5060));
-        self.method(&mut hasher, request, method);
-        Some(hasher.finish())
+        hasher.write_u16(request.via.port().unwrap_or(5060));
+        write_method(&mut hasher, request, method);
+        hasher.finish()
     }
 
     /// What two copies of one request have in common that came by different ways (RFC 3261 §8.2.2.2): From tag,
     /// Call-ID and CSeq.
-    pub fn merge(&self, request: &Message<'_>) -> Option<u64> {
+    pub fn merge(&self, request: &Arrived<'_, '_>) -> u64 {
         let mut hasher = self.seed.clone();
         hasher.write_u8(2);
-        field(&mut hasher, request.from()?.tag().unwrap_or_default());
+        field(&mut hasher, request.from_tag);
         field(&mut hasher, request.call_id());
-        hasher.write_u32(request.cseq()?.number);
-        self.method(&mut hasher, request, request.method());
-        Some(hasher.finish())
+        hasher.write_u32(request.cseq);
+        write_method(&mut hasher, request, request.method());
+        hasher.finish()
     }
 
     /// The hash of any text.
@@ -144,13 +194,12 @@ impl KeyHasher {
         field(&mut hasher, text);
         hasher.finish()
     }
+}
 
-    #[expect(clippy::unused_self, reason = "reads as one of the hasher's parts")]
-    fn method(&self, hasher: &mut DefaultHasher, request: &Message<'_>, method: Method) {
-        match method {
-            Method::Other => field(hasher, request.method_bytes()),
-            known => field(hasher, known.as_str().as_bytes()),
-        }
+fn write_method(hasher: &mut DefaultHasher, request: &Message<'_>, method: Method) {
+    match method {
+        Method::Other => field(hasher, request.method_bytes()),
+        known => hasher.write_u8(known as u8),
     }
 }
 
@@ -195,7 +244,7 @@ mod tests {
 
     fn key(bytes: &[u8]) -> u64 {
         let message = Message::parse(bytes).unwrap();
-        KeyHasher::new(&mut Random::new(1)).server(&message, message.method()).unwrap()
+        KeyHasher::new(&mut Random::new(1)).server(&Arrived::of(&message).unwrap(), message.method())
     }
 
     #[test]

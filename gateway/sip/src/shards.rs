@@ -5,8 +5,8 @@
 //! the Call-IDs of its own legs until they hash to the shard that owns the call: both legs of a call
 //! thus find home by the same rule.
 
+use crate::message::peek;
 use sansio::Random;
-use sip::message::peek;
 
 /// The shards of a process, and which of them one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct Shards {
 }
 
 impl Shards {
+    /// One that shares with nobody.
+    pub const ALONE: Self = Self { count: 1, me: 0 };
+
     /// The owner of a message: this shard too if it carries no Call-ID (it will be answered or dropped here).
     pub fn owner(self, message: &[u8]) -> u16 {
         if self.count == 1 {

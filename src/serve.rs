@@ -1,0 +1,269 @@
+//! `trunkline serve`: gateway and control plane composed into one process, and its life from signal to signal.
+
+use crate::Error;
+use crate::arguments;
+use driver::mailbox::Receiver;
+use gatewayd::{File, Gateway, Route, Settings, Trunk};
+use link::{Event, RouteTable, ShardId};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+use switch::Mail;
+
+/// Runs the gateway until it has drained or was stopped.
+pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
+    let (file, settings) = configure(arguments)?;
+    if arguments.check {
+        println!("configuration is good: {} trunks, {} workers", settings.trunks.len(), settings.workers);
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Before any thread is started: all of them inherit that these signals go to us.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let files = raise_open_files();
+    let mut gateway = gatewayd::start(&settings, seed())?;
+    let control = match start_control(&mut gateway, &file, &settings) {
+        Ok(control) => control,
+        Err(error) => {
+            gateway.quit();
+            gateway.quit();
+            gateway.join();
+            return Err(error);
+        }
+    };
+    announce(&gateway, &control, &settings, files);
+    let served = attend(&mut signals, &mut gateway, &control, arguments);
+    gateway.join();
+    let stopped = control.stop();
+    log(&format!("stopped; {} records written", stopped.written));
+    if let Some((records, why)) = stopped.lost {
+        log(&format!("{records} call records could not be written: {why}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(served)
+}
+
+/// The configuration: the file if one is named, the flags over it.
+fn configure(arguments: &arguments::Serve) -> Result<(File, Settings), Error> {
+    let (mut file, place) = match &arguments.config {
+        Some(path) => (File::read(path)?, path.display().to_string()),
+        None => (File::default(), String::from("command line")),
+    };
+    if !arguments.listen.is_empty() {
+        file.listen.clone_from(&arguments.listen);
+    }
+    for text in &arguments.trunk {
+        file.trunks.push(trunk(text)?);
+    }
+    for text in &arguments.route {
+        file.routes.push(route(text)?);
+    }
+    if !arguments.allow.is_empty() {
+        file.allow.clone_from(&arguments.allow);
+    }
+    if let Some(http) = &arguments.http {
+        file.http = match http.as_str() {
+            "off" => None,
+            text => Some(text.parse().map_err(|_| format!("--http {text}: write ADDR:PORT, or off"))?),
+        };
+    }
+    file.advertise = arguments.advertise.or(file.advertise);
+    file.workers = arguments.workers.unwrap_or(file.workers);
+    file.media.timeout = arguments.media_timeout.unwrap_or(file.media.timeout);
+    file.calls.no_response = arguments.no_response.unwrap_or(file.calls.no_response);
+    file.health.probe_interval = arguments.probe_interval.unwrap_or(file.health.probe_interval);
+    if let Some(io) = &arguments.io {
+        file.io.clone_from(io);
+    }
+    if let Some(ports) = &arguments.rtp_ports {
+        file.media.rtp_ports.clone_from(ports);
+    }
+    if let Some(data) = &arguments.data {
+        file.data.clone_from(data);
+    }
+    let settings = Settings::resolve(&file, &place)?;
+    Ok((file, settings))
+}
+
+/// `NAME=ADDR:PORT[+ADDR:PORT]...[,OPTION=N]...`
+fn trunk(text: &str) -> Result<Trunk, Error> {
+    let fail = |what: String| Error::from(format!("--trunk {text}: {what}"));
+    let mut parts = text.split(',');
+    let (name, peers) = parts
+        .next()
+        .and_then(|first| first.split_once('='))
+        .ok_or_else(|| fail("write NAME=ADDR:PORT, options behind it by commas".into()))?;
+    let mut trunk = Trunk::new(name, "");
+    trunk.peers = peers.split('+').map(str::to_owned).collect();
+    for option in parts {
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| fail(format!("\"{option}\" is no OPTION=VALUE")))?;
+        let number = || value.parse::<u32>().map_err(|_| fail(format!("{key}={value} is no whole number")));
+        match key {
+            "max_calls" => trunk.max_calls = number()?,
+            "max_cps" => trunk.max_cps = number()?,
+            "weight" => trunk.weight = number()?,
+            "priority" => trunk.priority = number()?,
+            "backup" => trunk.backup = Some(value.to_owned()),
+            "provider" => trunk.provider = Some(value.to_owned()),
+            _ => {
+                let known = "max_calls, max_cps, weight, priority, backup, provider";
+                return Err(fail(format!("unknown option \"{key}\"; known are {known}")));
+            }
+        }
+    }
+    Ok(trunk)
+}
+
+/// `PREFIX=NAME[|NAME]...`
+fn route(text: &str) -> Result<Route, Error> {
+    let (prefix, names) = text
+        .split_once('=')
+        .filter(|(_, names)| !names.is_empty())
+        .ok_or_else(|| format!("--route {text}: write PREFIX=NAME, several names parted by |"))?;
+    Ok(Route {
+        prefix: prefix.to_owned(),
+        to: names.split('|').map(str::to_owned).collect(),
+        strip: 0,
+        prepend: String::new(),
+        ask: false,
+    })
+}
+
+/// Control's end of the shards' mailbox.
+#[derive(Debug)]
+struct Events(Receiver<Mail>);
+
+impl controld::Inbox for Events {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn next(&mut self) -> Option<(ShardId, Event)> {
+        loop {
+            if let Some(event) = Gateway::event(self.0.try_recv()?) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        self.0.arm()
+    }
+
+    fn disarm(&mut self) {
+        self.0.disarm();
+    }
+}
+
+fn start_control(gateway: &mut Gateway, file: &File, settings: &Settings) -> Result<controld::Handle, Error> {
+    let events = gateway.take_events().ok_or("the events were taken already")?;
+    let send = gateway.commander();
+    let links = controld::Links {
+        inbox: Box::new(Events(events)),
+        commands: Box::new(move |shard, command| send(shard, command.clone())),
+    };
+    let config = controld::Config {
+        http: file.http,
+        data: file.data.clone(),
+        io: gateway.io().name().to_owned(),
+        workers: usize::from(settings.workers),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        routing: RouteTable::new((*settings.routing).clone())?,
+        log: Box::new(log),
+    };
+    Ok(controld::start(config, links)?)
+}
+
+/// Waits for signals, and for the gateway to be done.
+fn attend(
+    signals: &mut Signals,
+    gateway: &mut Gateway,
+    control: &controld::Handle,
+    arguments: &arguments::Serve,
+) -> ExitCode {
+    let mut stopping = false;
+    while !gateway.is_finished() {
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => reload(gateway, control, arguments),
+                SIGTERM if !stopping => {
+                    log("draining: no new calls; stops when the last call is over (SIGINT ends them now)");
+                    stopping = true;
+                    gateway.drain();
+                }
+                _ => {
+                    log("ending all calls");
+                    stopping = true;
+                    gateway.quit();
+                }
+            }
+        }
+        if !gateway.is_finished() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn reload(gateway: &mut Gateway, control: &controld::Handle, arguments: &arguments::Serve) {
+    let done = configure(arguments).and_then(|(_, settings)| {
+        gateway.reload(&settings)?;
+        control.reload(RouteTable::new((*settings.routing).clone())?);
+        Ok(settings.trunks.len())
+    });
+    match done {
+        Ok(trunks) => log(&format!("reloaded: {trunks} trunks; calls in progress keep what they have")),
+        Err(error) => log(&format!("not reloaded, the old configuration stays: {error}")),
+    }
+}
+
+/// Says what is served, by what, and where; then that it is ready.
+fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings, files: Option<u64>) {
+    let io = gateway.io().name();
+    if let Some(refusal) = gateway.refusal() {
+        log(&format!("io: {io}, since {refusal}"));
+    }
+    let wanted = u64::from(settings.rtp_ports.pairs()) * 2 + 256;
+    if let Some(files) = files.filter(|files| *files < wanted) {
+        let calls = files.saturating_sub(256) / 4;
+        log(&format!(
+            "the limit of {files} open files allows about {calls} calls; raise it (ulimit -n {wanted}) to use all RTP ports"
+        ));
+    }
+    let listen: Vec<String> = gateway.listen().iter().map(SocketAddr::to_string).collect();
+    let http = control.http().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    log(&format!(
+        "ready: sip {} (udp, tcp), http {http}, io {io}, workers {}, trunks {}, records {}",
+        listen.join(" "),
+        settings.workers,
+        settings.trunks.len(),
+        control.database().display()
+    ));
+}
+
+/// One line on standard error. A log that cannot be written is no reason to drop calls.
+fn log(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "trunkline: {line}");
+}
+
+/// Raises the limit of open files as far as the host allows; tells it.
+fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        return limit.current;
+    }
+    limit.maximum
+}
+
+/// A seed for identifiers: different in each process of a host and after each start.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // RandomState is keyed by the operating system's randomness.
+    RandomState::new().build_hasher().finish()
+}
