@@ -19,7 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Events handled before the API gets its turn.
 const TURN: usize = 256;
 /// While events come, they are fetched this often: so many of them share one wake-up.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(10);
+/// The same while somebody waits for an answer: the API, or a call whose route was asked for.
+const QUICK: Duration = Duration::from_millis(1);
+/// Where routes are asked for, the next one is expected within this.
+const ASKING: Duration = Duration::from_secs(1);
 /// Commands kept for shards whose mailbox is full.
 const LATE: usize = 4096;
 
@@ -57,6 +61,8 @@ pub(crate) struct Bridge {
     commands_lost: u64,
     waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
+    /// Until then more routing questions are expected.
+    asking_until: Time,
     log: Box<dyn Fn(&str) + Send>,
     failing: bool,
 }
@@ -80,6 +86,7 @@ impl Bridge {
             commands_lost: 0,
             waiting: HashMap::new(),
             next_ticket: 0,
+            asking_until: Time::ZERO,
             log,
             failing: false,
         }
@@ -87,6 +94,12 @@ impl Bridge {
 
     fn now(&self) -> Time {
         Time::from_nanos(self.begun.elapsed().as_nanos() as u64)
+    }
+
+    /// How long events may wait while they keep coming.
+    fn pace(&self) -> Duration {
+        let hurry = !self.waiting.is_empty() || self.asking_until > self.now();
+        if hurry { QUICK } else { PACE }
     }
 
     /// One input, then everything that follows from it.
@@ -108,9 +121,16 @@ impl Bridge {
     fn take_events(&mut self, inbox: &mut dyn Inbox) -> usize {
         for taken in 0..TURN {
             let Some((shard, event)) = inbox.next() else { return taken };
-            if let Event::TrunkState(change) = &event {
-                let state = format!("{:?}", change.state).to_lowercase();
-                (self.log)(&format!("trunk {} peer {}: {state} ({})", change.trunk, change.peer, change.why));
+            match &event {
+                Event::TrunkState(change) => {
+                    let state = format!("{:?}", change.state).to_lowercase();
+                    (self.log)(&format!(
+                        "trunk {} peer {}: {state} ({})",
+                        change.trunk, change.peer, change.why
+                    ));
+                }
+                Event::RouteAsked(_) => self.asking_until = self.now() + ASKING,
+                _ => {}
             }
             self.give(Input::Mail(Mail::FromGateway(shard, event)));
         }
@@ -219,7 +239,7 @@ pub(crate) async fn run(
             continue;
         }
         let deadline = bridge.engine.deadline().map(|due| origin + Duration::from_nanos(due.as_nanos()));
-        let next_look = if busy { Some(tokio::time::Instant::now() + PACE) } else { None };
+        let next_look = if busy { Some(tokio::time::Instant::now() + bridge.pace()) } else { None };
         let wake = [deadline, next_look].into_iter().flatten().min();
         tokio::select! {
             ready = awaited.readable(), if !busy => {

@@ -50,7 +50,7 @@ impl Call {
             peer: it.peer,
             started: Stamp(it.started),
             answered: it.answered.map(Stamp),
-            seconds: (now.since(it.started) / 1000) as f64 / 1000.0,
+            seconds: (now.since(it.started) / 1000) as f64 / 1e3,
             worker: it.shard,
         }
     }

@@ -77,8 +77,8 @@ impl From<Cdr> for Record {
     fn from(it: Cdr) -> Self {
         Self {
             id: it.call,
-            seconds: millis(it.ended.since(it.started)) / 1e3,
-            talk_seconds: millis(it.talked_us()) / 1e3,
+            seconds: seconds(it.ended.since(it.started)),
+            talk_seconds: seconds(it.talked_us()),
             from: it.from,
             dialled: it.dialled,
             routed: it.routed,
@@ -173,4 +173,8 @@ async fn read<T: Send + 'static>(
 
 fn millis(micros: u64) -> f64 {
     micros as f64 / 1e3
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }

@@ -4,6 +4,7 @@ use super::{Api, Problem};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ struct StoreHealth<'a> {
 }
 
 /// 200 while calls are taken (`ok`, or `degraded` with reasons), 503 when `draining`.
-pub(super) async fn show(State(api): State<Arc<Api>>) -> Result<impl axum::response::IntoResponse, Problem> {
+pub(super) async fn show(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let (view, reply) = api.view(0).await?;
     let about = &api.about;
     let mut reasons = Vec::new();
@@ -67,5 +68,5 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Result<impl axum::respo
         },
     };
     let code = if view.draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    Ok((code, Json(serde_json::to_value(health).map_err(|error| Problem::unavailable(error.to_string()))?)))
+    Ok((code, Json(health)).into_response())
 }
