@@ -23,11 +23,16 @@ pub enum Topology {
     Caps,
     /// The same with a carrier that dies and comes back.
     Deaths,
+    /// The same with a gateway that is told to stop, drained or at once.
+    Stops,
+    /// The same with lines cut, carriers killed, threads stalled, all at random.
+    Chaos,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Endpoint, Self::Endpoints, Self::Gateway, Self::Caps, Self::Deaths];
+    pub const ALL: [Self; 7] =
+        [Self::Endpoint, Self::Endpoints, Self::Gateway, Self::Caps, Self::Deaths, Self::Stops, Self::Chaos];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -37,6 +42,8 @@ impl Topology {
             Self::Gateway => "gateway",
             Self::Caps => "caps",
             Self::Deaths => "deaths",
+            Self::Stops => "stops",
+            Self::Chaos => "chaos",
         }
     }
 
@@ -47,6 +54,10 @@ impl Topology {
             Self::Endpoints => "two applications on the SIP endpoint call each other",
             Self::Gateway => "callers, gateway shards, carriers, control: a mix of calls over bad lines",
             Self::Caps => "small caps and bursts of calls: never one too many, never a needless refusal",
+            Self::Stops => "the gateway is told to stop with calls up, drained or at once",
+            Self::Chaos => {
+                "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
+            }
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
     }
@@ -118,6 +129,8 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Gateway => gateway::mixed(seed, options),
         Topology::Caps => gateway::caps(seed, options),
         Topology::Deaths => gateway::deaths(seed, options),
+        Topology::Stops => gateway::stops(seed, options),
+        Topology::Chaos => gateway::chaos(seed, options),
     }
 }
 

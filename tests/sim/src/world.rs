@@ -33,11 +33,25 @@ pub enum Ended {
 type Script<A> = Box<dyn FnOnce(&mut World<A>)>;
 
 enum Event<A: Machine> {
-    Datagram { to: SocketAddr, from: SocketAddr, sender: (NodeId, SocketId), payload: Vec<u8> },
-    Refusal { node: NodeId, socket: SocketId, destination: SocketAddr },
+    Datagram {
+        to: SocketAddr,
+        from: SocketAddr,
+        sender: (NodeId, SocketId),
+        payload: Vec<u8>,
+    },
+    Refusal {
+        node: NodeId,
+        socket: SocketId,
+        destination: SocketAddr,
+    },
     Stream(ConnectionId, Step),
-    Mail { node: NodeId, mail: A::Mail },
+    Mail {
+        node: NodeId,
+        mail: A::Mail,
+    },
     Wake(NodeId),
+    /// A machine asked to be ended, and what it sent before is out: its sockets close with its process.
+    Exit(NodeId),
     Script(Script<A>),
 }
 
@@ -268,6 +282,7 @@ where
                     self.turn(node);
                 }
             }
+            Event::Exit(node) => self.kill(node),
             Event::Script(script) => script(self),
         }
     }
@@ -472,6 +487,7 @@ where
             Action::Stop => {
                 self.log.line(self.now, &self.nodes[node.0].name, format_args!("stops"));
                 self.nodes[node.0].stopped = true;
+                self.push(self.now, Event::Exit(node));
             }
         }
     }

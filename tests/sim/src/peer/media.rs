@@ -63,6 +63,9 @@ impl Peer {
         let interval = call.rtp();
         let Some(media) = &mut call.media else { return };
         media.remote = Some(remote);
+        if !self.media.contains_key(&media.socket) {
+            return;
+        }
         if interval.is_some() && !media.running {
             media.running = true;
             self.at(now, Timer::Rtp(id.to_owned()));

@@ -292,7 +292,7 @@ impl Peer {
                 self.fault("a second BYE", bytes);
             }
             if state == State::Inviting {
-                self.fault("a BYE before the call was answered", bytes);
+                self.gap("a BYE of a call of which no answer ever arrived".to_owned());
             }
             if let Some(call) = self.calls.get_mut(&id) {
                 call.bye_received = true;
@@ -355,5 +355,6 @@ const fn role_first(call: &Call, cseq: u32) -> bool {
 /// From and To tags of a request inside the dialog.
 fn tags_fit(call: &Call, text: &Text) -> bool {
     let ours = call.local.split(";tag=").nth(1);
-    text.tag("To") == ours && text.tag("From") == call.remote_tag.as_deref()
+    // Whoever never got an answer does not know the other side's tag.
+    text.tag("To") == ours && (call.remote_tag.is_none() || text.tag("From") == call.remote_tag.as_deref())
 }

@@ -168,10 +168,15 @@ impl Peer {
 
     /// ICMP: nobody listens where we sent.
     pub(super) fn refused(&mut self, destination: SocketAddr) {
+        self.cut_off(|way| way == Way::Udp(destination));
+    }
+
+    /// Requests that went this way will not be answered.
+    pub(super) fn cut_off(&mut self, gone: impl Fn(Way) -> bool) {
         let keys: Vec<_> = self
             .clients
             .iter()
-            .filter(|(_, client)| !client.done && client.way == Way::Udp(destination))
+            .filter(|(_, client)| !client.done && gone(client.way))
             .map(|(key, _)| key.clone())
             .collect();
         for key in keys {

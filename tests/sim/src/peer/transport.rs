@@ -94,6 +94,7 @@ impl Peer {
             }
             StreamEvent::Closed(_) => {
                 self.streams.remove(&id);
+                self.cut_off(|way| matches!(way, Way::Tcp(stream, _) if stream == id));
             }
         }
     }
