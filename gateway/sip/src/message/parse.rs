@@ -173,7 +173,7 @@ impl<'a> Message<'a> {
         self.line = StartLine::parse(bytes, start, line_end, lenient)?;
         let content_length = self.header_fields(line_end + 2, lenient)?;
         if !lenient {
-            no_controls(&bytes[start..usize::from(self.body_start)])?;
+            no_controls(&bytes[start..usize::from(self.body_start)], line_end - start)?;
         }
         let available = bytes.len() - usize::from(self.body_start);
         self.body_end = match content_length {
@@ -259,7 +259,7 @@ struct Found {
 impl Found {
     /// Looks for control characters in a field by itself, where the whole header is not going to be searched.
     fn checked(self, bytes: &[u8], at: usize) -> Result<Self, Defect> {
-        no_controls(&bytes[at..self.next])?;
+        no_controls(&bytes[at..self.next], 0)?;
         Ok(self)
     }
 }
@@ -376,8 +376,8 @@ fn any_name(bytes: &[u8], at: usize) -> Result<(Name, usize), Defect> {
 }
 
 /// Whether the only control characters in a run of whole lines are tabs and the line ends, which all are CRLF;
-/// a backslash lets any other but CR and LF pass (`quoted-pair`).
-fn no_controls(lines: &[u8]) -> Result<(), Defect> {
+/// a backslash lets any other but CR and LF pass (`quoted-pair`), though not in the first `start_line` bytes.
+fn no_controls(lines: &[u8], start_line: usize) -> Result<(), Defect> {
     // Each LF has its CR, or the lines would not have been found: with CR and every other control character counted
     // up and LF counted down, nothing is left, unless there are tabs. Lanes of bytes, which the compiler makes
     // vectors of.
@@ -402,7 +402,7 @@ fn no_controls(lines: &[u8]) -> Result<(), Defect> {
     }
     let mut from = 0;
     while let Some(at) = next_control(lines, from) {
-        let escaped = at > 0 && lines[at - 1] == b'\\' && !matches!(lines[at], b'\r' | b'\n');
+        let escaped = at > start_line && lines[at - 1] == b'\\' && !matches!(lines[at], b'\r' | b'\n');
         from = match lines.get(at..at + 2) {
             Some(b"\r\n") => at + 2,
             _ if escaped => at + 1,
