@@ -177,6 +177,7 @@ pub(crate) struct Term {
 #[derive(Debug)]
 pub(crate) enum Block {
     Heading(String),
+    Paragraph(String),
     List(Vec<String>),
     Tiles(Vec<Tile>),
     Facts(Vec<(String, Cell)>),

@@ -13,7 +13,10 @@ pub(super) fn section(context: &Context<'_>) -> Section {
     section.push(Block::Heading(t.get("environment.object").to_owned()));
     let media = target.relays_media.map(|relays| if relays { t.get("yes") } else { t.get("no") });
     section.push(Block::Facts(vec![
-        (t.get("environment.name").to_owned(), Cell::words(t, Some(&target.name))),
+        (
+            t.get("environment.name").to_owned(),
+            Cell::words(t, Some(&t.known("target", &target.name, &target.name))),
+        ),
         (t.get("environment.version").to_owned(), Cell::words(t, target.version.as_deref())),
         (t.get("environment.address").to_owned(), Cell::words(t, Some(&target.address))),
         (t.get("environment.relays").to_owned(), Cell::words(t, media)),

@@ -9,6 +9,10 @@ use crate::svg::{Curve, Panel, Shape, Station, cdf, heat_strip, mos_histogram, w
 pub(super) fn section(context: &Context<'_>) -> Section {
     let (t, media) = (context.t, &context.folder.result.media);
     let mut section = Section::new("media", t.get("media.title"), t.get("media.lead"));
+    if media.directions.is_empty() && media.calls == 0 {
+        section.push(Block::Paragraph(t.get("media.none").to_owned()));
+        return section;
+    }
     section.table(directions(context));
     section.push(Block::Facts(vec![
         (t.get("media.calls").to_owned(), Cell::count(t, (media.calls > 0).then_some(media.calls))),

@@ -73,10 +73,13 @@ pub fn render_html(folder: &RunFolder, lang: Lang) -> Result<String, askama::Err
         lang: lang.tag(),
         css: include_str!("../../templates/page.css"),
         title: t.title(&run.title),
-        subtitle: [folder.result.target.name.as_str(), folder.result.target.version.as_deref().unwrap_or("")]
-            .join(" ")
-            .trim()
-            .to_owned(),
+        subtitle: [
+            t.known("target", &folder.result.target.name, &folder.result.target.name).as_str(),
+            folder.result.target.version.as_deref().unwrap_or(""),
+        ]
+        .join(" ")
+        .trim()
+        .to_owned(),
         generator: format!("trunkline reports {}", env!("CARGO_PKG_VERSION")),
         stamp: number::utc(run.start_unix),
         run_id: folder.result_hash.chars().take(12).collect(),

@@ -128,7 +128,11 @@ fn sentence(t: &Text, result: &RunResult) -> String {
 
 fn carried(t: &Text, result: &RunResult) -> Option<String> {
     let calls = result.capacity.concurrent_sustained.or(result.capacity.concurrent_peak)?;
-    let target = if result.target.name.is_empty() { t.get("sentence.target") } else { &result.target.name };
+    let target = match result.target.name.as_str() {
+        "" => t.get("sentence.target").to_owned(),
+        name => t.known("target", name, name),
+    };
+    let target = target.as_str();
     let codec = result.target.codec.as_deref().unwrap_or("RTP");
     let hold = result.capacity.hold_s.map(number::seconds);
     // Only where the record says that all parts shared the host.
@@ -240,8 +244,12 @@ fn tiles(t: &Text, result: &RunResult) -> Vec<Tile> {
         if result.capacity.concurrent_sustained.is_some() { "calls-concurrent" } else { "calls-peak" };
     let delay = if result.media.added_delay.is_empty() { "delay-p99" } else { "added-delay-p99" };
     let delay_label = if delay == "delay-p99" { t.get("tile.delay") } else { t.get("tile.added-delay") };
+    let voice = match result.media.directions.is_empty() {
+        true => t.get("tile.calls-signalling"),
+        false => t.get("tile.calls-note"),
+    };
     let mut tiles = vec![
-        tile(calls, t.get("tile.calls"), t.get("tile.calls-note"), |v| (number::fixed(v, 0), "")),
+        tile(calls, t.get("tile.calls"), voice, |v| (number::fixed(v, 0), "")),
         tile("ser", t.get("tile.ser"), t.get("tile.ser-note"), |v| (number::percent(v), "%")),
         tile("mos-p1", t.get("tile.mos"), t.get("tile.mos-note"), |v| (number::mos(v), "")),
         tile("packet-loss", t.get("tile.loss"), t.get("tile.loss-note"), |v| (number::percent(v), "%")),

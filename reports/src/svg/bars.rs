@@ -4,7 +4,7 @@ use super::scale::{Linear, Log};
 use super::time::width_of;
 use super::{Anchor, Svg, WIDTH};
 use crate::number;
-use crate::result::{Comparison, Limit, Status};
+use crate::result::{Limit, Status};
 
 /// A small bar for one row of the limits table: the limit as a tick at two thirds, the measured value as a bar that
 /// must stay left of it (or, for "at least", reach it). Empty without a measured value.
@@ -17,13 +17,7 @@ pub(crate) fn limit_bar(limit: &Limit) -> Option<String> {
         Status::Pass => "bar good",
         _ => "bar bad",
     };
-    // "At least" limits near their ceiling are told apart by what is missing to it, not by the whole.
-    let (measured, bound) = match (limit.comparison, limit.unit.as_str()) {
-        (Comparison::AtLeast, "%") if limit.limit > 50.0 && limit.limit < 100.0 => {
-            (100.0 - measured, 100.0 - limit.limit)
-        }
-        _ => (measured, limit.limit),
-    };
+    let bound = limit.limit;
     let tick = W * 2.0 / 3.0;
     let width = if bound == 0.0 {
         if measured == 0.0 { 0.0 } else { W }
