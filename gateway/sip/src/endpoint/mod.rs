@@ -240,3 +240,17 @@ fn identity(config: &Config) -> Identity {
         supported: line("Supported", &config.extensions.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Transactions linger for 64 × T1 by the hundred thousand; what they weigh is in the limits' comments.
+    #[test]
+    fn states_are_small() {
+        assert!(size_of::<Client>() <= 256);
+        assert!(size_of::<Server>() <= 256);
+        assert!(size_of::<Leg>() <= 512);
+        assert!(size_of::<Event>() <= 128);
+    }
+}

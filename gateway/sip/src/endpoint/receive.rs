@@ -124,15 +124,20 @@ impl Endpoint {
 
     /// Whether an INVITE is one that we sent, come back: it bears a branch of ours, and its Request-URI the same user
     /// still (with another it is a spiral, which is no error: RFC 3261 §6).
-    fn is_loop(&self, request: &Message<'_>) -> bool {
-        request.values(Name::Via).any(|via| {
-            let branch = Via::parse(via).and_then(|via| via.branch());
-            let Some(token) = branch.and_then(OwnToken::of_branch) else { return false };
-            let Some(client) = self.clients.get(token.key) else { return false };
-            let sent = client.bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-            let user = |uri| Uri::parse(uri).and_then(|uri| uri.user);
-            client.nonce == token.nonce && user(sent) == user(request.request_uri())
-        })
+    fn is_loop(&self, request: &Arrived<'_, '_>) -> bool {
+        self.is_own(request, request.branch)
+            || request.values(Name::Via).skip(1).any(|via| {
+                let branch = Via::parse(via).and_then(|via| via.branch());
+                branch.is_some_and(|branch| self.is_own(request, branch))
+            })
+    }
+
+    fn is_own(&self, request: &Arrived<'_, '_>, branch: &[u8]) -> bool {
+        let Some(token) = OwnToken::of_branch(branch) else { return false };
+        let Some(client) = self.clients.get(token.key) else { return false };
+        let sent = client.bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        let user = |uri| Uri::parse(uri).and_then(|uri| uri.user);
+        client.nonce == token.nonce && user(sent) == user(request.request_uri())
     }
 
     /// Hands a request to the owner.

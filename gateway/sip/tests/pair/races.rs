@@ -334,6 +334,7 @@ fn a_bye_to_nobody_gives_up() {
 /// Everything at random, both sides: whatever happens, every leg ends with one `Gone` and nothing is left.
 #[test]
 fn random_behaviour_leaves_nothing_behind() {
+    let mut seen: std::collections::BTreeMap<&'static str, u64> = std::collections::BTreeMap::new();
     for seed in 0..300 {
         let mut pair = Pair::new(20_000 + seed);
         pair.loss = [0.0, 0.1, 0.3][seed as usize % 3];
@@ -357,6 +358,9 @@ fn random_behaviour_leaves_nothing_behind() {
                     continue;
                 };
                 act(&mut pair, which, leg);
+                if pair.random.chance(0.2) {
+                    replay(&mut pair);
+                }
                 let pause = pair.random.below(400);
                 pair.run(Duration::from_millis(pause));
                 if pair.random.chance(0.01) {
@@ -384,6 +388,22 @@ fn random_behaviour_leaves_nothing_behind() {
             assert_eq!(gone, started[which], "seed {seed}");
         }
         pair.finish();
+        for node in &pair.nodes {
+            node.endpoint.stats().visit(&mut |name, value| *seen.entry(name).or_default() += value);
+        }
+    }
+    // The test is worth something only as long as it gets into these corners.
+    for corner in [
+        "late_answers",
+        "acks_missing",
+        "stray_responses",
+        "retransmissions_absorbed",
+        "transactions_timed_out",
+        "transactions_unreachable",
+        "requests_refused",
+        "connections_idle_closed",
+    ] {
+        assert!(seen[corner] > 0, "{corner}: {seen:#?}");
     }
 }
 
@@ -405,4 +425,19 @@ fn act(pair: &mut Pair, which: usize, leg: LegId) {
         _ => endpoint.reinvite(now, leg, None),
     };
     pair.settle();
+}
+
+/// A message of any age and sender comes again, at either node, perhaps damaged.
+fn replay(pair: &mut Pair) {
+    if pair.messages.is_empty() {
+        return;
+    }
+    let index = pair.random.below(pair.messages.len() as u64) as usize;
+    let mut message = pair.messages[index].1.clone();
+    if pair.random.chance(0.3) {
+        let at = pair.random.below(message.len() as u64) as usize;
+        message[at] = pair.random.u32() as u8;
+    }
+    let which = pair.random.below(2) as usize;
+    pair.inject(which, "192.0.2.77:5060", &message);
 }
