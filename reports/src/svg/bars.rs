@@ -152,6 +152,7 @@ fn plain(s: f64) -> String {
 mod tests {
     use super::*;
     use crate::limits;
+    use crate::result::Comparison;
 
     #[test]
     fn a_broken_zero_limit_fills_the_bar() {
