@@ -95,6 +95,31 @@ fn both_languages_are_well_formed_and_complete() {
     assert!(check(&dir).is_sound());
 }
 
+/// The pages of the sample have been looked at, in both languages, by eye; this holds them still. After a wanted change
+/// look again (the test prints where the pages are), then run with `BLESS=1`.
+#[test]
+fn the_pages_are_those_that_were_looked_at() {
+    use sha2::{Digest, Sha256};
+    let dir = folder("golden");
+    sample::write(&dir, |_, _, _| {});
+    let mut found = String::new();
+    for lang in ["en", "zh"] {
+        let html = page(&dir, lang.parse().unwrap());
+        std::fs::write(dir.join(format!("{lang}.html")), &html).unwrap();
+        // The version in the page changes with every release, the look does not.
+        let html =
+            html.replace(concat!("trunkline reports ", env!("CARGO_PKG_VERSION")), "trunkline reports");
+        let digest: String = Sha256::digest(html).iter().map(|byte| format!("{byte:02x}")).collect();
+        found.push_str(&format!("{lang} {digest}\n"));
+    }
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(golden, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(golden).unwrap();
+    assert_eq!(found, expected, "the pages look different now: see {}", dir.display());
+}
+
 #[test]
 fn instants_worked_out_afterwards_are_marked_too() {
     let dir = folder("worked-out");
