@@ -277,7 +277,7 @@ impl Shard {
         self.endpoint.flush_with(out, |holder, stream, bytes, out| {
             out.mail(Mailbox(holder), Mail::Write { stream, bytes: bytes.into() });
         });
-        self.stop_if_done(out);
+        self.stop_if_done(now, out);
     }
 
     pub(crate) fn set_timer(&mut self, at: Time, timer: Timer) -> Option<TimerId> {
@@ -327,7 +327,8 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
     sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
-    sip.limits.transactions = config.calls_max.saturating_mul(8).saturating_add(4096).min(1 << 21);
+    // A finished call leaves three transactions for 64 × T1 each: about 100 of them per call and second.
+    sip.limits.transactions = config.calls_max.saturating_mul(8).clamp(1 << 20, 1 << 21);
     sip.limits.retry_after = config.retry_after;
     sip
 }
