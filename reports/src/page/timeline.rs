@@ -63,6 +63,7 @@ fn usual_class(name: &str) -> Option<&'static str> {
         "carrier-a" => Some("s2"),
         "carrier-b" => Some("s3"),
         "callers" | "load" => Some("s4"),
+        "carrier-a-again" => Some("s6"),
         _ => None,
     }
 }
