@@ -9,6 +9,7 @@ use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::timing::{self, Lifetime};
 use crate::transaction::{Actions, server, server_invite};
 use core::net::SocketAddr;
+use core::ops::Range;
 use sansio::{Key, Time, TimerId};
 
 /// Where a server transaction stands.
@@ -419,11 +420,10 @@ fn write_head(
     let line = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
         compose::parts(out, &[name, &unfold(value), b"\r\n"]);
     };
-    for (index, value) in request.headers(Name::Via).enumerate() {
-        if index == 0 {
-            write_marked_via(out, request, value, source);
-        } else {
-            line(out, b"Via: ", value);
+    for value in request.headers(Name::Via) {
+        match top_via_in(request, value) {
+            Some(params) => write_marked_via(out, request, value, params, source),
+            None => line(out, b"Via: ", value),
         }
     }
     line(out, b"From: ", request.header(Name::From).unwrap_or_default());
@@ -445,14 +445,26 @@ fn write_head(
     routes_at as u32 // below the size of two messages
 }
 
-/// Appends the first Via field with `received` and `rport` in its top element (RFC 3261 §18.2.1, RFC 3581 §4).
-fn write_marked_via(out: &mut Vec<u8>, request: &Arrived<'_, '_>, field: &[u8], source: SocketAddr) {
+/// Where in this Via field the parameters of the top Via lie; `None` if it is not in this field.
+fn top_via_in(request: &Arrived<'_, '_>, field: &[u8]) -> Option<Range<usize>> {
+    let params = request.via.params.bytes();
+    let start = (params.as_ptr() as usize).checked_sub(field.as_ptr() as usize)?;
+    // The name in front of them is at least one byte, so a field cannot begin with them.
+    (start > 0 && start + params.len() <= field.len()).then(|| start..start + params.len())
+}
+
+/// Appends the Via field whose top element has these parameters, with `received` and `rport` in them
+/// (RFC 3261 §18.2.1, RFC 3581 §4).
+fn write_marked_via(
+    out: &mut Vec<u8>,
+    request: &Arrived<'_, '_>,
+    field: &[u8],
+    params: Range<usize>,
+    source: SocketAddr,
+) {
     let via = &request.via;
-    let params = via.params.bytes();
-    // The parameters are the end of the top element, which is the beginning of the field.
-    let element = (params.as_ptr() as usize - field.as_ptr() as usize + params.len()).min(field.len());
     let asked = via.rport().is_some();
-    compose::parts(out, &[b"Via: ", &unfold(trim(&field[..element - params.len()]))]);
+    compose::parts(out, &[b"Via: ", &unfold(trim(&field[..params.start]))]);
     for (name, value) in via.params.iter() {
         if name.eq_ignore_ascii_case(b"received") || (asked && name.eq_ignore_ascii_case(b"rport")) {
             continue;
@@ -471,7 +483,7 @@ fn write_marked_via(out: &mut Vec<u8>, request: &Arrived<'_, '_>, field: &[u8], 
         out.extend_from_slice(b";rport=");
         compose::decimal(out, source.port().into());
     }
-    compose::parts(out, &[&unfold(&field[element..]), b"\r\n"]);
+    compose::parts(out, &[&unfold(&field[params.end..]), b"\r\n"]);
 }
 
 #[cfg(test)]

@@ -225,3 +225,38 @@ fn an_unanswered_request_is_forgotten() {
     assert_eq!(pair.nodes[B].endpoint.census().transactions, 1);
     pair.finish();
 }
+
+#[test]
+fn vias_of_odd_form_are_given_back() {
+    let mut pair = Pair::new(11);
+    for (n, (vias, expected)) in [
+        (
+            "SIP/2.0/UDP a;branch=z9hG4bK1;rport , SIP/2.0/UDP b;branch=z9hG4bK2",
+            "a;branch=z9hG4bK1;received=192.0.2.9;rport=5999",
+        ),
+        ("SIP/2.0/UDP a", "a;received=192.0.2.9\r\n"),
+        ("SIP / 2.0 / UDP  192.0.2.9 : 5061 ;\r\n branch = z9hG4bK3", ";branch=z9hG4bK3\r\n"),
+        ("\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK4", ""),
+        (", SIP/2.0/UDP a;branch=z9hG4bK5", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        pair.messages.clear();
+        let request = format!(
+            "OPTIONS sip:b@h SIP/2.0\r\nVia: {vias}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+             Call-ID: {n}\r\nMax-Forwards: 70\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        );
+        pair.inject(B, "192.0.2.9:5999", request.as_bytes());
+        let event =
+            pair.nodes[B].take(|event| if let Event::Request { id, .. } = event { Some(*id) } else { None });
+        let now = pair.now;
+        if let Some(id) = event {
+            pair.nodes[B].endpoint.respond_options(now, id, false).unwrap();
+            pair.settle();
+        }
+        let reply = String::from_utf8(pair.message(B, "SIP/2.0")).unwrap();
+        assert!(reply.contains(expected), "{vias}: {reply}");
+    }
+    pair.finish();
+}
