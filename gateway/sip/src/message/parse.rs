@@ -171,9 +171,9 @@ impl<'a> Message<'a> {
         let bytes = self.bytes;
         let (start, line_end) = first_line(bytes)?;
         self.line = StartLine::parse(bytes, start, line_end, lenient)?;
-        let content_length = self.header_fields(line_end + 2, lenient)?;
+        let (content_length, lines) = self.header_fields(line_end + 2, lenient)?;
         if !lenient {
-            no_controls(&bytes[start..usize::from(self.body_start)], line_end - start)?;
+            no_controls(&bytes[start..usize::from(self.body_start)], line_end - start, lines + 2)?;
         }
         let available = bytes.len() - usize::from(self.body_start);
         self.body_end = match content_length {
@@ -186,27 +186,29 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Notes the fields from `at` on, sets where the body begins, and returns Content-Length.
-    fn header_fields(&mut self, mut at: usize, lenient: bool) -> Result<Option<usize>, Defect> {
+    /// Notes the fields from `at` on, sets where the body begins, and returns Content-Length and the number of lines.
+    fn header_fields(&mut self, mut at: usize, lenient: bool) -> Result<(Option<usize>, usize), Defect> {
         let bytes = self.bytes;
-        let mut content_length = None;
+        let (mut content_length, mut lines) = (None, 0);
         loop {
             if let Some(b"\r\n") = bytes.get(at..at + 2) {
                 self.body_start = (at + 2) as u16;
-                return Ok(content_length);
+                return Ok((content_length, lines));
             }
             match field(bytes, at)
                 .and_then(|found| if lenient { found.checked(bytes, at) } else { Ok(found) })
             {
-                Ok(Found { entry, next }) => {
-                    at = next;
+                Ok(found) => {
+                    let entry = found.entry;
+                    at = found.next;
+                    lines += found.lines;
                     if usize::from(self.count) == FIELDS_MAX {
                         if lenient {
                             continue;
                         }
                         return Err(Defect::TooManyFields);
                     }
-                    if entry.name == Name::ContentLength as u8 {
+                    if found.name == Name::ContentLength {
                         let value = &bytes[usize::from(entry.value_start)..usize::from(entry.value_end)];
                         match parse_length(value) {
                             Some(_) if content_length.is_some() && !lenient => {
@@ -230,7 +232,7 @@ impl<'a> Message<'a> {
                     Some(end) => at += end + 1,
                     None => {
                         self.body_start = bytes.len() as u16;
-                        return Ok(None);
+                        return Ok((None, lines));
                     }
                 },
             }
@@ -250,16 +252,18 @@ fn version_of(version: &[u8]) -> Option<bool> {
     protocol.eq_ignore_ascii_case(b"SIP/").then_some((major, minor) == (b"2", b"0"))
 }
 
-/// A field as found, and where the next line begins.
+/// A field as found, how many lines it takes, and where the next one begins.
 struct Found {
     entry: Entry,
+    name: Name,
+    lines: usize,
     next: usize,
 }
 
 impl Found {
     /// Looks for control characters in a field by itself, where the whole header is not going to be searched.
     fn checked(self, bytes: &[u8], at: usize) -> Result<Self, Defect> {
-        no_controls(&bytes[at..self.next], 0)?;
+        no_controls(&bytes[at..self.next], 0, self.lines)?;
         Ok(self)
     }
 }
@@ -275,14 +279,14 @@ fn field(bytes: &[u8], at: usize) -> Result<Found, Defect> {
     if bytes[colon] != b':' {
         colon += bytes[colon..].iter().take_while(|&&byte| byte != b':').count(); // whitespace, any_name saw
     }
-    let mut from = colon + 1;
+    let (mut from, mut lines) = (colon + 1, 1);
     let end = loop {
         let newline = newline(bytes, from).ok_or(Defect::Unterminated)?;
         if bytes[newline - 1] != b'\r' {
             return Err(Defect::ControlCharacter);
         }
         match bytes.get(newline + 1) {
-            Some(b' ' | b'\t') => from = newline + 1,
+            Some(b' ' | b'\t') => (from, lines) = (newline + 1, lines + 1),
             _ => break newline - 1,
         }
     };
@@ -305,7 +309,7 @@ fn field(bytes: &[u8], at: usize) -> Result<Found, Defect> {
         name_len: name_len as u8,
         name: name as u8,
     };
-    Ok(Found { entry, next: end + 2 })
+    Ok(Found { entry, name, lines, next: end + 2 })
 }
 
 /// The next LF: eight bytes at a time for as long as most values are, then as fast as the machine can.
@@ -376,28 +380,25 @@ fn any_name(bytes: &[u8], at: usize) -> Result<(Name, usize), Defect> {
 }
 
 /// Whether the only control characters in a run of whole lines are tabs and the line ends, which all are CRLF;
-/// a backslash lets any other but CR and LF pass (`quoted-pair`), though not in the first `start_line` bytes.
-fn no_controls(lines: &[u8], start_line: usize) -> Result<(), Defect> {
-    // Each LF has its CR, or the lines would not have been found: with CR and every other control character counted
-    // up and LF counted down, nothing is left, unless there are tabs. Lanes of bytes, which the compiler makes
-    // vectors of.
-    let mut total = 0i32;
-    for block in lines.chunks(32 * 60) {
-        let mut lanes = [0i8; 32];
+/// a backslash lets any other but CR and LF pass (`quoted-pair`), though not in the first `start_line` bytes. There
+/// are `line_count` lines, which is to make it fast.
+fn no_controls(lines: &[u8], start_line: usize, line_count: usize) -> Result<(), Defect> {
+    // Each LF has its CR, or the lines would not have been found: as many more are control characters that must be
+    // looked at. Lanes of bytes, which the compiler makes vectors of.
+    let mut controls = 0;
+    for block in lines.chunks(32 * 200) {
+        let mut lanes = [0u8; 32];
         let (chunks, rest) = block.as_chunks::<32>();
-        for chunk in chunks {
-            for (lane, &byte) in lanes.iter_mut().zip(chunk) {
-                *lane += i8::from(byte < b' ') - 2 * i8::from(byte == b'\n');
-            }
-        }
         let mut last = [b' '; 32];
         last[..rest.len()].copy_from_slice(rest);
-        for (lane, &byte) in lanes.iter_mut().zip(&last) {
-            *lane += i8::from(byte < b' ') - 2 * i8::from(byte == b'\n');
+        for chunk in chunks.iter().chain([&last]) {
+            for (lane, &byte) in lanes.iter_mut().zip(chunk) {
+                *lane += u8::from(byte < b' ');
+            }
         }
-        total += lanes.iter().map(|&lane| i32::from(lane)).sum::<i32>();
+        controls += lanes.iter().map(|&lane| usize::from(lane)).sum::<usize>();
     }
-    if total == 0 {
+    if controls == line_count * 2 {
         return Ok(());
     }
     let mut from = 0;
@@ -441,8 +442,7 @@ pub(super) fn start_of(bytes: &[u8]) -> Result<(u16, Method, usize), Defect> {
 
 /// For framing and steering: which field begins at `at`, its value, and where the next line begins.
 pub(crate) fn field_at(bytes: &[u8], at: usize) -> Result<(Name, &[u8], usize), Defect> {
-    let Found { entry, next } = field(bytes, at)?;
-    let name = Name::parse(&bytes[at..at + usize::from(entry.name_len)]);
+    let Found { entry, name, next, .. } = field(bytes, at)?;
     Ok((name, &bytes[usize::from(entry.value_start)..usize::from(entry.value_end)], next))
 }
 

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 pub enum WriteError {
     /// A line end or another control character in a place where it would begin a field of its own.
     ControlCharacter,
-    /// A header name that is no token.
+    /// A header name that is no token, or Content-Length, which is written with the end.
     HeaderName,
     /// A method, URI, status or reason phrase that does not fit its place.
     StartLine,
@@ -106,7 +106,7 @@ impl Writer<'_> {
 
     /// Appends a field whose value is the concatenation of `parts`.
     pub fn header_parts(&mut self, name: &str, parts: &[&[u8]]) {
-        if !super::scan::is_token(name.as_bytes()) {
+        if !super::scan::is_token(name.as_bytes()) || Name::parse(name.as_bytes()) == Name::ContentLength {
             self.fail(WriteError::HeaderName);
         }
         self.raw(&[name.as_bytes(), b": "]);
@@ -175,8 +175,7 @@ impl Writer<'_> {
 
     fn finish(mut self, body: &[u8]) -> Result<(), WriteError> {
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        self.number(Name::ContentLength, length);
-        self.raw(&[b"\r\n", body]);
+        self.raw(&[b"Content-Length: ", decimal(length, &mut [0; 10]), b"\r\n\r\n", body]);
         match self.error {
             None => Ok(()),
             Some(error) => {
@@ -268,13 +267,14 @@ mod tests {
 
     #[test]
     fn nothing_can_begin_a_line_of_its_own() {
-        let writes: [&dyn Fn(&mut Writer<'_>); 6] = [
+        let writes: [&dyn Fn(&mut Writer<'_>); 7] = [
             &|w| w.header(Name::Subject, b"a\rb"),
             &|w| w.header(Name::Subject, b"a\0b"),
             &|w| w.header_parts("Subject", &[b"a\r\nEvil: 1"]),
             &|w| w.header_parts("Subject", &[b"a\nEvil: 1"]),
             &|w| w.header_named("Evil:\r\nX", b"1"),
             &|w| w.header_named("", b"1"),
+            &|w| w.header_named("L", b"1"),
         ];
         for write in writes {
             let mut out = b"kept".to_vec();
