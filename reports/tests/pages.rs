@@ -127,7 +127,7 @@ fn instants_worked_out_afterwards_are_marked_too() {
     sample::write(&dir, |_, _, events| events.retain(|event| !worked_out.contains(&event.kind.as_str())));
     let html = page(&dir, Lang::En);
     for (words, time) in
-        [("First harm", "60.0 s"), ("Service restored", "60.4 s"), ("Last dead call ended", "80.2 s")]
+        [("First call lost", "60.0 s"), ("Service restored", "60.4 s"), ("Last dead call ended", "80.2 s")]
     {
         let mark = format!("<span class=\"t\">{time}</span> {words}");
         assert!(html.contains(&mark), "{mark}");

@@ -38,11 +38,17 @@ pub(super) fn lines_by_name<T: Copy>(
 ) -> Vec<Line> {
     let names: std::collections::BTreeSet<&String> =
         context.folder.series.iter().flat_map(|point| map(point).keys()).collect();
+    // The others take turns with the colours that are left.
+    let taken: Vec<&str> = names.iter().filter_map(|name| usual_class(name)).collect();
+    let mut free: Vec<&'static str> = PALETTE.into_iter().filter(|class| !taken.contains(class)).collect();
+    if free.is_empty() {
+        free = PALETTE.to_vec();
+    }
+    let mut next = free.into_iter().cycle();
     names
         .into_iter()
-        .zip(PALETTE.into_iter().cycle())
-        .map(|(name, next)| {
-            let class = usual_class(name).unwrap_or(next);
+        .map(|name| {
+            let class = usual_class(name).or_else(|| next.next()).unwrap_or(PALETTE[0]);
             let label =
                 if family == "cause" { context.t.cause(name) } else { context.t.known(family, name, name) };
             let filled = |point: &SeriesPoint| match (map(point).get(name), shape) {
