@@ -20,6 +20,7 @@ mod params;
 mod parse;
 mod peek;
 mod scan;
+mod start_line;
 mod status;
 mod uri;
 mod validate;

@@ -158,6 +158,12 @@ impl Name {
     }
 }
 
+/// Every spelling of every name.
+#[cfg(test)]
+pub(super) fn spellings() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().flat_map(|&(_, full, compact)| [full, compact]).filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

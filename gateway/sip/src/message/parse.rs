@@ -2,8 +2,9 @@
 
 use super::defect::{Defect, ParseError};
 use super::name::Key;
-use super::scan::{is_token, is_token_byte, next_control, number};
-use super::{FIELDS_MAX, LINE_MAX, MESSAGE_MAX, Method, Name, URI_MAX};
+use super::scan::{is_token_byte, next_control, number};
+use super::start_line::StartLine;
+use super::{FIELDS_MAX, LINE_MAX, MESSAGE_MAX, Method, Name};
 
 /// Where a field lies: eight bytes each.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,22 +14,6 @@ pub(super) struct Entry {
     pub(super) value_end: u16,
     pub(super) name_len: u8,
     pub(super) name: u8,
-}
-
-/// The first line, as offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StartLine {
-    /// 0 in a request.
-    pub(super) status: u16,
-    pub(super) method: Method,
-    pub(super) is_version_2: bool,
-    /// Where the message begins (behind leading line ends).
-    pub(super) start: u16,
-    /// End of method.
-    pub(super) method_end: u16,
-    /// Request-URI or reason phrase.
-    pub(super) text_start: u16,
-    pub(super) text_end: u16,
 }
 
 /// A message as offsets into the received bytes. Less than 900 bytes, nothing on the heap.
@@ -43,78 +28,6 @@ pub struct Message<'a> {
     pub(super) body_end: u16,
     pub(super) has_content_length: bool,
     pub(super) entries: [Entry; FIELDS_MAX],
-}
-
-impl StartLine {
-    fn parse(bytes: &[u8], start: usize, end: usize, lenient: bool) -> Result<Self, Defect> {
-        let line = &bytes[start..end];
-        if line.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"SIP/")) {
-            return Self::response(line, start, end);
-        }
-        let first_space = memchr::memchr(b' ', line).ok_or(Defect::NotSip)?;
-        let (method, rest) = (&line[..first_space], &line[first_space + 1..]);
-        if !is_token(method) {
-            return Err(Defect::NotSip);
-        }
-        let mut parsed = Self {
-            status: 0,
-            method: Method::parse(method),
-            is_version_2: true,
-            start: start as u16,
-            method_end: (start + first_space) as u16,
-            text_start: (start + first_space + 1) as u16,
-            text_end: 0,
-        };
-        if let Some(uri) = rest.strip_suffix(b" SIP/2.0")
-            && !uri.is_empty()
-            && uri.len() <= URI_MAX
-            && memchr::memchr2(b' ', b'\t', uri).is_none()
-        {
-            parsed.text_end = parsed.text_start + uri.len() as u16;
-            return Ok(parsed);
-        }
-        // Whitespace behind the version is an error that can be answered, so the version is looked for before it.
-        let used = rest.iter().rposition(|&byte| byte != b' ' && byte != b'\t').map_or(0, |last| last + 1);
-        let version = rest[..used].iter().rposition(|&byte| byte == b' ').map_or(0, |space| space + 1);
-        let is_version_2 = version_of(&rest[version..used]).ok_or(Defect::NotSip)?;
-        let uri = &rest[..version.saturating_sub(1)];
-        if !lenient {
-            if uri.is_empty() || used != rest.len() || uri.iter().any(|&byte| byte == b' ' || byte == b'\t') {
-                return Err(Defect::RequestLine);
-            }
-            if uri.len() > URI_MAX {
-                return Err(Defect::UriTooLong);
-            }
-        }
-        parsed.is_version_2 = is_version_2;
-        parsed.text_end = parsed.text_start + uri.len() as u16;
-        Ok(parsed)
-    }
-
-    fn response(line: &[u8], start: usize, end: usize) -> Result<Self, Defect> {
-        let version_end = memchr::memchr(b' ', line).ok_or(Defect::StatusLine)?;
-        let is_version_2 = version_of(&line[..version_end]).ok_or(Defect::StatusLine)?;
-        let rest = &line[version_end + 1..];
-        let status = rest.get(..3).and_then(|digits| number(digits, 699)).ok_or(Defect::StatusLine)?;
-        // The space is there even if the phrase is empty; one that is missing at the end does no harm.
-        let text = match rest.get(3) {
-            None => line.len(),
-            Some(b' ') => version_end + 5,
-            Some(_) => return Err(Defect::StatusLine),
-        };
-        if status < 100 {
-            return Err(Defect::StatusLine);
-        }
-        Ok(Self {
-            status: status as u16,
-            method: Method::Other,
-            is_version_2,
-            start: start as u16,
-            method_end: start as u16,
-            text_start: (start + text) as u16,
-            text_end: end as u16,
-        })
-    }
 }
 
 impl<'a> Message<'a> {
@@ -238,18 +151,6 @@ impl<'a> Message<'a> {
             }
         }
     }
-}
-
-/// `SIP/` digits `.` digits: whether it is 2.0, `None` if it is no SIP version at all.
-fn version_of(version: &[u8]) -> Option<bool> {
-    if version == b"SIP/2.0" {
-        return Some(true);
-    }
-    let (protocol, number) = version.split_at_checked(4)?;
-    let mut halves = number.splitn(2, |&byte| byte == b'.');
-    let mut digits = || halves.next().filter(|half| !half.is_empty() && half.iter().all(u8::is_ascii_digit));
-    let (major, minor) = (digits()?, digits()?);
-    protocol.eq_ignore_ascii_case(b"SIP/").then_some((major, minor) == (b"2", b"0"))
 }
 
 /// A field as found, how many lines it takes, and where the next one begins.
@@ -449,4 +350,106 @@ pub(crate) fn field_at(bytes: &[u8], at: usize) -> Result<(Name, &[u8], usize), 
 /// A Content-Length.
 pub(crate) fn parse_length(value: &[u8]) -> Option<usize> {
     number(value, u64::from(u32::MAX)).map(|length| length as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte at every place of every name and behind it: the fast way finds what the slow way finds, or nothing.
+    #[test]
+    fn known_names_are_found_the_same_both_ways() {
+        let mut found = 0;
+        for name in crate::message::name::spellings() {
+            let mut line = format!("{name}: value of the field that is long enough").into_bytes();
+            for place in 0..=name.len() + 1 {
+                let kept = line[place];
+                for byte in 0..=255 {
+                    line[place] = byte;
+                    if let Some(known) = known_name(&line, 0) {
+                        assert_eq!(any_name(&line, 0), Ok(known), "{:?}", String::from_utf8_lossy(&line));
+                        found += 1;
+                    }
+                }
+                line[place] = kept;
+            }
+            assert!(known_name(&line, 0).is_some());
+        }
+        assert!(found > 1000);
+    }
+
+    #[test]
+    fn line_ends_are_found_at_every_distance() {
+        for length in 0..200 {
+            let mut bytes = vec![b'a' | 0x80; length];
+            assert_eq!(newline(&bytes, length / 2), None);
+            bytes.push(b'\n');
+            for from in 0..=length {
+                assert_eq!(newline(&bytes, from), Some(length));
+            }
+        }
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_stand() {
+        let line = "Subject: abcdefghijklmnopqrstuvwxyz0123456789\\abcdefghijklmnopqrstuvwxyz\r\n";
+        let backslash = line.find('\\').unwrap();
+        for place in 0..line.len() - 2 {
+            for byte in 0..=255u8 {
+                let mut bytes = line.as_bytes().repeat(3);
+                bytes[line.len() + place] = byte;
+                // A LF without its CR is found before anyone looks here.
+                if byte == b'\n' {
+                    continue;
+                }
+                let escaped = place == backslash + 1 && byte != b'\r';
+                let bad = byte < b' ' && byte != b'\t' && !escaped;
+                let expected = if bad { Err(Defect::ControlCharacter) } else { Ok(()) };
+                assert_eq!(no_controls(&bytes, 0, 3), expected, "{byte} at {place}");
+                let in_start_line = no_controls(&bytes, line.len() * 2, 3);
+                assert_eq!(in_start_line.is_err(), byte < b' ' && byte != b'\t');
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold() {
+        let message = |fields: usize| {
+            format!("OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n{}\r\n", "X: y\r\n".repeat(fields - 1))
+        };
+        assert_eq!(Message::parse(message(FIELDS_MAX).as_bytes()).unwrap().fields().count(), FIELDS_MAX);
+        let text = message(FIELDS_MAX + 1);
+        let error = Message::parse(text.as_bytes()).unwrap_err();
+        assert_eq!((error.defect, error.status()), (Defect::TooManyFields, 400));
+        assert!(error.answerable().is_some());
+        let line = |length: usize| format!("OPTIONS sip:h SIP/2.0\r\nX:{}\r\n\r\n", "y".repeat(length - 2));
+        assert!(Message::parse(line(LINE_MAX).as_bytes()).is_ok());
+        assert_eq!(Message::parse(line(LINE_MAX + 1).as_bytes()).unwrap_err().defect, Defect::LineTooLong);
+        let name = format!("OPTIONS sip:h SIP/2.0\r\n{}: y\r\n\r\n", "x".repeat(256));
+        assert_eq!(Message::parse(name.as_bytes()).unwrap_err().defect, Defect::HeaderLine);
+        let body = |length: usize| format!("OPTIONS sip:h SIP/2.0\r\n\r\n{}", "z".repeat(length - 25));
+        assert!(Message::parse(body(MESSAGE_MAX).as_bytes()).is_ok());
+        let text = body(MESSAGE_MAX + 1);
+        let error = Message::parse(text.as_bytes()).unwrap_err();
+        assert_eq!((error.defect, error.status()), (Defect::TooLarge, 513));
+    }
+
+    #[test]
+    fn what_a_datagram_may_lack_and_what_not() {
+        let defect = |text: &str| Message::parse(text.as_bytes()).err().map(|error| error.defect);
+        assert_eq!(defect("\r\n\r\nOPTIONS sip:h SIP/2.0\r\nA: b\r\n\r\n"), None);
+        assert_eq!(defect(""), Some(Defect::Empty));
+        assert_eq!(defect("\r\n\r\n"), Some(Defect::Empty));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\nA: b\r\n"), Some(Defect::Unterminated));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\nA: b"), Some(Defect::Unterminated));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\nA"), Some(Defect::Unterminated));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0"), Some(Defect::Unterminated));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\nA: b\n\n"), Some(Defect::ControlCharacter));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\n folded: b\r\n\r\n"), Some(Defect::HeaderLine));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\n: b\r\n\r\n"), Some(Defect::HeaderLine));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\nA B: b\r\n\r\n"), Some(Defect::HeaderLine));
+        assert_eq!(defect("OPTIONS sip:h SIP/2.0\r\nl: 5\r\n\r\nabcd"), Some(Defect::Truncated));
+        let message = Message::parse(b"A sip:h SIP/2.0\r\nL \t:\r\n 3\r\n\r\nabcd").unwrap();
+        assert_eq!((message.body(), message.bytes().len()), (&b"abc"[..], 32));
+    }
 }
