@@ -93,9 +93,9 @@ impl Arrivals {
         if !stretch.fills {
             return self.hold.draw(&mut self.holds);
         }
-        // Van der Corput's sequence spreads the remainders evenly over the quantiles, in an order that has
-        // nothing to do with the order of arrival.
-        let position = f64::from((self.in_stretch as u32).reverse_bits()) / 4_294_967_296.0;
+        // Multiples of the golden ratio spread the remainders evenly over the quantiles, whichever of the
+        // arrivals one looks at: every second one, say, when the target has two carriers in turn.
+        let position = (0.5 + self.in_stretch as f64 * 0.618_033_988_749_894_9).fract();
         let end = self.began + stretch.length;
         end.saturating_sub(at) + self.hold.residual(position)
     }
@@ -262,6 +262,11 @@ mod tests {
                 assert!((up - 1000.0).abs() <= tolerance, "{hold:?} at {t} s: {up} up");
             }
             assert!((up(Duration::from_secs(10)) - 500.0).abs() <= 2.0);
+            // Two carriers taken in turn stay level too.
+            let even = due
+                .iter()
+                .filter(|d| d.number % 2 == 0 && d.at.as_secs() <= 33 && (d.at + d.hold).as_secs() > 33);
+            assert!((even.count() as f64 - 500.0).abs() < 60.0);
         }
     }
 

@@ -115,6 +115,7 @@ impl Farm {
     /// # Errors
     /// [`FarmError`] says what could not be had and how to get it; nothing is left running.
     pub fn start(specs: &[ShardSpec], io: Choice) -> Result<Self, FarmError> {
+        raise_descriptor_limit();
         let boxes = |error| FarmError::System("making a mailbox", error);
         let (to_us, inbox) = mailbox(65_536).map_err(boxes)?;
         let mut farm = Self {
@@ -313,6 +314,14 @@ impl Farm {
         }
         self.poll(&mut take);
     }
+}
+
+/// Takes as many descriptors as the host's hard limit gives: the soft one is often 1024, and each call needs a socket.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Not permitted means that the old limit stays; a port that cannot be opened then says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Opens UDP and TCP on one port; with port 0 on any that is free for both.

@@ -583,9 +583,10 @@ pub struct PortRange {
 }
 
 impl Default for PortRange {
-    /// Below the range from which Linux takes ports of its own choice.
+    /// Away from the gateway's usual range and from well-known services; single ports that somebody else holds
+    /// are stepped over.
     fn default() -> Self {
-        Self { low: 10_000, high: 32_767 }
+        Self { low: 34_000, high: 60_999 }
     }
 }
 
