@@ -160,12 +160,15 @@ impl Shard {
     }
 
     /// Stops the thread once a drain has nothing left to wait for: no leg, and no record that control has not on disk.
-    pub(crate) fn stop_if_done(&mut self, out: &mut Outbox<Mail>) {
-        let done = matches!(self.service, Service::Draining | Service::Quitting)
+    pub(crate) fn stop_if_done(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        let over = matches!(self.service, Service::Draining | Service::Quitting)
             && self.calls.is_empty()
-            && self.spool.is_empty()
             && !self.legs.iter().any(Option::<LegSlot>::is_some);
-        if done {
+        if over && !self.spool.is_empty() && self.service == Service::Draining {
+            // Only the disk is waited for now, and not for as long as calls would be.
+            self.service = Service::Quitting;
+            self.set_timer(now + QUIT_LIMIT, Timer::DrainLimit);
+        } else if over && self.spool.is_empty() {
             self.service = Service::Stopped;
             self.tell(Event::Drained, out);
             out.stop();
