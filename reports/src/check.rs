@@ -3,7 +3,7 @@
 use crate::limits::judge;
 use crate::read::{RunFolder, read_folder};
 use crate::recorder::hash_file;
-use crate::result::{Event, Limit, SeriesPoint, Verdict};
+use crate::result::{Ended, Event, Limit, SeriesPoint, Verdict};
 use crate::text::Lang;
 use crate::{HTML_FILE, JUNIT_FILE, render_html, render_junit};
 use std::fmt;
@@ -96,7 +96,12 @@ fn hashes(dir: &Path, folder: &RunFolder, report: &mut CheckReport) {
         }
     }
     if folder.result.files.is_empty() {
-        report.off.push("result.json names no hash of the other files".to_owned());
+        let killed = folder.result.run.ended == Ended::Interrupted;
+        report.say(
+            killed,
+            "no hashes: the writer was killed before it could finish",
+            "result.json names no hash of the other files",
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use crate::limits::judge;
 use crate::result::{Ended, Event, RunResult, SeriesPoint};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -80,7 +81,8 @@ impl Recorder {
     pub fn checkpoint(&self, partial: &RunResult) -> io::Result<()> {
         let mut result = partial.clone();
         result.run.ended = Ended::Interrupted;
-        self.write(result)
+        // The other files go on growing: their hashes come with the end.
+        self.write(result, BTreeMap::new())
     }
 
     /// Judges `result` ([`judge`]), adds the hashes of the other files and writes it. `run.ended` is the caller's word.
@@ -90,16 +92,17 @@ impl Recorder {
     pub fn finish(self, result: RunResult) -> io::Result<RunResult> {
         self.series.sync_all()?;
         self.events.sync_all()?;
-        self.write(result)?;
+        let mut hashes = BTreeMap::new();
+        for name in [SERIES_FILE, EVENTS_FILE] {
+            hashes.insert(name.to_owned(), hash_file(&self.dir.join(name))?);
+        }
+        self.write(result, hashes)?;
         crate::read::read_result(&self.dir).map_err(io::Error::other)
     }
 
-    fn write(&self, mut result: RunResult) -> io::Result<()> {
+    fn write(&self, mut result: RunResult, hashes: BTreeMap<String, String>) -> io::Result<()> {
         judge(&mut result);
-        result.files.clear();
-        for name in [SERIES_FILE, EVENTS_FILE] {
-            result.files.insert(name.to_owned(), hash_file(&self.dir.join(name))?);
-        }
+        result.files = hashes;
         let mut text = serde_json::to_vec_pretty(&result).map_err(io::Error::other)?;
         text.push(b'\n');
         replace(&self.dir.join(RESULT_FILE), &text)

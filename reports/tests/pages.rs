@@ -220,6 +220,26 @@ fn a_run_stopped_at_once_reads_as_not_measured_never_as_zero() {
 }
 
 #[test]
+fn a_killed_writer_leaves_a_sound_partial_folder() {
+    let dir = folder("killed");
+    let mut recorder = reports::Recorder::create(&dir, &RunResult::default()).unwrap();
+    for (second, point) in sample::series().iter().enumerate() {
+        recorder.series(point).unwrap();
+        if second == 30 {
+            let mut partial = sample::result();
+            partial.run.duration_s = 31.0;
+            recorder.checkpoint(&partial).unwrap();
+        }
+    }
+    // What SIGKILL does: nobody finishes, and the files go on after the last checkpoint.
+    drop(recorder);
+    page(&dir, Lang::Zh);
+    let report = check(&dir);
+    assert!(report.is_sound(), "{report}");
+    assert_eq!(report.verdict, Some(Verdict::Invalid));
+}
+
+#[test]
 fn a_torn_last_line_is_left_out_and_other_damage_is_named() {
     let dir = folder("torn");
     sample::write(&dir, |_, _, _| {});

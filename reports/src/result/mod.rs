@@ -67,7 +67,7 @@ pub struct RunResult {
     pub resources: Resources,
     /// One entry per injected fault, in time order.
     pub failover: Vec<Fault>,
-    /// SHA-256 (hex) of the other recorded files by file name, written by the recorder.
+    /// SHA-256 (hex) of the other recorded files by file name, written at the end; empty when the writer was killed.
     pub files: BTreeMap<String, String>,
 }
 
