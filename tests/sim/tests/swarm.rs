@@ -5,19 +5,52 @@ use sim::scene::{self, Defect, Options, Topology};
 use sim::swarm::Swarm;
 use std::hash::{BuildHasher, RandomState};
 
-/// The swarm's first seed: fresh each time, since this is the edge where randomness enters.
-fn base() -> u64 {
-    RandomState::new().hash_one("swarm") >> 16
-}
-
-#[test]
-fn fresh_seeds_find_nothing_wrong() {
-    let mut swarm = Swarm::new(base(), 60);
+/// Runs fresh seeds: this is the edge where randomness enters. `SIM_SEEDS` asks for more of them.
+fn fresh(topology: Topology) {
+    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
+    let mut swarm = Swarm::new(RandomState::new().hash_one("swarm") >> 16, seeds);
+    swarm.topologies = vec![topology];
     swarm.failures_max = 3;
-    println!("seeds from {}", swarm.base);
+    println!("{topology}: {seeds} seeds from {}", swarm.base);
     let harvest = swarm.run(|_| {});
     println!("{} scenes, {} calls, {} answered", harvest.scenes, harvest.calls.0, harvest.calls.1);
     assert!(harvest.failures.is_empty(), "\n{}", harvest.complaint());
+    assert!(harvest.calls.1 > harvest.calls.0 / 5, "hardly a call was answered: the scenes show nothing");
+}
+
+#[test]
+fn endpoint_and_peer() {
+    fresh(Topology::Endpoint);
+}
+
+#[test]
+fn endpoint_and_endpoint() {
+    fresh(Topology::Endpoints);
+}
+
+#[test]
+fn gateway_over_bad_lines() {
+    fresh(Topology::Gateway);
+}
+
+#[test]
+fn caps_under_racing_shards() {
+    fresh(Topology::Caps);
+}
+
+#[test]
+fn carriers_that_die() {
+    fresh(Topology::Deaths);
+}
+
+#[test]
+fn gateways_that_stop() {
+    fresh(Topology::Stops);
+}
+
+#[test]
+fn chaos() {
+    fresh(Topology::Chaos);
 }
 
 #[test]
@@ -36,7 +69,7 @@ fn the_same_seed_gives_the_same_log_byte_for_byte() {
 
 #[test]
 fn a_planted_defect_is_found_and_the_same_seeds_are_green_without_it() {
-    for topology in [Topology::Endpoint] {
+    for topology in [Topology::Endpoint, Topology::Gateway] {
         let mut swarm = Swarm::new(1, 40);
         swarm.topologies = vec![topology];
         swarm.failures_max = usize::MAX;

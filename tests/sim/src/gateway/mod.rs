@@ -49,6 +49,10 @@ const SELECTIONS: [link::Selection; 5] = [
 fn blueprint(random: &mut Random, callers: Vec<Peer>, carriers: Vec<Peer>, until: Duration) -> Blueprint {
     let (mut callers, mut carriers) = (callers, carriers);
     keep_apart(&mut callers, &mut carriers);
+    for peer in callers.iter_mut().chain(&mut carriers) {
+        // Many peers open a connection of their own for requests inside a dialog: any shard may get it.
+        peer.reuse = random.chance(0.5);
+    }
     let mut config = switch::Config {
         allow: "10.1.0.0/16".parse().into_iter().collect(),
         media_timeout: Duration::ZERO,

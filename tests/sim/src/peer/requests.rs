@@ -105,7 +105,9 @@ impl Peer {
             self.fault("a number that nobody dialled", bytes);
             return;
         };
-        if self.calls.contains_key(&id) || self.forgotten.contains(&id) {
+        // Sent before this peer died and again since: to it, a new call.
+        self.forgotten.remove(&id);
+        if self.calls.contains_key(&id) {
             self.fault("a second INVITE with the Call-ID of another call", bytes);
             return;
         }

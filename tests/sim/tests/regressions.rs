@@ -1,0 +1,93 @@
+//! What seeds found, each as a small town of its own, named after the defect.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use sansio::{Random, Time};
+use sim::peer::{Behaviour, CallPlan, Outcome, Peer, Role};
+use sim::town::{Blueprint, Town, gateway, host};
+use sim::{Link, Pace};
+use std::time::Duration;
+use switch::trunk::{HealthConfig, TrunkConfig};
+
+fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint {
+    let carriers = carriers.into_iter().enumerate().map(|(index, peer)| {
+        let mut trunk = TrunkConfig::new(&format!("carrier{index}"), host(9, index));
+        trunk.health = HealthConfig { probe_interval: Duration::ZERO, ..HealthConfig::default() };
+        (peer, trunk)
+    });
+    Blueprint {
+        shards,
+        callers,
+        carriers: carriers.collect(),
+        selection: link::Selection::Ordered,
+        ask: false,
+        config: switch::Config {
+            allow: vec!["10.1.0.0/16".parse().unwrap()],
+            media_timeout: Duration::ZERO,
+            ..switch::Config::default()
+        },
+        pairs: 32,
+        link: Link::default(),
+        pace: Pace { wake_max: Duration::ZERO, ..Pace::default() },
+        slow_store: false,
+        ask_until: Time::ZERO,
+        stranger: false,
+    }
+}
+
+fn plan(serial: u64) -> CallPlan {
+    CallPlan { rtp: None, ..CallPlan::plain(Time::from_millis(1000), serial, gateway()) }
+}
+
+/// Runs a town and demands that every call was answered and nothing was wrong or left.
+fn all_answered(mut town: Town) {
+    town.world.run(Time::from_millis(400_000));
+    let mut wrong = town.world.violations.clone();
+    wrong.extend(town.leftovers().into_iter().filter(|line| !line.contains("questions")));
+    for node in town.callers.iter().chain(&town.carriers) {
+        let peer = town.peer(*node).unwrap();
+        wrong.extend(peer.faults().iter().chain(peer.gaps()).cloned().chain(peer.unfinished()));
+        for record in peer.records().iter().filter(|record| record.role == Role::Caller) {
+            if record.outcome != Outcome::Answered {
+                wrong.push(format!("{record:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", town.world.log.text());
+}
+
+/// One ICMP message failed two calls. Handling the first sent a new INVITE, whose leg took the number of the second
+/// one, over already; the failure of the second then reached nobody and its call hung until ringing timed out.
+#[test]
+fn two_calls_failed_by_one_refusal_both_move_on() {
+    for calls in 2..6 {
+        let caller = Peer::new(host(1, 0), 1, (1..=calls).map(plan).collect());
+        let carriers = vec![Peer::new(host(9, 0), 2, Vec::new()), Peer::new(host(9, 1), 3, Vec::new())];
+        let mut random = Random::new(calls);
+        let mut town = Town::build(&mut random, blueprint(1, vec![caller], carriers), true).unwrap();
+        town.world.kill(town.carriers[0]);
+        all_answered(town);
+    }
+}
+
+/// A carrier on TCP sends BYE, ACK and re-INVITE over a connection of its own (RFC 3261 §18 allows it): the shard
+/// that accepts it is seldom the one that has the call, and said 481.
+#[test]
+fn requests_inside_a_dialog_come_home_over_any_connection() {
+    for seed in 0..8 {
+        let caller =
+            Peer::new(host(1, 0), 1, (1..=6).map(|serial| CallPlan { tcp: true, ..plan(serial) }).collect());
+        let mut carrier = Peer::new(host(9, 0), 2 + seed, Vec::new());
+        carrier.reuse = false;
+        carrier.default = Behaviour {
+            reinvite: Some(Duration::from_secs(1)),
+            hang_up: Some(Duration::from_secs(4)),
+            rtp: None,
+            ..Behaviour::plain()
+        };
+        let mut caller = caller;
+        caller.reuse = false;
+        let mut plan = blueprint(4, vec![caller], vec![carrier]);
+        plan.carriers[0].1.peers[0].transport = sip::Transport::Tcp;
+        all_answered(Town::build(&mut Random::new(seed), plan, true).unwrap());
+    }
+}
