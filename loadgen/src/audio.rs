@@ -49,6 +49,8 @@ pub(crate) struct Voice {
     pub(crate) remote: Option<SocketAddr>,
     /// Its place in the pace, while it sends.
     pub(crate) place: Option<Place>,
+    /// When it joined the pace: instants of its slot before that are not its own.
+    pub(crate) speaks_from: Time,
     name: CallName,
     direction: Direction,
     sender: rtp::Sender,
@@ -94,6 +96,7 @@ impl Voice {
             local: port.1,
             remote: None,
             place: None,
+            speaks_from: now,
             name,
             direction,
             sender,
@@ -114,7 +117,7 @@ impl Voice {
         part: &mut VoicePart,
         out: &mut Outbox<M>,
     ) {
-        let Some(remote) = self.remote else { return };
+        let Some(remote) = self.remote.filter(|_| intended >= self.speaks_from) else { return };
         let mark = Mark {
             call: self.name,
             hears: self.heard.peer(),

@@ -145,7 +145,7 @@ impl Carrier {
 
     fn local(&self, key: Key, lines: &Lines) -> SocketAddr {
         let voice = lines.calls.get(key).and_then(|call| call.voice.as_ref());
-        voice.map_or(SocketAddr::new(self.own.ip(), 9), |voice| voice.local)
+        voice.map_or_else(|| SocketAddr::new(self.own.ip(), 9), |voice| voice.local)
     }
 
     fn answer(&mut self, now: Time, key: Key, lines: &mut Lines) {

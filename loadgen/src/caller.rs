@@ -188,7 +188,7 @@ impl Caller {
         } else {
             None
         };
-        let local = voice.as_ref().map_or(SocketAddr::new(self.own.ip(), 9), |voice| voice.local);
+        let local = voice.as_ref().map_or_else(|| SocketAddr::new(self.own.ip(), 9), |voice| voice.local);
         let leg = self.invite(due, name, local, now, lines);
         let Ok(leg) = leg else {
             lines.drop_voice(voice, now);
@@ -252,13 +252,13 @@ impl Caller {
         )
     }
 
-    pub(crate) fn alarm(&mut self, now: Time, key: Key, alarm: Alarm, lines: &mut Lines) {
+    pub(crate) fn alarm(&self, now: Time, key: Key, alarm: Alarm, lines: &mut Lines) {
         if alarm == Alarm::HangUp {
             lines.hang_up(key, now);
         }
     }
 
-    pub(crate) fn event(&mut self, now: Time, event: Event, lines: &mut Lines) {
+    pub(crate) fn event(&self, now: Time, event: Event, lines: &mut Lines) {
         match event {
             Event::Progress { leg, status, .. } => {
                 *lines.part.responses.entry(status).or_insert(0) += 1;

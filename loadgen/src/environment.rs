@@ -1,5 +1,4 @@
 //! The host a run takes place on, for its record.
-#![expect(clippy::disallowed_methods, reason = "an edge: /proc is read here")]
 
 use reports::result::Environment;
 use std::fs;

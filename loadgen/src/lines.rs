@@ -215,6 +215,7 @@ impl Lines {
         let Some(voice) = self.calls.get_mut(key).and_then(|call| call.voice.as_mut()) else { return };
         if voice.remote.is_some() && voice.place.is_none() {
             voice.place = Some(self.pacer.join(key, now));
+            voice.speaks_from = now;
         }
     }
 

@@ -1,5 +1,4 @@
 //! What the host says of the processes and of itself: CPU, memory, descriptors, dropped datagrams, stolen time.
-#![expect(clippy::disallowed_methods, reason = "an edge: /proc is read here")]
 
 use reports::result::Process;
 use std::fs;

@@ -1,5 +1,4 @@
 //! The commands: be callers, be a carrier, run a plan. Options come as plain structs; what they mean is decided here.
-#![expect(clippy::disallowed_methods, reason = "an edge: plan files are read here")]
 
 use crate::arrival::{Arrivals, poisson_distance};
 use crate::callee::Behaviour;
@@ -412,10 +411,9 @@ fn carrier_specs(plan: &Plan, farm: u32) -> Vec<ShardSpec> {
 /// Where the callers stand: as told, or wherever the way to the target begins.
 pub(crate) fn own_address(from: Option<SocketAddr>, to: SocketAddr) -> SocketAddr {
     from.unwrap_or_else(|| {
-        let ip = source_towards(to).unwrap_or(if to.is_ipv4() {
-            IpAddr::from([127, 0, 0, 1])
-        } else {
-            IpAddr::from(core::net::Ipv6Addr::LOCALHOST)
+        let ip = source_towards(to).unwrap_or_else(|| match to {
+            SocketAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+            SocketAddr::V6(_) => IpAddr::from(core::net::Ipv6Addr::LOCALHOST),
         });
         SocketAddr::new(ip, 0)
     })

@@ -48,7 +48,7 @@ pub struct ShardConfig {
 
 #[derive(Debug)]
 enum Role {
-    Caller(Caller),
+    Caller(Box<Caller>),
     Carrier(Carrier),
 }
 
@@ -77,7 +77,9 @@ impl Shard {
         endpoint.add_udp(SIP_UDP, config.sip);
         endpoint.add_tcp_listener(SIP_TCP, config.sip);
         let (direction, role) = match config.part {
-            Part::Caller(caller) => (Direction::Forth, Role::Caller(Caller::new(*caller, config.sip))),
+            Part::Caller(caller) => {
+                (Direction::Forth, Role::Caller(Box::new(Caller::new(*caller, config.sip))))
+            }
             Part::Carrier(behaviour) => (Direction::Back, Role::Carrier(Carrier::new(behaviour, config.sip))),
         };
         let ports_ready = if config.media.rtp { config.ports_ready } else { 0 };

@@ -50,7 +50,7 @@ pub fn text(result: &RunResult) -> String {
     }
     let _ = writeln!(out);
     for limit in result.limits.iter().chain(&result.validity) {
-        let measured = limit.measured.map_or_else(|| "not measured".to_owned(), |value| figure(value));
+        let measured = limit.measured.map_or_else(|| "not measured".to_owned(), figure);
         let word = match limit.status {
             Status::Pass => "ok",
             Status::Fail => "FAIL",

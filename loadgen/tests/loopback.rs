@@ -1,4 +1,5 @@
 //! Farms against each other on the loopback, on both drivers, with real threads and sockets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use driver::{Choice, clock};
 use loadgen::farm::{Farm, ShardSpec};

@@ -1,4 +1,5 @@
 //! Caller and carrier shards against each other in virtual time: what the network did must be what they say of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use loadgen::arrival::{Arrivals, Spacing, Stretch};
 use loadgen::hold::HoldLaw;
@@ -64,10 +65,13 @@ impl Node {
     }
 }
 
+/// Datagrams on their way, by arrival: to which node, from where, to where, what.
+type Flying = BTreeMap<(Time, u64), (usize, SocketAddr, SocketAddr, Vec<u8>)>;
+
 struct World {
     nodes: [Node; 2],
     now: Time,
-    flying: BTreeMap<(Time, u64), (usize, SocketAddr, SocketAddr, Vec<u8>)>,
+    flying: Flying,
     serial: u64,
     random: Random,
     weather: Weather,
@@ -143,7 +147,7 @@ impl World {
     }
 
     fn send(
-        flying: &mut BTreeMap<(Time, u64), (usize, SocketAddr, SocketAddr, Vec<u8>)>,
+        flying: &mut Flying,
         serial: &mut u64,
         (random, weather, now): (&mut Random, Weather, Time),
         (dropped, doubled): (&mut u64, &mut u64),

@@ -1,5 +1,4 @@
 //! Asking the gateway over HTTP: one GET a connection, blocking, with a deadline. No more is needed of a client here.
-#![expect(clippy::disallowed_methods, reason = "an edge: the drill talks to the gateway's API")]
 
 use core::net::SocketAddr;
 use core::time::Duration;

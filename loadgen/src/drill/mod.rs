@@ -1,6 +1,5 @@
 //! The acceptance drill: a gateway and two carriers as processes of their own, callers here, calls up, and then a
 //! carrier is killed. What follows is measured from all sides and judged.
-#![expect(clippy::disallowed_methods, reason = "an edge: folders are made here")]
 
 mod calendar;
 mod facts;
@@ -203,8 +202,8 @@ impl Stage {
             readers: Vec::new(),
         };
         stage.await_gateway()?;
-        for which in 0..CARRIERS.len() {
-            stage.start_carrier(which, CARRIERS[which])?;
+        for (which, name) in CARRIERS.iter().enumerate() {
+            stage.start_carrier(which, name)?;
         }
         stage.await_carriers()?;
         Ok(stage)

@@ -1,5 +1,4 @@
 //! The drill's other processes: the gateway and the carriers, started from the same binary, ended by their ids.
-#![expect(clippy::disallowed_methods, reason = "an edge: processes and their logs")]
 
 use crate::run::{LoadError, system};
 use core::net::SocketAddr;
