@@ -26,6 +26,8 @@ pub struct Framer {
     taken: usize,
     /// Bytes behind `taken` known not to hold the end of the header.
     searched: usize,
+    /// How many bytes behind `taken` the next message has, once its header said so; 0 before.
+    needed: usize,
     broken: bool,
 }
 
@@ -55,9 +57,9 @@ impl Framer {
                     self.broken = matches!(kind, Kind::Broken(_));
                     Some(kind.of(&bytes[start..end]))
                 }
-                Cut::Incomplete { skip, searched } => {
+                Cut::Incomplete { skip, searched, needed } => {
                     self.buffer.extend_from_slice(&bytes[skip..]);
-                    self.searched = searched;
+                    (self.searched, self.needed) = (searched, needed);
                     *input = &[];
                     None
                 }
@@ -69,6 +71,10 @@ impl Framer {
             self.buffer.extend_from_slice(input);
             *input = &[];
         }
+        if self.held() < self.needed {
+            return None;
+        }
+        self.needed = 0;
         let from = self.taken;
         match cut(&self.buffer[from..], self.searched) {
             Cut::Frame { kind, start, end, used } => {
@@ -77,10 +83,10 @@ impl Framer {
                 self.broken = matches!(kind, Kind::Broken(_));
                 Some(kind.of(&self.buffer[from + start..from + end]))
             }
-            Cut::Incomplete { skip, searched } => {
+            Cut::Incomplete { skip, searched, needed } => {
                 self.buffer.drain(..from + skip);
                 self.taken = 0;
-                self.searched = searched;
+                (self.searched, self.needed) = (searched, needed);
                 None
             }
         }
@@ -96,8 +102,9 @@ impl Framer {
 enum Cut {
     /// A frame of `start..end`, for which `used` bytes go.
     Frame { kind: Kind, start: usize, end: usize, used: usize },
-    /// More bytes are needed: `skip` of these are not, and behind them `searched` need not be searched again.
-    Incomplete { skip: usize, searched: usize },
+    /// More bytes are needed, in all `needed` if that is known: `skip` of these are not, and behind them `searched`
+    /// need not be searched again.
+    Incomplete { skip: usize, searched: usize, needed: usize },
 }
 
 enum Kind {
@@ -124,7 +131,7 @@ fn cut(bytes: &[u8], searched: usize) -> Cut {
             return Cut::Frame { kind: Kind::KeepAlive, start: skip, end: skip + 4, used: skip + 4 };
         }
         if bytes.len() < skip + 4 && b"\r\n\r\n".starts_with(&bytes[skip..]) {
-            return Cut::Incomplete { skip, searched: 0 }; // one line end: the second may follow
+            return Cut::Incomplete { skip, searched: 0, needed: 0 }; // one line end: the second may follow
         }
         skip += 2;
     }
@@ -134,7 +141,7 @@ fn cut(bytes: &[u8], searched: usize) -> Cut {
         Cut::Frame { kind: Kind::Broken(defect), start: skip, end, used: bytes.len() }
     };
     if message.is_empty() || message == b"\r" {
-        return Cut::Incomplete { skip, searched: 0 };
+        return Cut::Incomplete { skip, searched: 0, needed: 0 };
     }
     let searched = if skip == 0 { searched } else { 0 };
     // A stream that does not begin with a line, or not with one of ours, is given up at once.
@@ -148,15 +155,14 @@ fn cut(bytes: &[u8], searched: usize) -> Cut {
         if message.len() >= MESSAGE_MAX {
             return broken(Defect::TooLarge, MESSAGE_MAX);
         }
-        return Cut::Incomplete { skip, searched: message.len().saturating_sub(3) };
+        return Cut::Incomplete { skip, searched: message.len().saturating_sub(3), needed: 0 };
     };
     let head = searched + end + 4;
     match content_length(&message[..head]) {
         Err(defect) => broken(defect, head),
         Ok(length) if head + length > MESSAGE_MAX => broken(Defect::TooLarge, head),
         Ok(length) if head + length > message.len() => {
-            // Found once; found again where it was when more has come.
-            Cut::Incomplete { skip, searched: head - 4 }
+            Cut::Incomplete { skip, searched: head - 4, needed: head + length }
         }
         Ok(length) => {
             let end = skip + head + length;
@@ -282,5 +288,15 @@ mod tests {
             assert_eq!(framer.next(&mut input), None);
             assert!(framer.searched + 3 >= framer.held());
         }
+        let mut input: &[u8] = b"l: 1000\r\n\r\n";
+        assert_eq!(framer.next(&mut input), None);
+        assert_eq!(framer.needed, framer.held() + 1000);
+        for _ in 0..999 {
+            let mut input: &[u8] = b"z";
+            assert_eq!(framer.next(&mut input), None);
+        }
+        let mut input: &[u8] = b"zA sip:h SIP/2.0\r\nl: 0\r\n\r\n";
+        assert!(matches!(framer.next(&mut input), Some(Frame::Message(bytes)) if bytes.ends_with(b"zz")));
+        assert!(matches!(framer.next(&mut input), Some(Frame::Message(bytes)) if bytes.len() == 25));
     }
 }

@@ -1,7 +1,7 @@
 //! `name-addr` and `addr-spec` with their parameters: From, To, Contact, Route and their like (RFC 3261 §20.10).
 
 use super::params::quoted_end;
-use super::scan::{is_token, is_white, trim};
+use super::scan::{is_token_byte, is_white, trim};
 use super::{Params, Uri};
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ impl<'a> NameAddr<'a> {
                 Some(at) if value[at] == b'<' => {
                     let display = trim(&value[..at]);
                     let tokens = || display.split(|&byte| is_white(byte)).filter(|word| !word.is_empty());
-                    if !tokens().all(is_token) {
+                    if !tokens().all(is_name_word) {
                         return Self::bare(value);
                     }
                     (display, &value[at..])
@@ -97,6 +97,11 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+/// A token; characters beyond ASCII are let through, which the grammar wants in quotes but many send without.
+fn is_name_word(word: &[u8]) -> bool {
+    word.iter().all(|&byte| byte >= 0x80 || is_token_byte(byte))
+}
+
 fn has_white(bytes: &[u8]) -> bool {
     bytes.iter().any(|&byte| is_white(byte))
 }
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(quoted.tag(), Some(&b"1"[..]));
         let tokens = parse("caller one<sip:c@h>").unwrap();
         assert_eq!((tokens.display, tokens.uri), (&b"caller one"[..], &b"sip:c@h"[..]));
+        assert_eq!(parse("M\u{fc}ller <sip:c@h>").unwrap().display, "M\u{fc}ller".as_bytes());
         let bare = parse("sip:u@h;tag=7;lr").unwrap();
         assert_eq!(bare.uri, b"sip:u@h");
         assert_eq!(bare.tag(), Some(&b"7"[..]));

@@ -6,9 +6,21 @@
 //!
 //! # Strictness
 //!
-//! Lines end with CRLF, as RFC 3261 §7 has it. A bare LF or a bare CR is an error and not tolerated: two
-//! elements that disagree about where a line ends disagree about what was said. SDP is read more kindly
-//! (see [`crate::sdp`]), since nothing is framed by it.
+//! What the grammar of RFC 3261 §25 does not have is refused, with 400 and a reason phrase that says what. Lines end
+//! with CRLF: a bare LF or CR is an error, since two elements that disagree about where a line ends disagree about
+//! what was said. SDP is read more kindly (see [`crate::sdp`]); nothing is framed by it.
+//!
+//! Borne with, because carriers and phones send it and it cannot be misread:
+//! - any printable character in a Call-ID (base64 with its `=`);
+//! - a `#` in the user part of a SIP URI (prefix and number);
+//! - characters beyond ASCII in a display name without quotes;
+//! - an underscore in a host name;
+//! - a status line without the space behind its code;
+//! - three colons before an IPv4 address in an IPv6 reference (RFC 5118 §4.10);
+//! - `received` in brackets or without (RFC 5118 §4.5);
+//! - a Date that is not GMT, and an expiry too large for a number, which count as not given (RFC 4475 §3.1.2.4,
+//!   §3.1.2.12);
+//! - requests of RFC 2543: no From tag, Max-Forwards, Contact or branch (RFC 4475 §3.4.1).
 
 mod address;
 mod defect;

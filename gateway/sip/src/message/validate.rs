@@ -1,8 +1,6 @@
 //! Holding a message against RFC 3261: which answer a request deserves, which response is dropped.
 //!
-//! Where RFC 4475 leaves a choice, this refuses (400) what the grammar does not have, with three exceptions:
-//! a Date that is not GMT is not looked at, a Call-ID may hold any printable character (many send base64), and an
-//! expiry too large for a number counts as not given.
+//! Where RFC 4475 leaves a choice, what the grammar does not have is refused; [`super`] lists what is borne with.
 
 use super::params::quoted_end;
 use super::scan::{is_token, number, trim};

@@ -21,7 +21,9 @@ pub const SDP_MAX: usize = 16_384;
 /// Media streams in one description.
 pub const MEDIA_MAX: usize = 16;
 /// Payload types of one stream that are looked at.
-pub const FORMATS_MAX: usize = 64;
+pub const FORMATS_MAX: usize = 32;
+/// Lines in one description. With [`FORMATS_MAX`] this bounds the work of looking up codecs.
+pub const LINES_MAX: usize = 512;
 
 /// Our side's `o=` line over the life of a session: the version grows by one whenever the description changes, and only
 /// then (RFC 3264 §8).

@@ -121,14 +121,15 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
 fn select(media: &Media<'_>, names: &[&str]) -> Result<[bool; 128], WriteError> {
     let mut kept = [false; 128];
     let speech = |codec: &super::Codec<'_>| !codec.is_auxiliary() && names.iter().any(|name| codec.is(name));
-    for codec in media.codecs() {
+    let codecs: Vec<_> = media.codecs().collect();
+    for codec in &codecs {
         let assists =
-            codec.is_auxiliary() && media.codecs().any(|other| speech(&other) && other.clock == codec.clock);
+            codec.is_auxiliary() && codecs.iter().any(|other| speech(other) && other.clock == codec.clock);
         if let Some(slot) = kept.get_mut(usize::from(codec.payload)) {
-            *slot = assists || speech(&codec);
+            *slot = assists || speech(codec);
         }
     }
-    if media.codecs().any(|codec| speech(&codec)) { Ok(kept) } else { Err(WriteError::NoCodec) }
+    if codecs.iter().any(speech) { Ok(kept) } else { Err(WriteError::NoCodec) }
 }
 
 fn has_direction(section: &[u8]) -> bool {

@@ -1,7 +1,7 @@
 //! Reading a description.
 
 use super::media::direction_of;
-use super::{Direction, MEDIA_MAX, Media, SDP_MAX, lines, words};
+use super::{Direction, LINES_MAX, MEDIA_MAX, Media, SDP_MAX, lines, words};
 use core::net::IpAddr;
 
 /// Why a body is not taken as a description.
@@ -15,6 +15,8 @@ pub enum ParseError {
     Connection,
     /// An `m=` line that cannot be read.
     Media,
+    /// More lines than [`LINES_MAX`].
+    TooManyLines,
     /// More streams than [`MEDIA_MAX`].
     TooManyMedia,
     /// A control character where only text may stand.
@@ -68,6 +70,9 @@ impl<'a> Session<'a> {
         }
         if bytes.iter().any(|&byte| byte == 0 || (byte < b' ' && !matches!(byte, b'\r' | b'\n' | b'\t'))) {
             return Err(ParseError::ControlCharacter);
+        }
+        if memchr::memchr_iter(b'\n', bytes).count() > LINES_MAX {
+            return Err(ParseError::TooManyLines);
         }
         if lines(bytes).next().is_none_or(|(kind, value)| (kind, value) != (b'v', b"0")) {
             return Err(ParseError::NotSdp);
@@ -218,6 +223,9 @@ mod tests {
         }
         let many = format!("v=0\r\n{}", "m=audio 1 RTP/AVP 0\r\n".repeat(MEDIA_MAX + 1));
         assert_eq!(Session::parse(many.as_bytes()), Err(ParseError::TooManyMedia));
+        let long = format!("v=0\n{}", "\n".repeat(LINES_MAX));
+        assert_eq!(Session::parse(long.as_bytes()), Err(ParseError::TooManyLines));
+        assert!(Session::parse(&long.as_bytes()[..long.len() - 1]).is_ok());
         assert_eq!(Session::parse(&vec![b'v'; SDP_MAX + 1]), Err(ParseError::TooLarge));
     }
 }
