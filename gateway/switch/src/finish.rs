@@ -9,12 +9,14 @@ use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
 use core::time::Duration;
 use link::{Cdr, End, Event, Phase, ShardId, Side};
-use sansio::{Key, Outbox, Time};
+use sansio::{Key, Mailbox, Outbox, Time};
 
 /// How often a call's media is looked at.
 const MEDIA_CHECK: Duration = Duration::from_secs(1);
 /// How long ending legs may take once everything was told to end.
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
+/// A shard that is over says so again after this, lest the mail was lost.
+const OVER_AGAIN: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Ends a call that was never answered, telling the caller why.
@@ -142,6 +144,7 @@ impl Shard {
     pub(crate) fn quit(&mut self, now: Time, out: &mut Outbox<Mail>) {
         if self.service == Service::Quitting {
             self.service = Service::Stopped;
+            self.say_over(now, out);
             return out.stop();
         }
         self.service = Service::Quitting;
@@ -159,19 +162,51 @@ impl Shard {
         self.set_timer(now + QUIT_LIMIT, Timer::DrainLimit);
     }
 
-    /// Stops the thread once a drain has nothing left to wait for: no leg, and no record that control has not on disk.
+    /// Stops the thread once a drain has nothing left to wait for: no leg, no record that control has not on disk, no
+    /// shard that is not over as well.
     pub(crate) fn stop_if_done(&mut self, now: Time, out: &mut Outbox<Mail>) {
-        let over = matches!(self.service, Service::Draining | Service::Quitting)
-            && self.calls.is_empty()
-            && !self.legs.iter().any(Option::<LegSlot>::is_some);
-        if over && !self.spool.is_empty() && self.service == Service::Draining {
+        if !self.is_over() {
+            return;
+        }
+        if !self.spool.is_empty() {
             // Only the disk is waited for now, and not for as long as calls would be.
-            self.service = Service::Quitting;
-            self.set_timer(now + QUIT_LIMIT, Timer::DrainLimit);
-        } else if over && self.spool.is_empty() {
+            if self.disk_timer.is_none() {
+                self.disk_timer = self.set_timer(now + QUIT_LIMIT, Timer::DiskLimit);
+            }
+            return;
+        }
+        // What arrives for the others, on the shared port or over a connection held here, still comes through this one.
+        if self.told_over.is_none_or(|told| now.since(told) >= OVER_AGAIN) {
+            self.say_over(now, out);
+        }
+        if self.others_over.len() + 1 >= usize::from(self.shards.count) {
             self.service = Service::Stopped;
             self.tell(Event::Drained, out);
             out.stop();
+        }
+    }
+
+    /// Whether no call, and no leg of one, is left of those that were to end.
+    fn is_over(&self) -> bool {
+        matches!(self.service, Service::Draining | Service::Quitting)
+            && self.calls.is_empty()
+            && !self.legs.iter().any(Option::<LegSlot>::is_some)
+    }
+
+    /// The disk has not taken the last records in time: the store will find those calls cut off.
+    pub(crate) fn disk_limit(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        self.disk_timer = None;
+        if self.is_over() && !self.spool.is_empty() {
+            self.service = Service::Stopped;
+            self.say_over(now, out);
+            out.stop();
+        }
+    }
+
+    fn say_over(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        self.told_over = Some(now);
+        for shard in (0..self.shards.count).filter(|shard| *shard != self.shards.me) {
+            out.mail(Mailbox(shard), Mail::Over(self.shards.me));
         }
     }
 }

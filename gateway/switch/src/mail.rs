@@ -64,6 +64,8 @@ pub enum Mail {
         /// Trunks and groups.
         table: Arc<TrunkTable>,
     },
+    /// This shard has nothing left to do and stops as soon as all have: until then it passes on what the others need.
+    Over(u16),
     /// Take no new calls, stop when the last is over.
     Drain,
     /// End all calls now and stop.

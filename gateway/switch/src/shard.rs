@@ -12,7 +12,7 @@ use core::time::Duration;
 use link::{CallId, CallIds, Event, Hello, RouteTable, ShardId, Side, UnixMicros};
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::{Endpoint, LegId, RequestId, Shards};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// RTP and RTCP sockets are numbered from here; SIP sockets lie below.
@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Housekeeping,
     /// The drain has lasted long enough.
     DrainLimit,
+    /// The last records have waited for the disk long enough.
+    DiskLimit,
 }
 
 /// Whether the shard takes calls.
@@ -79,6 +81,12 @@ pub struct Shard {
     pub(crate) generation: u32,
     pub(crate) spool: Spool,
     pub(crate) service: Service,
+    /// The shards that have nothing left to do.
+    pub(crate) others_over: BTreeSet<u16>,
+    /// When the others were last told that this one has nothing left to do.
+    pub(crate) told_over: Option<Time>,
+    /// Set while nothing but the disk is waited for.
+    pub(crate) disk_timer: Option<TimerId>,
     pub(crate) wall_at_zero: UnixMicros,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
@@ -136,6 +144,9 @@ impl Shard {
             generation: 0,
             spool: Spool::default(),
             service: Service::Open,
+            others_over: BTreeSet::new(),
+            told_over: None,
+            disk_timer: None,
             wall_at_zero: start.wall_at_zero,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
@@ -238,6 +249,9 @@ impl Shard {
             }
             Mail::Command(command) => self.command(now, command, out),
             Mail::Reload { config, table } => self.reload(now, *config, table),
+            Mail::Over(shard) => {
+                self.others_over.insert(shard);
+            }
             Mail::Drain => self.drain(now),
             Mail::Quit => self.quit(now, out),
             Mail::Event(..) => debug_assert!(false, "events are control's"),
@@ -254,6 +268,7 @@ impl Shard {
                 Timer::Probe { trunk, peer, generation } => self.probe(now, trunk, peer, generation),
                 Timer::Housekeeping => self.housekeep(now, out),
                 Timer::DrainLimit => self.quit(now, out),
+                Timer::DiskLimit => self.disk_limit(now, out),
             }
         }
     }
