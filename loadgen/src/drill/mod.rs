@@ -342,8 +342,15 @@ impl Stage {
         conductor.outside = self.readers.drain(..).map(|reader| Outside { reader }).collect();
         callers.begin(start);
         conductor.callers = Some(callers);
-        let mut acts =
-            Acts { start, schedule, next: 0, killed: None, returned: None, ended: Ended::Completed };
+        let mut acts = Acts {
+            start,
+            schedule,
+            next: 0,
+            reached: false,
+            killed: None,
+            returned: None,
+            ended: Ended::Completed,
+        };
         let mut seen = Seen::default();
         self.drive(&mut conductor, &mut acts, &mut seen, interrupted)?;
         self.settle(&mut conductor, &mut seen);
@@ -363,6 +370,9 @@ impl Stage {
             &mut conductor,
             &outcome::Known { plan, acts: &acts, seen: &seen, cdrs, bare, calls: options.concurrent },
         );
+        for event in outcome::events(&conductor.result) {
+            conductor.event(event);
+        }
         conductor.finish().map_err(system("writing the record"))
     }
 
@@ -394,6 +404,13 @@ impl Stage {
             }
             if acts.ended == Ended::Completed {
                 self.act(conductor, acts)?;
+            }
+            let up = conductor.gather.callers.up();
+            if !acts.reached && up >= conductor.calls_wanted {
+                acts.reached = true;
+                let text = format!("{up} calls are up");
+                let event = Event { kind: event_kind::TARGET_REACHED.to_owned(), text, ..Event::default() };
+                conductor.event(event.with("calls", up));
             }
             clock::sleep_until(clock::now() + Duration::from_millis(10));
         }
@@ -589,6 +606,7 @@ pub(crate) struct Acts {
     pub(crate) start: Time,
     pub(crate) schedule: Schedule,
     next: usize,
+    reached: bool,
     /// When the carrier was killed, and how exactly that is known.
     pub(crate) killed: Option<(Time, Duration)>,
     pub(crate) returned: Option<Time>,

@@ -12,7 +12,7 @@ use crate::verdict::{self, Health};
 use core::time::Duration;
 use driver::clock::WallAnchor;
 use reports::limits::on;
-use reports::result::{Comparison, Cost, Limit, SeriesPoint, Stage, Trunk};
+use reports::result::{Comparison, Cost, Event, Limit, RunResult, SeriesPoint, Stage, Trunk, event_kind};
 use std::collections::HashMap;
 
 /// Who asks for the drill's limits.
@@ -103,6 +103,33 @@ pub(crate) fn complete(conductor: &mut Conductor, known: &Known<'_>) {
         cost(&hold, result.resources.processes.iter().find(|process| process.role == "target"));
     let health = Health::of(gather, None);
     result.validity = verdict::validity(&Validity::default(), &health, true);
+}
+
+/// The instants of the fault that only the records show, as events.
+pub(crate) fn events(result: &RunResult) -> Vec<Event> {
+    let Some(fault) = result.failover.first() else { return Vec::new() };
+    let moments = &fault.moments;
+    let told = [
+        (event_kind::FIRST_FAILURE, moments.first_failure_s, "first call that suffered from the fault"),
+        (event_kind::TAKEOVER, moments.takeover_s, "first new call answered by the other carrier"),
+        (
+            event_kind::RESTORED,
+            moments.restored_s,
+            "service restored: the first of ten answered calls in a row",
+        ),
+        (event_kind::LAST_CALL_ENDED, moments.last_call_ended_s, "last call to the dead carrier ended"),
+    ];
+    told.into_iter()
+        .filter_map(|(kind, after, text)| {
+            let event = Event {
+                t: fault.t0_s + after?,
+                kind: kind.to_owned(),
+                text: text.to_owned(),
+                ..Event::default()
+            };
+            Some(event.with("carrier", &fault.target))
+        })
+        .collect()
 }
 
 /// Largest difference between a trunk's cap counter and the truth at rest: no call is left, so all must be 0.
