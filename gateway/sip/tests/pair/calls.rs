@@ -247,3 +247,41 @@ fn a_ringing_call_is_heard_of_every_minute() {
     assert!(pair.nodes[B].has(|event| matches!(event, Event::Lost { why: sip::LostCause::Unanswered, .. })));
     pair.finish();
 }
+
+/// Tables fill, places are reused, lists of destinations change under way: a thousand calls at once over a bad network.
+#[test]
+fn a_thousand_calls_at_once() {
+    let mut pair = Pair::new(11);
+    pair.loss = 0.1;
+    pair.jitter = Duration::from_millis(200);
+    for n in 0..1000 {
+        let transport = if n % 5 == 0 { Transport::Tcp } else { Transport::Udp };
+        pair.call(&format!("call-{n}"), transport, Some(OFFER));
+    }
+    let (mut answered, mut ended) = (0, [0, 0]);
+    for _ in 0..1_000_000 {
+        for which in [A, B] {
+            for event in core::mem::take(&mut pair.nodes[which].events) {
+                let now = pair.now;
+                let endpoint = &mut pair.nodes[which].endpoint;
+                match event {
+                    Event::Invite { leg, .. } => {
+                        endpoint.answer(now, leg, &[], Some(Body::sdp(ANSWER))).unwrap()
+                    }
+                    Event::Answered { leg, .. } => {
+                        answered += 1;
+                        endpoint.bye(now, leg, &[]).unwrap();
+                    }
+                    Event::Gone { .. } => ended[which] += 1,
+                    Event::Failed { cause, .. } => panic!("{cause:?}"),
+                    _ => {}
+                }
+            }
+        }
+        if !pair.step(sansio::Time::NEVER) {
+            break;
+        }
+    }
+    assert_eq!((answered, ended), (1000, [1000, 1000]));
+    pair.finish();
+}

@@ -3,9 +3,11 @@
 use crate::calls::failure;
 use crate::harness::*;
 use core::time::Duration;
-use sansio::{SocketId, StreamId};
+use sansio::{Action, Outbox, Random, SocketId, StreamEnd, StreamEvent, StreamId, Time};
 use sip::message::{Message, Method, Name};
-use sip::{Body, Destination, Event, Failure, Invite, Link, Request, StartError, Transport};
+use sip::{
+    Body, Config, Destination, Endpoint, Event, Failure, Invite, Link, Request, Shards, StartError, Transport,
+};
 
 /// The message that `inject` made a node send next that begins so.
 fn reply(pair: &mut Pair, source: &str, request: &str, line: &str) -> String {
@@ -310,4 +312,63 @@ fn what_cannot_be_sent_is_refused() {
     let v6 = Destination { transport: Transport::Tcp, ..v6 };
     assert_eq!(endpoint.invite(now, &Invite { destination: v6, ..good }), Err(StartError::NoSocket));
     assert!(endpoint.is_idle(), "{:?}", endpoint.census());
+}
+
+/// Two endpoints share an address; a call arrives over a connection of the one and belongs to the other.
+#[test]
+fn a_call_over_the_connection_of_another_shard() {
+    let local = "192.0.2.1:5060".parse().unwrap();
+    let remote = "192.0.2.9:40000".parse().unwrap();
+    let mut now = Time::ZERO;
+    let mut shards = [0, 1].map(|me| {
+        let config = Config { shards: Shards { count: 2, me }, ..Config::default() };
+        let mut endpoint = Endpoint::new(config, Random::new(me.into()), now);
+        endpoint.add_tcp_listener(TCP, local);
+        endpoint
+    });
+    let call_id = Shards { count: 2, me: 1 }.draw_call_id(&mut Random::new(1));
+    let invite = format!(
+        "INVITE sip:b@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+         To: <sip:b@h>\r\nCall-ID: {call_id}\r\nMax-Forwards: 70\r\nCSeq: 1 INVITE\r\nContact: <sip:a@192.0.2.9>\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    let stream = StreamId(StreamId::ACCEPTED);
+    let mut out = Outbox::<()>::new(8, 1);
+    shards[0].handle_stream(now, stream, StreamEvent::Accepted { listener: TCP, local, remote });
+    shards[0].handle_stream(now, stream, StreamEvent::Data(invite.as_bytes()));
+    let Some(Event::Foreign { owner: 1, stream: lent, local, remote, bytes }) = shards[0].poll_event() else {
+        panic!("not handed over");
+    };
+    shards[1].handle_foreign(now, 0, lent, local, remote, &bytes);
+    let Some(Event::Invite { leg, flow, .. }) = shards[1].poll_event() else { panic!("no call") };
+    assert_eq!(flow.remote, remote);
+    shards[1].reject(now, leg, 404, None, &[]).unwrap();
+    let mut replies = Vec::new();
+    shards[1].flush_with(&mut out, |holder, stream, bytes, _| replies.push((holder, stream, bytes.to_vec())));
+    assert!(out.is_empty());
+    assert_eq!(replies.len(), 2, "100 and 404");
+    for (holder, stream, bytes) in replies {
+        assert_eq!(holder, 0);
+        shards[0].write_for(stream, &bytes);
+    }
+    shards[0].flush(&mut out);
+    let mut written = Vec::new();
+    while let Some(action) = out.next_action() {
+        let Action::Write(to, bytes) = action else { panic!("{action:?}") };
+        assert_eq!(to, stream);
+        written.extend(bytes);
+    }
+    assert!(String::from_utf8(written).unwrap().contains("SIP/2.0 404 "));
+    shards[0].handle_stream(now, stream, StreamEvent::Closed(StreamEnd::Peer));
+    let Some(Event::ForeignClosed { stream }) = shards[0].poll_event() else { panic!("not told") };
+    shards[1].handle_foreign_closed(now, 0, stream);
+    for endpoint in &mut shards {
+        while let Some(deadline) = endpoint.deadline() {
+            now = now.max(deadline);
+            endpoint.handle_timeout(now);
+        }
+        while endpoint.poll_event().is_some() {}
+        endpoint.flush(&mut out);
+        assert!(endpoint.is_idle(), "{:?}", endpoint.census());
+    }
 }
