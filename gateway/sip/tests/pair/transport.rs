@@ -101,7 +101,7 @@ fn garbage_closes_a_connection() {
     let (_, b) = pair.established("c", Transport::Tcp);
     let Link::Stream(stream) = pair.nodes[B].endpoint.leg(b).unwrap().flow.link else { unreachable!() };
     let now = pair.now;
-    let garbage = sansio::StreamEvent::Data(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let garbage = StreamEvent::Data(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     pair.nodes[B].endpoint.handle_stream(now, stream, garbage);
     pair.settle();
     assert_eq!(pair.nodes[B].endpoint.stats().connections_garbage_closed, 1);
@@ -117,7 +117,7 @@ fn connections_are_bounded() {
         Pair::with(6, |config| config.limits.connections = 2, ["192.0.2.1:5060", "192.0.2.2:5060"]);
     let local = pair.nodes[B].address;
     for n in 0..3 {
-        let event = sansio::StreamEvent::Accepted {
+        let event = StreamEvent::Accepted {
             listener: TCP,
             local,
             remote: format!("192.0.2.9:{}", 1000 + n).parse().unwrap(),
@@ -200,7 +200,7 @@ fn requests_go_both_ways_and_time_out() {
 
 #[test]
 fn requests_inside_a_dialog() {
-    let methods = |config: &mut sip::Config| config.methods = vec![Method::Options, Method::Info];
+    let methods = |config: &mut Config| config.methods = vec![Method::Options, Method::Info];
     let mut pair = Pair::with(10, methods, ["192.0.2.1:5060", "192.0.2.2:5060"]);
     let (a, b) = pair.established("c", Transport::Udp);
     let now = pair.now;
