@@ -7,7 +7,7 @@ use super::{Acts, CARRIERS, Seen};
 use crate::conduct::Conductor;
 use crate::gather::shifted;
 use crate::mark::CallName;
-use crate::plan::{Plan, Validity};
+use crate::plan::{Percent, Plan, Validity};
 use crate::verdict::{self, Health};
 use core::time::Duration;
 use driver::clock::WallAnchor;
@@ -17,6 +17,14 @@ use std::collections::HashMap;
 
 /// Who asks for the drill's limits.
 const BAR: &str = "product bar";
+
+/// The generator may not be later than the delay it is to judge.
+const VALIDITY: Validity = Validity {
+    send_error_p999_ms: 5.0,
+    start_error_p99_ms: 20.0,
+    thread_percent: Percent(85.0),
+    socket_drops: 0,
+};
 
 /// What is known beside the gathered parts.
 #[derive(Debug)]
@@ -102,7 +110,7 @@ pub(crate) fn complete(conductor: &mut Conductor, known: &Known<'_>) {
     result.resources.cost =
         cost(&hold, result.resources.processes.iter().find(|process| process.role == "target"));
     let health = Health::of(gather, None);
-    result.validity = verdict::validity(&Validity::default(), &health, true);
+    result.validity = verdict::validity(&VALIDITY, &health, true);
 }
 
 /// The instants of the fault that only the records show, as events.
