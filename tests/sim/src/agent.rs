@@ -207,11 +207,9 @@ impl Agent {
                     held.record.byes.0 = true;
                 });
             }
-            Step::Reinvite if held.talking => {
-                // A re-INVITE may be under way already; then this one is not for now.
-                if self.endpoint.reinvite(now, leg, body).is_err() {
-                    self.again(now, leg, held.record.role);
-                }
+            // A re-INVITE may be under way already; then this one is not for now.
+            Step::Reinvite if held.talking && self.endpoint.reinvite(now, leg, body).is_err() => {
+                self.again(now, leg, held.record.role);
             }
             Step::Ring if !held.talking => {
                 let result = self.endpoint.provisional(now, leg, 180, &[], None);

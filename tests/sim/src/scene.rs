@@ -4,10 +4,10 @@ use crate::agent::{Agent, Lone};
 use crate::gateway;
 use crate::mix::{Menu, Mix};
 use crate::peer::{CallPlan, LISTENER, Outcome, Peer, Record, SIGNALLING};
+use crate::town::Places;
 use crate::{Ended, Link, NodeId, Pace, Plant, World};
 use sansio::{Random, Time};
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The topologies of the swarm.
@@ -27,12 +27,22 @@ pub enum Topology {
     Stops,
     /// The same with lines cut, carriers killed, threads stalled, all at random.
     Chaos,
+    /// The same with few ports, few calls, few calls a second.
+    Scarce,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Endpoint, Self::Endpoints, Self::Gateway, Self::Caps, Self::Deaths, Self::Stops, Self::Chaos];
+    pub const ALL: [Self; 8] = [
+        Self::Endpoint,
+        Self::Endpoints,
+        Self::Gateway,
+        Self::Caps,
+        Self::Deaths,
+        Self::Stops,
+        Self::Chaos,
+        Self::Scarce,
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -44,6 +54,7 @@ impl Topology {
             Self::Deaths => "deaths",
             Self::Stops => "stops",
             Self::Chaos => "chaos",
+            Self::Scarce => "scarce",
         }
     }
 
@@ -58,6 +69,7 @@ impl Topology {
             Self::Chaos => {
                 "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
             }
+            Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
     }
@@ -131,6 +143,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Deaths => gateway::deaths(seed, options),
         Topology::Stops => gateway::stops(seed, options),
         Topology::Chaos => gateway::chaos(seed, options),
+        Topology::Scarce => gateway::scarce(seed, options),
     }
 }
 
@@ -163,17 +176,10 @@ pub fn draw_pace(random: &mut Random) -> Pace {
 /// After the last call everything must be over: talks, lingering transactions (64 × T1), idle connections.
 pub(crate) const AFTERMATH: Duration = Duration::from_secs(400);
 
-const LEFT: &str = "10.1.0.1:5060";
-const RIGHT: &str = "10.9.0.1:5060";
-
-fn place(text: &str) -> SocketAddr {
-    // Constants of this file, all of them addresses.
-    text.parse().unwrap_or(SocketAddr::from(([10, 0, 0, 1], 5060)))
-}
-
 fn endpoints(topology: Topology, seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed);
-    let (left, right) = (place(LEFT), place(RIGHT));
+    let places = Places::draw(&mut random);
+    let (left, right) = (places.host(1, 0), places.host(9, 0));
     let mut world = World::new(random.u64(), draw_link(&mut random), options.keep_log);
     let menu = Menu { calls: 4 + random.below(6), ..Menu::default() };
     let out = Mix::draw(&mut random, &menu, 1, right);
@@ -267,7 +273,7 @@ pub(crate) fn report(
 /// One plain call between a peer and an endpoint on a perfect line, in which one datagram suffers: the fault
 /// number `fault` of [`faults`]. Says what was wrong.
 pub fn one_fault(fault: u64, calling: bool) -> (Vec<String>, String) {
-    let (left, right) = (place(LEFT), place(RIGHT));
+    let (left, right) = (Places::V4.host(1, 0), Places::V4.host(9, 0));
     let mut world = World::new(1, Link::default(), true);
     let plan = |to| {
         vec![CallPlan {

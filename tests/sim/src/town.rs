@@ -194,6 +194,8 @@ impl Machine for Member {
 /// What a town is made of.
 #[derive(Debug)]
 pub struct Blueprint {
+    /// Where everybody lives.
+    pub places: Places,
     /// How many shards.
     pub shards: u16,
     /// The callers, each at its address.
@@ -220,9 +222,6 @@ pub struct Blueprint {
     pub stranger: bool,
 }
 
-/// The gateway's address.
-pub const GATEWAY: &str = "10.5.0.1:5060";
-
 /// A town that runs.
 pub struct Town {
     /// Its world.
@@ -244,11 +243,6 @@ pub struct Town {
     config: Config,
 }
 
-/// The gateway's address as a value.
-pub fn gateway() -> SocketAddr {
-    GATEWAY.parse().unwrap_or(SocketAddr::from(([10, 5, 0, 1], 5060)))
-}
-
 impl Town {
     /// Builds the town of a blueprint.
     ///
@@ -265,7 +259,7 @@ impl Town {
         let table = Arc::new(table);
         let routing = Self::routing(&names, plan.selection, plan.ask);
         let routes = RouteTable::new(routing.clone()).map_err(|error| error.to_string())?;
-        let place = gateway();
+        let place = plan.places.gateway();
         let (udp, tcp) = (SocketId(0), SocketId(1));
         let rtp_ports = RtpPorts { low: 20_000, high: 20_000 + plan.pairs * plan.shards * 2 - 1 };
         let mut shards = Vec::new();
@@ -328,7 +322,7 @@ impl Town {
             town.carriers.push(node);
         }
         if plan.stranger {
-            let address = host(66, 0);
+            let address = plan.places.host(66, 0);
             let ports = (rtp_ports.low, rtp_ports.high);
             let stranger = Stranger::new(random.fork(), address, place, ports, plan.ask_until);
             let node = town.world.add("stranger", 999, Member::Stranger(Box::new(stranger)), plan.pace);
@@ -371,6 +365,23 @@ impl Town {
             Member::Peer(peer) => Some(peer),
             _ => None,
         }
+    }
+
+    /// Gives all shards the same settings again at some time, as a reload does.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn reload_at(&mut self, at: Time) -> Result<(), String> {
+        let table = TrunkTable::new(self.trunks.clone(), self.groups.clone(), Some(&self.table));
+        let table = Arc::new(table.map_err(|error| error.to_string())?);
+        for shard in self.shards.clone() {
+            let (config, table) = (Box::new(self.config.clone()), table.clone());
+            self.world.at(at, move |world| {
+                world.mail(shard, Mail::Switch(switch::Mail::Reload { config, table }));
+            });
+        }
+        self.table = table;
+        Ok(())
     }
 
     /// Switches probing off in all shards, so that they can come to rest.
@@ -454,7 +465,50 @@ impl Town {
     }
 }
 
-/// The address of caller or carrier number `index` in network `10.net`.
-pub fn host(net: u8, index: usize) -> SocketAddr {
-    SocketAddr::new(IpAddr::from([10, net, 0, 1 + index as u8]), 5060)
+/// Where everybody lives: a network of IPv4 or one of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// 10.1 are callers, 10.5 the gateway, 10.9 carriers.
+    V4,
+    /// fd00:1 are callers, fd00:5 the gateway, fd00:9 carriers.
+    V6,
+}
+
+impl Places {
+    /// One of the two, IPv4 more often.
+    pub fn draw(random: &mut Random) -> Self {
+        if random.chance(0.3) { Self::V6 } else { Self::V4 }
+    }
+
+    /// The address of number `index` in network `net`.
+    pub fn host(self, net: u8, index: usize) -> SocketAddr {
+        let last = 1 + index as u8;
+        let ip = match self {
+            Self::V4 => IpAddr::from([10, net, 0, last]),
+            Self::V6 => IpAddr::from([0xfd00, u16::from(net), 0, 0, 0, 0, 0, u16::from(last)]),
+        };
+        SocketAddr::new(ip, 5060)
+    }
+
+    /// The gateway's address.
+    pub fn gateway(self) -> SocketAddr {
+        self.host(5, 0)
+    }
+
+    /// How the addresses of network `net` begin, as text.
+    pub fn mark(self, net: u8) -> String {
+        match self {
+            Self::V4 => format!("10.{net}."),
+            Self::V6 => format!("fd00:{net}:"),
+        }
+    }
+
+    /// Network `net` as a network that may place calls.
+    pub fn network(self, net: u8) -> Option<switch::Network> {
+        let text = match self {
+            Self::V4 => format!("10.{net}.0.0/16"),
+            Self::V6 => format!("fd00:{net}::/32"),
+        };
+        text.parse().ok()
+    }
 }

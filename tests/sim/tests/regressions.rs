@@ -3,18 +3,19 @@
 
 use sansio::{Random, Time};
 use sim::peer::{Behaviour, CallPlan, Outcome, Peer, Role};
-use sim::town::{Blueprint, Town, gateway, host};
+use sim::town::{Blueprint, Places, Town};
 use sim::{Link, Pace};
 use std::time::Duration;
 use switch::trunk::{HealthConfig, TrunkConfig};
 
 fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint {
     let carriers = carriers.into_iter().enumerate().map(|(index, peer)| {
-        let mut trunk = TrunkConfig::new(&format!("carrier{index}"), host(9, index));
+        let mut trunk = TrunkConfig::new(&format!("carrier{index}"), Places::V4.host(9, index));
         trunk.health = HealthConfig { probe_interval: Duration::ZERO, ..HealthConfig::default() };
         (peer, trunk)
     });
     Blueprint {
+        places: Places::V4,
         shards,
         callers,
         carriers: carriers.collect(),
@@ -35,7 +36,7 @@ fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint 
 }
 
 fn plan(serial: u64) -> CallPlan {
-    CallPlan { rtp: None, ..CallPlan::plain(Time::from_millis(1000), serial, gateway()) }
+    CallPlan { rtp: None, ..CallPlan::plain(Time::from_millis(1000), serial, Places::V4.gateway()) }
 }
 
 /// Runs a town and demands that every call was answered and nothing was wrong or left.
@@ -60,8 +61,11 @@ fn all_answered(mut town: Town) {
 #[test]
 fn two_calls_failed_by_one_refusal_both_move_on() {
     for calls in 2..6 {
-        let caller = Peer::new(host(1, 0), 1, (1..=calls).map(plan).collect());
-        let carriers = vec![Peer::new(host(9, 0), 2, Vec::new()), Peer::new(host(9, 1), 3, Vec::new())];
+        let caller = Peer::new(Places::V4.host(1, 0), 1, (1..=calls).map(plan).collect());
+        let carriers = vec![
+            Peer::new(Places::V4.host(9, 0), 2, Vec::new()),
+            Peer::new(Places::V4.host(9, 1), 3, Vec::new()),
+        ];
         let mut random = Random::new(calls);
         let mut town = Town::build(&mut random, blueprint(1, vec![caller], carriers), true).unwrap();
         town.world.kill(town.carriers[0]);
@@ -74,9 +78,12 @@ fn two_calls_failed_by_one_refusal_both_move_on() {
 #[test]
 fn requests_inside_a_dialog_come_home_over_any_connection() {
     for seed in 0..8 {
-        let caller =
-            Peer::new(host(1, 0), 1, (1..=6).map(|serial| CallPlan { tcp: true, ..plan(serial) }).collect());
-        let mut carrier = Peer::new(host(9, 0), 2 + seed, Vec::new());
+        let caller = Peer::new(
+            Places::V4.host(1, 0),
+            1,
+            (1..=6).map(|serial| CallPlan { tcp: true, ..plan(serial) }).collect(),
+        );
+        let mut carrier = Peer::new(Places::V4.host(9, 0), 2 + seed, Vec::new());
         carrier.reuse = false;
         carrier.default = Behaviour {
             reinvite: Some(Duration::from_secs(1)),

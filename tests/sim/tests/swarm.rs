@@ -49,6 +49,11 @@ fn gateways_that_stop() {
 }
 
 #[test]
+fn scarce_resources() {
+    fresh(Topology::Scarce);
+}
+
+#[test]
 fn chaos() {
     fresh(Topology::Chaos);
 }

@@ -3,7 +3,7 @@
 use super::{audit, blueprint, compare, inspect, records, rest, stop};
 use crate::peer::{CallPlan, Outcome, Peer, Role};
 use crate::scene::{Options, Report, Topology, report};
-use crate::town::{Town, gateway, host};
+use crate::town::{Places, Town};
 use crate::{Link, Pace};
 use sansio::{Random, Time};
 use std::collections::BTreeSet;
@@ -12,13 +12,14 @@ use std::time::Duration;
 /// Small caps, many calls, racing shards: never one call too many at a carrier, never a needless refusal.
 pub(crate) fn caps(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x0063_6170_7300);
+    let places = Places::draw(&mut random);
     let within = Duration::from_secs(20);
     let calls = 30 + random.below(40);
     let mut plans = Vec::new();
     for serial in 1..=calls {
         // Bursts: several calls at the same millisecond or so.
         let at = Time::from_millis(500 + random.below(20) * 1000 + random.below(3));
-        let mut plan = CallPlan::plain(at, serial, gateway());
+        let mut plan = CallPlan::plain(at, serial, places.gateway());
         plan.rtp = None;
         plan.hang_up = Some(Duration::from_millis(500 + random.below(6000)));
         plan.cancel = random.chance(0.1).then(|| Duration::from_millis(random.below(1000)));
@@ -28,12 +29,12 @@ pub(crate) fn caps(seed: u64, options: Options) -> Report {
     let mut callers = Vec::new();
     for index in 0..4 {
         let own = plans.iter().filter(|plan| plan.serial % 4 == index).cloned().collect();
-        callers.push(Peer::new(host(1, index as usize), random.u64(), own));
+        callers.push(Peer::new(places.host(1, index as usize), random.u64(), own));
     }
     let mut carriers = Vec::new();
     let mut caps = Vec::new();
     for index in 0..1 + random.below(3) as usize {
-        let mut peer = Peer::new(host(9, index), random.u64(), Vec::new());
+        let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
         let cap = 1 + random.below(5);
         peer.calls_max = Some(cap);
         peer.default.rtp = None;
@@ -42,7 +43,7 @@ pub(crate) fn caps(seed: u64, options: Options) -> Report {
         caps.push(cap as u32);
         carriers.push(peer);
     }
-    let mut plan = blueprint(&mut random, callers, carriers, within);
+    let mut plan = blueprint(&mut random, places, callers, carriers, within);
     plan.shards = 2 + random.below(3) as u16;
     for (carrier, cap) in plan.carriers.iter_mut().zip(&caps) {
         carrier.1.max_calls = *cap;

@@ -6,7 +6,7 @@ use crate::NodeId;
 use crate::mix::{Menu, Mix};
 use crate::peer::{LISTENER, Peer, SIGNALLING};
 use crate::scene::{Options, Report, Topology, draw_link, draw_pace};
-use crate::town::{Member, Town, gateway, host};
+use crate::town::{Member, Places, Town};
 use sansio::{Random, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,18 +15,19 @@ use switch::trunk::HealthConfig;
 /// A town in which everything that can fail does.
 pub(crate) fn chaos(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x6368_616f_7300);
+    let places = Places::draw(&mut random);
     let menu = Menu {
         calls: 15 + random.below(15),
         within: Duration::from_secs(60),
         rtp: Some(Duration::from_millis(500)),
         ..Menu::default()
     };
-    let mix = Mix::draw(&mut random, &menu, 1, gateway());
-    let callers = vec![Peer::new(host(1, 0), random.u64(), mix.plans)];
+    let mix = Mix::draw(&mut random, &menu, 1, places.gateway());
+    let callers = vec![Peer::new(places.host(1, 0), random.u64(), mix.plans)];
     let carriers_count = 2 + random.below(2) as usize;
     let mut carriers = Vec::new();
     for index in 0..carriers_count {
-        let mut peer = Peer::new(host(9, index), random.u64(), Vec::new());
+        let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
         peer.answers.clone_from(&mix.answers);
         for behaviour in peer.answers.values_mut() {
             // Whoever is forgotten by the other side ends by himself.
@@ -34,7 +35,7 @@ pub(crate) fn chaos(seed: u64, options: Options) -> Report {
         }
         carriers.push(peer);
     }
-    let mut plan = blueprint(&mut random, callers, carriers, menu.within);
+    let mut plan = blueprint(&mut random, places, callers, carriers, menu.within);
     plan.config = switch::Config {
         media_timeout: Duration::from_secs(6),
         allow: plan.config.allow.clone(),
@@ -55,7 +56,11 @@ pub(crate) fn chaos(seed: u64, options: Options) -> Report {
         for _ in 0..3 + fate.below(6) {
             let from = Time::from_millis(2000 + fate.below(60_000));
             let span = Duration::from_millis(200 + fate.below(25_000));
-            mishap(town, &mut fate, from, from + span);
+            // A reload now and then: counters and health go on.
+            if fate.chance(0.2) && town.reload_at(from).is_err() {
+                return;
+            }
+            mishap(town, places, &mut fate, from, from + span);
         }
     };
     let judge = |town: &mut Town| (Vec::new(), records(town));
@@ -64,11 +69,11 @@ pub(crate) fn chaos(seed: u64, options: Options) -> Report {
 }
 
 /// Something bad from `from` to `to`.
-fn mishap(town: &mut Town, fate: &mut Random, from: Time, to: Time) {
+fn mishap(town: &mut Town, places: Places, fate: &mut Random, from: Time, to: Time) {
     let peers: Vec<NodeId> = town.callers.iter().chain(&town.carriers).copied().collect();
     let node = peers[fate.below(peers.len() as u64) as usize];
     let Some(place) = town.peer(node).map(|peer| peer.address().ip()) else { return };
-    let center = gateway().ip();
+    let center = places.gateway().ip();
     match fate.below(4) {
         0 => town.world.at(from, move |world| world.network.part(place, center)),
         1 => town.world.at(from, move |world| world.network.cut(place, center)),

@@ -5,7 +5,7 @@ use crate::Link;
 use crate::mix::Expect;
 use crate::peer::{Behaviour, CallPlan, Peer, Role};
 use crate::scene::{Options, Report, Topology};
-use crate::town::{Town, gateway, host};
+use crate::town::{Places, Town};
 use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,6 +23,7 @@ enum Death {
 /// A carrier dies with calls up and comes back: new calls go elsewhere, old ones end in the media timeout.
 pub(crate) fn deaths(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x0064_6561_7468);
+    let places = Places::draw(&mut random);
     let busy = Duration::from_secs(60);
     let media_timeout = Duration::from_secs(5);
     let dies = Time::from_millis(15_000 + random.below(5000));
@@ -31,16 +32,17 @@ pub(crate) fn deaths(seed: u64, options: Options) -> Report {
     let carriers_count = 2 + random.below(2) as usize;
     let mut plans = Vec::new();
     for serial in 1..=40 + random.below(20) {
-        let mut plan = CallPlan::plain(Time::from_millis(1000 + random.below(55_000)), serial, gateway());
+        let mut plan =
+            CallPlan::plain(Time::from_millis(1000 + random.below(55_000)), serial, places.gateway());
         plan.hang_up = Some(Duration::from_millis(2000 + random.below(15_000)));
         plan.tcp = random.chance(0.2);
         plans.push(plan);
     }
     let started: BTreeMap<u64, Time> = plans.iter().map(|plan| (plan.serial, plan.at)).collect();
-    let callers = vec![Peer::new(host(1, 0), random.u64(), plans)];
+    let callers = vec![Peer::new(places.host(1, 0), random.u64(), plans)];
     let mut carriers = Vec::new();
     for index in 0..carriers_count {
-        let mut peer = Peer::new(host(9, index), random.u64(), Vec::new());
+        let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
         peer.default = Behaviour {
             after: Duration::from_millis(200 + random.below(1500)),
             // What was cut off ends here, long after the other side has forgotten it.
@@ -49,7 +51,7 @@ pub(crate) fn deaths(seed: u64, options: Options) -> Report {
         };
         carriers.push(peer);
     }
-    let mut plan = blueprint(&mut random, callers, carriers, busy);
+    let mut plan = blueprint(&mut random, places, callers, carriers, busy);
     plan.config =
         switch::Config { media_timeout, allow: plan.config.allow.clone(), ..switch::Config::default() };
     for carrier in &mut plan.carriers {
@@ -65,13 +67,13 @@ pub(crate) fn deaths(seed: u64, options: Options) -> Report {
         (0..carriers_count).map(|index| usize::from(plan.shards) + 2 + 1 + index).take(1).collect();
     let script = move |town: &mut Town| {
         let node = town.carriers[0];
-        let place = host(9, 0);
+        let place = places.host(9, 0);
         town.world.at(dies, move |world| match death {
             Death::Killed => world.kill(node),
-            Death::CutOff => world.network.part(place.ip(), gateway().ip()),
+            Death::CutOff => world.network.part(place.ip(), places.gateway().ip()),
         });
         town.world.at(back, move |world| match death {
-            Death::CutOff => world.network.heal(place.ip(), gateway().ip()),
+            Death::CutOff => world.network.heal(place.ip(), places.gateway().ip()),
             Death::Killed => super::chaos::revive(world, node, victim_seed),
         });
     };

@@ -4,7 +4,7 @@ use super::{audit, blueprint, compare, conduct, records};
 use crate::mix::{Menu, Mix};
 use crate::peer::{Behaviour, Peer};
 use crate::scene::{Options, Report, Topology, draw_link, draw_pace, outcome};
-use crate::town::{Town, gateway, host};
+use crate::town::{Places, Town};
 use sansio::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 /// A mix of everything over lines as bad as the seed draws them; nothing dies, no cap is reached.
 pub(crate) fn mixed(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x6d69_7865_6400);
+    let places = Places::draw(&mut random);
     let menu = Menu {
         calls: 5 + random.below(8),
         rtp: random.chance(0.5).then(|| Duration::from_millis(200)),
@@ -22,8 +23,8 @@ pub(crate) fn mixed(seed: u64, options: Options) -> Report {
     let carriers_count = 1 + random.below(3) as usize;
     let mut answers: Vec<BTreeMap<u64, Behaviour>> = vec![BTreeMap::new(); carriers_count];
     for index in 0..1 + random.below(2) as usize {
-        let mix = Mix::draw(&mut random, &menu, 1 + 1000 * index as u64, gateway());
-        callers.push(Peer::new(host(1, index), random.u64(), mix.plans.clone()));
+        let mix = Mix::draw(&mut random, &menu, 1 + 1000 * index as u64, places.gateway());
+        callers.push(Peer::new(places.host(1, index), random.u64(), mix.plans.clone()));
         for (serial, behaviour) in &mix.answers {
             // Some carriers fail this call in a way that sends it on; one at least takes it as drawn.
             let good = random.below(carriers_count as u64) as usize;
@@ -42,13 +43,13 @@ pub(crate) fn mixed(seed: u64, options: Options) -> Report {
         whole.expected.extend(mix.expected);
     }
     let carriers = answers.into_iter().enumerate().map(|(index, answers)| {
-        let mut peer = Peer::new(host(9, index), random.u64(), Vec::new());
+        let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
         peer.answers = answers;
         peer
     });
     let carriers: Vec<Peer> = carriers.collect();
     // A caller that cancels while a silent carrier is being tried is answered 487 as well.
-    let mut plan = blueprint(&mut random, callers, carriers, menu.within);
+    let mut plan = blueprint(&mut random, places, callers, carriers, menu.within);
     plan.link = draw_link(&mut random);
     plan.pace = draw_pace(&mut random);
     for carrier in &mut plan.carriers {

@@ -4,17 +4,19 @@ mod caps;
 mod chaos;
 mod deaths;
 mod mixed;
+mod scarce;
 mod stops;
 
 pub(crate) use caps::caps;
 pub(crate) use chaos::chaos;
 pub(crate) use deaths::deaths;
 pub(crate) use mixed::mixed;
+pub(crate) use scarce::scarce;
 pub(crate) use stops::stops;
 
 use crate::peer::{Outcome, Peer, Record, Role};
 use crate::scene::{AFTERMATH, Options, Report, Topology, report};
-use crate::town::{Blueprint, Town, host};
+use crate::town::{Blueprint, Places, Town};
 use crate::{Ended, Link, Pace};
 use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,17 +24,17 @@ use std::time::Duration;
 use switch::trunk::{HealthConfig, TrunkConfig};
 
 /// What a peer of the other side must never see: addresses, Call-IDs and names.
-fn keep_apart(callers: &mut [Peer], carriers: &mut [Peer]) {
+fn keep_apart(places: Places, callers: &mut [Peer], carriers: &mut [Peer]) {
     for caller in callers {
-        caller.forbidden = ["10.9.", "Scripted"].map(str::to_owned).to_vec();
+        caller.forbidden = vec![places.mark(9), "Scripted".to_owned()];
     }
     for carrier in carriers {
-        carrier.forbidden = ["10.1.", "caller-", "Scripted"].map(str::to_owned).to_vec();
+        carrier.forbidden = vec![places.mark(1), "caller-".to_owned(), "Scripted".to_owned()];
     }
 }
 
-fn trunk(index: usize) -> TrunkConfig {
-    let mut trunk = TrunkConfig::new(&format!("carrier{index}"), host(9, index));
+fn trunk(places: Places, index: usize) -> TrunkConfig {
+    let mut trunk = TrunkConfig::new(&format!("carrier{index}"), places.host(9, index));
     // Health has scenes of its own; here every peer stays in service.
     trunk.health = HealthConfig { open_after: 1_000_000, ..HealthConfig::default() };
     trunk
@@ -46,15 +48,21 @@ const SELECTIONS: [link::Selection; 5] = [
     link::Selection::Ordered,
 ];
 
-fn blueprint(random: &mut Random, callers: Vec<Peer>, carriers: Vec<Peer>, until: Duration) -> Blueprint {
+fn blueprint(
+    random: &mut Random,
+    places: Places,
+    callers: Vec<Peer>,
+    carriers: Vec<Peer>,
+    until: Duration,
+) -> Blueprint {
     let (mut callers, mut carriers) = (callers, carriers);
-    keep_apart(&mut callers, &mut carriers);
+    keep_apart(places, &mut callers, &mut carriers);
     for peer in callers.iter_mut().chain(&mut carriers) {
         // Many peers open a connection of their own for requests inside a dialog: any shard may get it.
         peer.reuse = random.chance(0.5);
     }
     let mut config = switch::Config {
-        allow: "10.1.0.0/16".parse().into_iter().collect(),
+        allow: places.network(1).into_iter().collect(),
         media_timeout: Duration::ZERO,
         ..switch::Config::default()
     };
@@ -62,9 +70,14 @@ fn blueprint(random: &mut Random, callers: Vec<Peer>, carriers: Vec<Peer>, until
     config.no_response_suspect = Duration::from_secs(8);
     config.no_progress = Duration::from_secs(20);
     Blueprint {
+        places,
         shards: 1 + random.below(4) as u16,
         callers,
-        carriers: carriers.into_iter().enumerate().map(|(index, peer)| (peer, trunk(index))).collect(),
+        carriers: carriers
+            .into_iter()
+            .enumerate()
+            .map(|(index, peer)| (peer, trunk(places, index)))
+            .collect(),
         selection: SELECTIONS[random.below(SELECTIONS.len() as u64) as usize],
         ask: random.chance(0.3),
         config,

@@ -5,7 +5,7 @@ use crate::Link;
 use crate::mix::Expect;
 use crate::peer::{Behaviour, CallPlan, Outcome, Peer, Role};
 use crate::scene::{Options, Report, Topology, report};
-use crate::town::{Mail, Town, gateway, host};
+use crate::town::{Mail, Places, Town};
 use sansio::{Random, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,21 +13,23 @@ use std::time::Duration;
 /// A gateway that stops in the middle of its work.
 pub(crate) fn stops(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x0073_746f_7073);
+    let places = Places::draw(&mut random);
     let busy = Duration::from_secs(40);
     let at = Time::from_millis(15_000 + random.below(10_000));
     let at_once = random.chance(0.4);
     let mut plans = Vec::new();
     for serial in 1..=20 + random.below(20) {
-        let mut plan = CallPlan::plain(Time::from_millis(1000 + random.below(35_000)), serial, gateway());
+        let mut plan =
+            CallPlan::plain(Time::from_millis(1000 + random.below(35_000)), serial, places.gateway());
         plan.hang_up = Some(Duration::from_millis(1000 + random.below(12_000)));
         plan.tcp = random.chance(0.2);
         plan.rtp = None;
         plans.push(plan);
     }
-    let callers = vec![Peer::new(host(1, 0), random.u64(), plans)];
+    let callers = vec![Peer::new(places.host(1, 0), random.u64(), plans)];
     let mut carriers = Vec::new();
     for index in 0..2 {
-        let mut peer = Peer::new(host(9, index), random.u64(), Vec::new());
+        let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
         peer.default = Behaviour {
             after: Duration::from_millis(200 + random.below(1500)),
             hang_up: random.chance(0.3).then(|| Duration::from_millis(500 + random.below(8000))),
@@ -36,7 +38,7 @@ pub(crate) fn stops(seed: u64, options: Options) -> Report {
         };
         carriers.push(peer);
     }
-    let mut plan = blueprint(&mut random, callers, carriers, busy);
+    let mut plan = blueprint(&mut random, places, callers, carriers, busy);
     plan.ask_until = at - Duration::from_secs(2);
     plan.stranger = false;
     plan.link = Link {

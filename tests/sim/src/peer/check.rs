@@ -59,8 +59,7 @@ impl Peer {
         if !text.branch().starts_with("z9hG4bK") || text.branch().len() < 12 {
             wrong.push("a branch without the cookie".to_owned());
         }
-        if !text.get("Max-Forwards").and_then(|value| value.parse().ok()).is_some_and(|hops: u32| hops <= 70)
-        {
+        if text.get("Max-Forwards").and_then(|value| value.parse().ok()).is_none_or(|hops: u32| hops > 70) {
             wrong.push(format!("Max-Forwards {:?}", text.get("Max-Forwards")));
         }
         if text.cseq().1 != text.method() || text.cseq().0 == 0 {

@@ -184,6 +184,14 @@ impl Peer {
         self.address
     }
 
+    /// Its host as a URI has it.
+    fn host(&self) -> String {
+        match self.address.ip() {
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+            ip => ip.to_string(),
+        }
+    }
+
     /// Counts since the start.
     pub const fn stats(&self) -> PeerStats {
         self.stats

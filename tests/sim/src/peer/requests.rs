@@ -54,7 +54,7 @@ impl Peer {
     }
 
     /// Where a response goes: RFC 3261 §18.2.2, RFC 3581 §4.
-    fn back(&mut self, way: Way, text: &Text) -> Way {
+    fn back(&self, way: Way, text: &Text) -> Way {
         let Way::Udp(source) = way else { return way };
         let via = text.field("Via");
         if super::text::parameter(via, "rport").is_some() {

@@ -57,10 +57,8 @@ impl Peer {
                     self.fault("a BYE that was not answered 200", bytes);
                 }
             }
-            "CANCEL" => {
-                if status != 200 && status != 481 {
-                    self.fault("a CANCEL that was not answered 200", bytes);
-                }
+            "CANCEL" if status != 200 && status != 481 => {
+                self.fault("a CANCEL that was not answered 200", bytes);
             }
             _ => {}
         }

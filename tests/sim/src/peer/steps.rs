@@ -23,7 +23,7 @@ impl Peer {
             role: Role::Caller,
             state: State::Inviting,
             way,
-            local: format!("<sip:{}@{}>;tag={tag}", 4000 + plan.serial, self.address.ip()),
+            local: format!("<sip:{}@{}>;tag={tag}", 4000 + plan.serial, self.host()),
             remote: format!("<{uri}>"),
             remote_tag: None,
             target: uri.clone(),
