@@ -72,7 +72,7 @@ pub(crate) struct Serve {
     /// Try the next peer when one says nothing at all to an INVITE for this long [default: 1500ms]
     #[arg(long, value_name = "TIME")]
     pub(crate) no_response: Option<gatewayd::Span>,
-    /// Time between OPTIONS probes of each peer; 0s for none [default: 2s]
+    /// Send OPTIONS to peers not heard from for so long [default: 30s; 2s to peers that failed]; 0s: never any
     #[arg(long, value_name = "TIME")]
     pub(crate) probe_interval: Option<gatewayd::Span>,
     /// Read the configuration, say what is wrong with it, and exit

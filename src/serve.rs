@@ -16,14 +16,14 @@ use switch::Mail;
 
 /// Runs the gateway until it has drained or was stopped.
 pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
-    let (file, settings) = configure(arguments)?;
+    let (file, mut settings) = configure(arguments)?;
     if arguments.check {
         println!("configuration is good: {} trunks, {} workers", settings.trunks.len(), settings.workers);
         return Ok(ExitCode::SUCCESS);
     }
     // Before any thread is started: all of them inherit that these signals go to us.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let files = raise_open_files();
+    fit_rtp_ports(&mut settings, raise_open_files())?;
     let mut gateway = gatewayd::start(&settings, seed())?;
     let control = match start_control(&mut gateway, &file, &settings) {
         Ok(control) => control,
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
             return Err(error);
         }
     };
-    announce(&gateway, &control, &settings, files);
+    announce(&gateway, &control, &settings);
     let served = attend(&mut signals, &mut gateway, &control, arguments);
     gateway.join();
     let stopped = control.stop();
@@ -74,7 +74,10 @@ fn configure(arguments: &arguments::Serve) -> Result<(File, Settings), Error> {
     file.workers = arguments.workers.unwrap_or(file.workers);
     file.media.timeout = arguments.media_timeout.unwrap_or(file.media.timeout);
     file.calls.no_response = arguments.no_response.unwrap_or(file.calls.no_response);
-    file.health.probe_interval = arguments.probe_interval.unwrap_or(file.health.probe_interval);
+    if let Some(interval) = arguments.probe_interval {
+        file.health.probe_interval = interval;
+        file.health.probe_interval_down = file.health.probe_interval_down.min(interval);
+    }
     if let Some(io) = &arguments.io {
         file.io.clone_from(io);
     }
@@ -169,7 +172,7 @@ fn start_control(gateway: &mut Gateway, file: &File, settings: &Settings) -> Res
     let config = controld::Config {
         http: file.http,
         data: file.data.clone(),
-        io: gateway.io().name().to_owned(),
+        io: flag(gateway.io()).to_owned(),
         workers: usize::from(settings.workers),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         routing: RouteTable::new((*settings.routing).clone())?,
@@ -221,18 +224,47 @@ fn reload(gateway: &mut Gateway, control: &controld::Handle, arguments: &argumen
     }
 }
 
-/// Says what is served, by what, and where; then that it is ready.
-fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings, files: Option<u64>) {
-    let io = gateway.io().name();
-    if let Some(refusal) = gateway.refusal() {
-        log(&format!("io: {io}, since {refusal}"));
+/// A driver as the flag `--io` calls it.
+const fn flag(io: driver::Io) -> &'static str {
+    match io {
+        driver::Io::Uring => "uring",
+        driver::Io::Fallback => "fallback",
     }
-    let wanted = u64::from(settings.rtp_ports.pairs()) * 2 + 256;
-    if let Some(files) = files.filter(|files| *files < wanted) {
-        let calls = files.saturating_sub(256) / 4;
-        log(&format!(
-            "the limit of {files} open files allows about {calls} calls; raise it (ulimit -n {wanted}) to use all RTP ports"
-        ));
+}
+
+/// Leaves RTP only as many ports as there are file descriptors besides those that all else needs: calls without ports
+/// are refused and counted, whereas a store, a listener or a log without descriptors would fail at random.
+fn fit_rtp_ports(settings: &mut Settings, files: Option<u64>) -> Result<(), Error> {
+    let Some(files) = files else { return Ok(()) };
+    let besides = 192 + 32 * u64::from(settings.workers);
+    let wanted = u64::from(settings.rtp_ports.pairs()) * 2 + besides;
+    if files >= wanted {
+        return Ok(());
+    }
+    let pairs = files.saturating_sub(besides) / 2;
+    if pairs < 2 {
+        let least = besides + 4;
+        return Err(format!(
+            "the limit of {files} open files is too low: {} workers need {besides}, each call 4 more; raise it \
+             (ulimit -n) to {least} at least, {wanted} for all RTP ports",
+            settings.workers
+        )
+        .into());
+    }
+    log(&format!(
+        "the limit of {files} open files allows {} calls; raise it (ulimit -n {wanted}) to use all RTP ports",
+        pairs / 2
+    ));
+    // Fewer than there are now, which are at most 32768.
+    settings.rtp_ports.high = settings.rtp_ports.low + (pairs * 2 - 1) as u16;
+    Ok(())
+}
+
+/// Says what is served, by what, and where; then that it is ready.
+fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings) {
+    let io = flag(gateway.io());
+    if let Some(refusal) = gateway.refusal() {
+        log(&format!("io: {io} ({}), since {refusal}", gateway.io()));
     }
     let listen: Vec<String> = gateway.listen().iter().map(SocketAddr::to_string).collect();
     let http = control.http().map_or_else(|| "off".to_owned(), |address| address.to_string());

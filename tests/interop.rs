@@ -4,9 +4,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A process that does not outlive its test.
@@ -19,12 +20,16 @@ impl Drop for Running {
     }
 }
 
-fn free_port() -> u16 {
-    // Even, so that media ports may follow; free for UDP now, which nobody else on this host hands out twice in a row.
+/// A loopback address that nobody else uses, so that ports found free on it stay free: one for each process started.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [high, low] = (NEXT.fetch_add(1, Ordering::Relaxed) as u16).to_be_bytes();
+    let ip = Ipv4Addr::new(127, 1 + (std::process::id() % 250) as u8, high, low.max(1));
     loop {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port % 2 == 0 && TcpStream::connect(("127.0.0.1", port)).is_err() {
-            return port;
+        let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
+        // Even, with room above for media.
+        if port % 2 == 0 && port < 60_000 && TcpListener::bind((ip, port)).is_ok() {
+            return SocketAddr::from((ip, port));
         }
     }
 }
@@ -43,19 +48,17 @@ fn scenario(name: &str) -> PathBuf {
 /// The gateway, on free ports.
 struct Gateway {
     _process: Running,
-    sip: u16,
+    sip: SocketAddr,
     http: SocketAddr,
 }
 
 impl Gateway {
     fn start(dir: &Path, io: &str, trunks: &[String], more: &[&str]) -> Self {
-        let sip = free_port();
-        let low = 20_000 + (std::process::id() as u16 % 40) * 100 + (sip % 97) * 300 % 20_000;
+        let sip = own_address();
         let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));
         command
             .args(["serve", "--io", io, "--workers", "2", "--http", "127.0.0.1:0"])
-            .args(["--listen", &format!("127.0.0.1:{sip}")])
-            .args(["--rtp-ports", &format!("{low}-{}", low + 1999)])
+            .args(["--listen", &sip.to_string()])
             .arg("--data")
             .arg(dir.join("data"))
             .args(more)
@@ -109,13 +112,13 @@ struct Sipp {
 }
 
 impl Sipp {
-    fn start(dir: &Path, file: &Path, port: u16, calls: u32, more: &[&str]) -> Self {
+    fn start(dir: &Path, file: &Path, at: SocketAddr, calls: u32, more: &[&str]) -> Self {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let media = free_port();
+        let (ip, port, media) = (at.ip().to_string(), at.port().to_string(), (at.port() + 2).to_string());
         let process = Command::new("sipp")
             .arg("-sf")
             .arg(file)
-            .args(["-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", &port.to_string(), "-mp", &media.to_string()])
+            .args(["-i", &ip, "-mi", &ip, "-p", &port, "-mp", &media])
             .args(["-m", &calls.to_string(), "-nostdin", "-timeout", "60", "-timeout_error"])
             .arg("-trace_err")
             .arg("-error_file")
@@ -155,16 +158,16 @@ fn meet(name: &str, caller: &str, carrier: &str, calls: u32, more: &[&str]) -> V
     let mut all = Vec::new();
     for io in ["uring", "fallback"] {
         let dir = scratch(&format!("{name}-{io}"));
-        let (port, carrier_port) = (free_port(), free_port());
+        let (caller_at, carrier_at) = (own_address(), own_address());
         write_speech(&dir);
-        let trunk = format!("carrier=127.0.0.1:{carrier_port},max_calls=500");
+        let trunk = format!("carrier={carrier_at},max_calls=500");
         let gateway = Gateway::start(&dir, io, &[trunk], &["--probe-interval", "0s"]);
         let echo: &[&str] = if caller.contains("rtp") { &["-rtp_echo"] } else { &[] };
-        let carrier = Sipp::start(&dir, &scenario(carrier), carrier_port, calls, &[more, echo].concat());
+        let carrier = Sipp::start(&dir, &scenario(carrier), carrier_at, calls, &[more, echo].concat());
         std::thread::sleep(Duration::from_millis(300));
-        let target = format!("127.0.0.1:{}", gateway.sip);
+        let target = gateway.sip.to_string();
         let options = [&["-s", "8613800138000", "-r", "20", &target], more].concat();
-        Sipp::start(&dir, &scenario(caller), port, calls, &options).finish(calls);
+        Sipp::start(&dir, &scenario(caller), caller_at, calls, &options).finish(calls);
         carrier.finish(calls);
         let cdrs = gateway.cdrs(calls as usize);
         assert_eq!(cdrs.len(), calls as usize, "{io}: records");
@@ -190,14 +193,14 @@ fn plain_calls_over_tcp_callers() {
     // SIPp speaks TCP to the gateway, one connection for all calls; the trunk is UDP.
     for io in ["uring", "fallback"] {
         let dir = scratch(&format!("tcp-{io}"));
-        let (port, carrier_port) = (free_port(), free_port());
-        let trunk = format!("carrier=127.0.0.1:{carrier_port},max_calls=500");
+        let (caller_at, carrier_at) = (own_address(), own_address());
+        let trunk = format!("carrier={carrier_at},max_calls=500");
         let gateway = Gateway::start(&dir, io, &[trunk], &["--probe-interval", "0s"]);
-        let carrier = Sipp::start(&dir, &scenario("carrier_answer.xml"), carrier_port, 20, &[]);
+        let carrier = Sipp::start(&dir, &scenario("carrier_answer.xml"), carrier_at, 20, &[]);
         std::thread::sleep(Duration::from_millis(300));
-        let target = format!("127.0.0.1:{}", gateway.sip);
+        let target = gateway.sip.to_string();
         let options = ["-t", "t1", "-s", "1000", "-r", "20", &target];
-        Sipp::start(&dir, &scenario("caller_basic.xml"), port, 20, &options).finish(20);
+        Sipp::start(&dir, &scenario("caller_basic.xml"), caller_at, 20, &options).finish(20);
         carrier.finish(20);
     }
 }
@@ -251,7 +254,10 @@ fn retransmissions_carry_calls_through_five_percent_loss() {
     let dir = scratch("lossy-scenario");
     // The carrier stays until late retransmissions have been answered.
     let patient = fs::read_to_string(scenario("carrier_answer.xml")).unwrap();
-    let patient = patient.replace("timewait milliseconds=\"1000\"", "timewait milliseconds=\"9000\"");
+    let patient = patient
+        .replace("timewait milliseconds=\"1000\"", "timewait milliseconds=\"9000\"")
+        // An ACK that was lost is sent again only when the 200 is, and the BYE may be there before that.
+        .replace("<recv request=\"ACK\" />", "<recv request=\"ACK\" optional=\"true\" />");
     fs::write(dir.join("carrier_patient.xml"), patient).unwrap();
     let carrier = dir.join("carrier_patient.xml");
     meet("loss", "caller_basic.xml", carrier.to_str().unwrap(), 60, &["-lost", "5"]);
@@ -261,23 +267,24 @@ fn retransmissions_carry_calls_through_five_percent_loss() {
 fn a_503_and_a_silent_carrier_are_failed_over() {
     for io in ["uring", "fallback"] {
         let dir = scratch(&format!("failover-{io}"));
-        let (port, refusing, answering) = (free_port(), free_port(), free_port());
-        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let silent_port = silent.local_addr().unwrap().port();
+        let (caller_at, refusing, answering) = (own_address(), own_address(), own_address());
+        let silent = UdpSocket::bind(own_address()).unwrap();
+        let silent_at = silent.local_addr().unwrap();
         let trunks = [
-            format!("refusing=127.0.0.1:{refusing},priority=1"),
-            format!("silent=127.0.0.1:{silent_port},priority=2"),
-            format!("answering=127.0.0.1:{answering},priority=3"),
+            format!("refusing={refusing},priority=1"),
+            format!("silent={silent_at},priority=2"),
+            format!("answering={answering},priority=3"),
         ];
-        let gateway = Gateway::start(&dir, io, &trunks, &["--probe-interval", "0s", "--no-response", "600ms"]);
-        // Three failures in a row take a trunk out of service: then it is not asked any more.
-        let first = Sipp::start(&dir, &scenario("carrier_503.xml"), refusing, 3, &[]);
+        let gateway =
+            Gateway::start(&dir, io, &trunks, &["--probe-interval", "0s", "--no-response", "600ms"]);
+        // Five failures in a row take a trunk out of service: then it is not asked any more.
+        let first = Sipp::start(&dir, &scenario("carrier_503.xml"), refusing, 5, &[]);
         let last = Sipp::start(&dir, &scenario("carrier_answer.xml"), answering, 8, &[]);
         std::thread::sleep(Duration::from_millis(300));
-        let target = format!("127.0.0.1:{}", gateway.sip);
-        let options = ["-s", "1000", "-r", "1", "-rp", "1500", &target];
-        Sipp::start(&dir, &scenario("caller_basic.xml"), port, 8, &options).finish(8);
-        first.finish(3);
+        let target = gateway.sip.to_string();
+        let options = ["-s", "1000", "-r", "1", "-rp", "1200", &target];
+        Sipp::start(&dir, &scenario("caller_basic.xml"), caller_at, 8, &options).finish(8);
+        first.finish(5);
         last.finish(8);
         let cdrs = gateway.cdrs(8);
         let oldest = cdrs.last().unwrap();
@@ -287,6 +294,10 @@ fn a_503_and_a_silent_carrier_are_failed_over() {
         assert!(causes[0].starts_with("503") && causes[1].contains("no response"), "{causes:?}");
         assert!(cdrs.iter().all(|cdr| cdr["trunk"] == "answering" && cdr["status"] == 200), "{cdrs:?}");
         let newest = cdrs.first().unwrap();
-        assert_eq!(newest["attempts"].as_array().unwrap().len(), 1, "both dead trunks are out of service: {newest}");
+        assert_eq!(
+            newest["attempts"].as_array().unwrap().len(),
+            1,
+            "both dead trunks are out of service: {newest}"
+        );
     }
 }

@@ -152,10 +152,12 @@ pub struct Health {
     pub open_after: u32,
     /// Probe successes in a row that bring it back.
     pub close_after: u32,
-    /// Time after which a peer that is not probed gets one call to try.
+    /// Time after which a peer out of service gets one call to try, and again each time this has passed.
     pub retry_after: Span,
-    /// Time between OPTIONS probes; 0s: no probing.
+    /// A peer in service that was not heard from for so long gets an OPTIONS; 0s: never.
     pub probe_interval: Span,
+    /// Time between OPTIONS to a peer that failed last; 0s: none.
+    pub probe_interval_down: Span,
     /// How long a probe waits for its answer.
     pub probe_timeout: Span,
 }
@@ -163,10 +165,11 @@ pub struct Health {
 impl Default for Health {
     fn default() -> Self {
         Self {
-            open_after: 3,
+            open_after: 5,
             close_after: 2,
             retry_after: Span::from_millis(10_000),
-            probe_interval: Span::from_millis(2000),
+            probe_interval: Span::from_millis(30_000),
+            probe_interval_down: Span::from_millis(2000),
             probe_timeout: Span::from_millis(1000),
         }
     }
@@ -274,7 +277,7 @@ pub struct Route {
 }
 
 /// A span of time, written `400ms`, `2s`, `10m` or `2h`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 impl Span {
@@ -354,7 +357,7 @@ impl File {
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             format!("line {line}: {}", error.message())
         })
     }
@@ -375,6 +378,8 @@ mod tests {
     fn mistakes_are_named_with_line_and_cure() {
         let error = |text| File::parse(text).unwrap_err();
         let unknown = error("listen = []\n\n[calls]\nmax_call = 3\n");
+        let first = error("[calls]\nmax_call = 3\n");
+        assert!(first.starts_with("line 2: "), "{first}");
         assert!(unknown.starts_with("line 4: unknown field `max_call`, expected one of `max`"), "{unknown}");
         let kind = error("workers = \"two\"");
         assert!(kind.starts_with("line 1: invalid type: string \"two\", expected u16"), "{kind}");

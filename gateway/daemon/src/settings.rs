@@ -138,6 +138,7 @@ fn health(health: &config::Health) -> HealthConfig {
         close_after: health.close_after.clamp(1, 255),
         retry_after: health.retry_after.0,
         probe_interval: health.probe_interval.0,
+        probe_interval_down: health.probe_interval_down.0,
         probe_timeout: health.probe_timeout.0,
     }
 }

@@ -210,7 +210,7 @@ impl Shard {
         why: &str,
         out: &mut Outbox<Mail>,
     ) {
-        let Some(transition) = peer.health.learn(now, evidence, &trunk.config.health) else { return };
+        let Some(transition) = peer.learn(now, evidence, &trunk.config.health) else { return };
         let state = match transition {
             Transition::WentDown => link::TrunkState::Down,
             Transition::CameUp => link::TrunkState::Up,

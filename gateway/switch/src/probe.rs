@@ -1,35 +1,37 @@
-//! OPTIONS probing of peers (RFC 3261 §11): each peer is probed by one shard, what it learns all shards share.
+//! OPTIONS probing of peers (RFC 3261 §11): each peer is probed by one shard, what it learns all shards share. A peer that
+//! serves calls is left alone; one that was not heard from for a while, or failed last, is asked.
 
 use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Shard, Timer};
-use crate::trunk::Evidence;
+use crate::trunk::{Evidence, Peer};
 use core::time::Duration;
 use sansio::{Outbox, Time};
 use sip::{Destination, Failure, Request, RequestId, Transport};
 
+/// How often a peer is looked at: a probe is late by this much at most.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Shard {
-    /// Sets the first probe of each peer that is this shard's to probe, spread over one interval.
+    /// Begins to watch the peers that are this shard's to probe, spread over one look's time.
     pub(crate) fn start_probes(&mut self, now: Time) {
         let (me, count) = (usize::from(self.shards.me), usize::from(self.shards.count));
         let mut number = 0;
         let table = self.table.clone();
         for (trunk, config) in table.trunks().iter().enumerate() {
-            let interval = config.config.health.probe_interval;
             for peer in 0..config.peers.len() {
                 number += 1;
-                if number % count == me && !interval.is_zero() {
-                    let spread = self.random.below(interval.as_nanos() as u64 / 4 + 1);
-                    let generation = self.generation;
-                    let timer = Timer::Probe { trunk, peer, generation };
-                    self.set_timer(now + Duration::from_nanos(spread), timer);
+                if number % count == me {
+                    let watch = Timer::Probe { trunk, peer, since: now, generation: self.generation };
+                    let spread = self.random.below(LOOK.as_nanos() as u64);
+                    self.set_timer(now + Duration::from_nanos(spread), watch);
                 }
             }
         }
     }
 
-    /// Probes a peer and sets the next probe.
-    pub(crate) fn probe(&mut self, now: Time, trunk: usize, peer: usize, generation: u32) {
+    /// Looks at a peer, probes it if that is due, and sets the next look.
+    pub(crate) fn probe(&mut self, now: Time, trunk: usize, peer: usize, since: Time, generation: u32) {
         if generation != self.generation {
             return;
         }
@@ -37,7 +39,13 @@ impl Shard {
         let Some(config) = table.trunks().get(trunk) else { return };
         let Some(target) = config.peers.get(peer) else { return };
         let health = config.config.health;
-        self.set_timer(now + health.probe_interval, Timer::Probe { trunk, peer, generation });
+        self.set_timer(now + LOOK, Timer::Probe { trunk, peer, since, generation });
+        if target.claim_probe(now, since, &health) {
+            self.send_probe(now, trunk, peer, target, health.probe_timeout);
+        }
+    }
+
+    fn send_probe(&mut self, now: Time, trunk: usize, peer: usize, target: &Peer, timeout: Duration) {
         let v4 = target.config.address.is_ipv4();
         let Some(listener) = self.listeners.iter().find(|l| l.local.is_ipv4() == v4) else { return };
         let suffix = if target.config.transport == Transport::Tcp { ";transport=tcp" } else { "" };
@@ -58,11 +66,11 @@ impl Shard {
             },
             headers: &[],
             body: None,
-            timeout: health.probe_timeout,
+            timeout,
         };
         // When the endpoint's tables are full the peer is not to blame: the next probe comes anyway.
         if let Ok(id) = self.endpoint.request(now, &request) {
-            self.probes.insert(id, (trunk, peer, generation));
+            self.probes.insert(id, (trunk, peer, self.generation));
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) enum Timer {
     /// Look whether both sides of the call still send.
     Media(Key),
     /// Probe a peer.
-    Probe { trunk: usize, peer: usize, generation: u32 },
+    Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
     /// Look at what shall be done now and then: ports, records to be repeated.
     Housekeeping,
     /// The drain has lasted long enough.
@@ -265,7 +265,9 @@ impl Shard {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
                 Timer::NoRoute(call) => self.no_route(now, call, out),
                 Timer::Media(call) => self.check_media(now, call, out),
-                Timer::Probe { trunk, peer, generation } => self.probe(now, trunk, peer, generation),
+                Timer::Probe { trunk, peer, since, generation } => {
+                    self.probe(now, trunk, peer, since, generation);
+                }
                 Timer::Housekeeping => self.housekeep(now, out),
                 Timer::DrainLimit => self.quit(now, out),
                 Timer::DiskLimit => self.disk_limit(now, out),

@@ -3,8 +3,8 @@
 //! ```text
 //!            failures >= open_after          (calls or probes)
 //!   Up ───────────────────────────────► Down
-//!    ▲  ◄── any success ── Suspect ─┘     │  successes >= close_after   (probes)
-//!    │                                    ▼  or retry_after passed, when it is not probed
+//!    ▲  ◄── any success ── Suspect ─┘     │  successes >= close_after (probes), or
+//!    │                                    ▼  retry_after passed: not every peer answers probes
 //!    └────────────── success ────────── Trial ── failure ──► Down
 //! ```
 //! `Suspect` is Up with at least one failure in a row: calls still go there, but wait less for it.
@@ -21,10 +21,12 @@ pub struct HealthConfig {
     pub open_after: u32,
     /// Probe successes in a row that bring it back.
     pub close_after: u32,
-    /// A peer that is not probed is tried again after this time with one call.
+    /// A peer out of service is tried again with one call each time this has passed: not every peer answers probes.
     pub retry_after: Duration,
-    /// Time between probes; zero switches probing off.
+    /// A peer in service that was not heard from for so long is probed; zero: never.
     pub probe_interval: Duration,
+    /// Time between probes of a peer that failed last; zero: none.
+    pub probe_interval_down: Duration,
     /// How long a probe waits for an answer.
     pub probe_timeout: Duration,
 }
@@ -32,11 +34,22 @@ pub struct HealthConfig {
 impl Default for HealthConfig {
     fn default() -> Self {
         Self {
-            open_after: 3,
+            open_after: 5,
             close_after: 2,
             retry_after: Duration::from_secs(10),
-            probe_interval: Duration::from_secs(2),
+            probe_interval: Duration::from_secs(30),
+            probe_interval_down: Duration::from_secs(2),
             probe_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl HealthConfig {
+    /// Whether a peer that stands so, heard from `heard` ago and probed `probed` ago, is to be probed now.
+    pub fn wants_probe(&self, state: HealthState, heard: Duration, probed: Duration) -> bool {
+        match state {
+            HealthState::Up => !self.probe_interval.is_zero() && heard.min(probed) >= self.probe_interval,
+            _ => !self.probe_interval_down.is_zero() && probed >= self.probe_interval_down,
         }
     }
 }
@@ -138,7 +151,7 @@ impl Health {
                 stale
             }
             HealthState::Down => {
-                let try_it = config.probe_interval.is_zero() && now.since(self.since) >= config.retry_after;
+                let try_it = now.since(self.since) >= config.retry_after;
                 if try_it {
                     self.enter(now, HealthState::Trial);
                 }
@@ -272,7 +285,8 @@ mod tests {
         open_after: 3,
         close_after: 2,
         retry_after: Duration::from_secs(10),
-        probe_interval: Duration::from_secs(2),
+        probe_interval: Duration::from_secs(30),
+        probe_interval_down: Duration::from_secs(2),
         probe_timeout: Duration::from_secs(1),
     };
 
@@ -313,6 +327,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_works_is_left_alone_and_one_that_failed_is_asked_often() {
+        let secs = Duration::from_secs;
+        assert!(!CONFIG.wants_probe(Up, secs(5), secs(500)), "heard from in a call");
+        assert!(!CONFIG.wants_probe(Up, secs(500), secs(5)), "just probed");
+        assert!(CONFIG.wants_probe(Up, secs(30), secs(30)));
+        assert!(CONFIG.wants_probe(Down, secs(1), secs(2)));
+        assert!(CONFIG.wants_probe(Suspect, secs(1), secs(2)));
+        let never = HealthConfig { probe_interval: secs(0), probe_interval_down: secs(0), ..CONFIG };
+        assert!(![Up, Suspect, Down, Trial].into_iter().any(|s| never.wants_probe(s, secs(900), secs(900))));
+    }
+
+    #[test]
     fn the_shared_word_holds_what_the_machine_says() {
         let shared = SharedHealth::default();
         let now = Time::from_millis(77_000);
@@ -324,8 +350,8 @@ mod tests {
     }
 
     #[test]
-    fn without_probes_one_call_at_a_time_tries_a_dead_peer() {
-        let config = HealthConfig { probe_interval: Duration::ZERO, ..CONFIG };
+    fn one_call_at_a_time_tries_a_dead_peer() {
+        let config = CONFIG;
         let mut health = Health::default();
         let start = Time::from_millis(1000);
         health.learn(start, Evidence::Refused, &config);

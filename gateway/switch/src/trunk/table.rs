@@ -4,13 +4,14 @@
 //! so that calls made under the old table are still counted under the new.
 
 use super::select::{self, Candidate};
-use super::{CallLimit, HealthConfig, HealthState, RateLimit, SharedHealth};
+use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 use link::Selection;
 use std::sync::Arc;
 
+use sansio::Time;
 use sip::Transport;
 
 /// One address of a trunk.
@@ -122,9 +123,36 @@ pub struct Peer {
     pub config: PeerConfig,
     /// Whether it is alive.
     pub health: SharedHealth,
+    /// When it was last heard from, in ns; 0: never.
+    heard: AtomicU64,
+    /// When it was last probed, in ns; 0: never.
+    probed: AtomicU64,
 }
 
 impl Peer {
+    fn new(config: PeerConfig) -> Self {
+        let (heard, probed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { config, health: SharedHealth::default(), heard, probed }
+    }
+
+    /// Feeds its health; tells when it went into or out of service.
+    pub fn learn(&self, now: Time, evidence: Evidence, config: &HealthConfig) -> Option<Transition> {
+        if matches!(evidence, Evidence::CallServed | Evidence::ProbeServed) {
+            self.heard.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        self.health.learn(now, evidence, config)
+    }
+
+    /// Whether it is to be probed now; then that counts as done. `since` is when whoever asks began to watch.
+    pub fn claim_probe(&self, now: Time, since: Time, config: &HealthConfig) -> bool {
+        let ago = |at: &AtomicU64| now.since(Time::from_nanos(at.load(Ordering::Relaxed)).max(since));
+        let wanted = config.wants_probe(self.health.load().state(), ago(&self.heard), ago(&self.probed));
+        if wanted {
+            self.probed.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        wanted
+    }
+
     /// Its state as the outside names it: a peer that failed a call or two is still in use.
     pub fn state(&self) -> link::TrunkState {
         match self.health.load().state() {
@@ -149,7 +177,7 @@ pub struct Trunk {
 
 impl Trunk {
     /// Takes a place for one call; `None` when the trunk is full or calls come too fast.
-    pub fn seize(self: &Arc<Self>, now: sansio::Time) -> Option<Seizure> {
+    pub fn seize(self: &Arc<Self>, now: Time) -> Option<Seizure> {
         if !self.rate.take(now, self.config.max_cps) {
             return None;
         }
@@ -307,7 +335,7 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
             let known = old.and_then(|t| t.peers.iter().find(|p| p.config == *peer));
             known
                 .cloned()
-                .unwrap_or_else(|| Arc::new(Peer { config: peer.clone(), health: SharedHealth::default() }))
+                .unwrap_or_else(|| Arc::new(Peer::new(peer.clone())))
         })
         .collect();
     Trunk {
@@ -353,7 +381,6 @@ fn check(trunks: &[TrunkConfig], groups: &[GroupConfig]) -> Result<(), TableErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sansio::Time;
 
     fn trunk(name: &str, backup: Option<&str>) -> TrunkConfig {
         let mut config = TrunkConfig::new(name, "192.0.2.1:5060".parse().unwrap());
