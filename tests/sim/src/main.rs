@@ -1,6 +1,7 @@
 //! The simulator's command: many fresh seeds, or one seed again with its log.
 
-use sim::scene::{self, Defect, Options, Topology};
+use sim::Defect;
+use sim::scene::{self, Options, Topology};
 use sim::swarm::Swarm;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -9,17 +10,17 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Runs whole topologies in virtual time, each from one seed, and says what was wrong.
 
-usage: cargo sim [--seeds N] [--base SEED] [--topology NAME]... [--plant two-hundreds-once]
-       cargo sim --seed SEED [--topology NAME]... [--log FILE] [--plant two-hundreds-once]
+usage: cargo sim [--seeds N] [--base SEED] [--topology NAME]... [--plant DEFECT]
+       cargo sim --seed SEED [--topology NAME]... [--log FILE] [--plant DEFECT]
 
   --seeds N        how many seeds for each topology (default 100)
   --base SEED      the first of them (default: fresh from the system)
   --seed SEED      this one only; the same seed gives the same log byte for byte
   --topology NAME  only this one; may be repeated (default: all)
   --log FILE       with --seed: write the event log there
-  --plant NAME     plant a defect in the unit under test, to see the simulator find it
+  --plant DEFECT   plant a defect in the unit under test, to see the simulator find it; --list names them
   --failures N     stop after this many failures (default 5)
-  --list           name the topologies
+  --list           name the topologies and the defects
 ";
 
 /// What the command line asks for.
@@ -46,14 +47,18 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Asked>, St
                 topologies
                     .push(Topology::named(&name).ok_or_else(|| format!("no topology {name:?}; see --list"))?);
             }
-            "--plant" => match value()?.as_str() {
-                "two-hundreds-once" => swarm.options.defect = Some(Defect::TwoHundredsOnce),
-                other => return Err(format!("no defect {other:?}; there is two-hundreds-once")),
-            },
+            "--plant" => {
+                let name = value()?;
+                let all = Defect::ALL.map(Defect::name).join(", ");
+                let defect =
+                    Defect::named(&name).ok_or_else(|| format!("no defect {name:?}; there are {all}"))?;
+                swarm.options.defect = Some(defect);
+            }
             "--list" => {
                 for topology in Topology::ALL {
                     println!("{:12} {}", topology.name(), topology.about());
                 }
+                println!("defects: {}", Defect::ALL.map(Defect::name).join(", "));
                 return Ok(None);
             }
             "--help" | "-h" => {

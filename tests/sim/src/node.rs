@@ -1,10 +1,10 @@
 //! A node: one machine, its outbox, what the kernel would hold for it, and its pace.
 
+use crate::Plant;
 use sansio::{
     Datagram, Input, Machine, Outbox, Random, SocketEvent, SocketId, StreamEnd, StreamEvent, StreamId, Time,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,45 +36,6 @@ impl Default for Pace {
             drain_between: 0.5,
             backlog: 4096,
         }
-    }
-}
-
-/// Says of a datagram whether it vanishes.
-type Swallow = Box<dyn FnMut(&[u8]) -> bool>;
-
-/// A planted defect: sees every datagram on its way out of a node and says whether it vanishes.
-pub struct Plant {
-    /// What the defect is, for the log.
-    pub name: &'static str,
-    swallows: Swallow,
-}
-
-impl Plant {
-    /// A defect that swallows whatever `swallows` says.
-    pub fn new(name: &'static str, swallows: impl FnMut(&[u8]) -> bool + 'static) -> Self {
-        Self { name, swallows: Box::new(swallows) }
-    }
-
-    /// The machine never retransmits a 2xx to an INVITE: each goes out once.
-    pub fn two_hundreds_go_out_once() -> Self {
-        let mut seen = BTreeSet::new();
-        Self::new("a 2xx to an INVITE is never retransmitted", move |payload| {
-            let text = String::from_utf8_lossy(payload);
-            let cseq = text.lines().find(|line| line.to_ascii_lowercase().starts_with("cseq:"));
-            text.starts_with("SIP/2.0 2")
-                && cseq.is_some_and(|cseq| cseq.trim_end().ends_with("INVITE"))
-                && !seen.insert(crate::log::digest(payload))
-        })
-    }
-
-    pub(crate) fn swallows(&mut self, payload: &[u8]) -> bool {
-        (self.swallows)(payload)
-    }
-}
-
-impl fmt::Debug for Plant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Plant({})", self.name)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::gateway;
 use crate::mix::{Menu, Mix};
 use crate::peer::{CallPlan, LISTENER, Outcome, Peer, Record, SIGNALLING};
 use crate::town::Places;
-use crate::{Ended, Link, NodeId, Pace, Plant, World};
+use crate::{Defect, Ended, Link, NodeId, Pace, World};
 use sansio::{Random, Time};
 use std::fmt;
 use std::time::Duration;
@@ -83,21 +83,6 @@ impl Topology {
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// A defect to be planted in the unit under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
-    /// It never retransmits a 2xx to an INVITE.
-    TwoHundredsOnce,
-}
-
-impl Defect {
-    pub(crate) fn plant(self) -> Plant {
-        match self {
-            Self::TwoHundredsOnce => Plant::two_hundreds_go_out_once(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::log::{Shown, digest};
 use crate::node::{Arrival, Bound};
 use crate::stream::{Connection, ConnectionId, End, Step};
-use crate::{EventLog, Link, Network, Node, NodeId, Pace, Plant, PostOffice};
+use crate::{EventLog, Link, Network, Node, NodeId, Pace, Plant, PostOffice, Twist};
 use sansio::{Action, IoError, Machine, Mailbox, Random, SocketEvent, SocketId, StreamEnd, StreamId, Time};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -415,13 +415,19 @@ where
                 self.violate(node, format!("sends from socket {} which is not open", send.socket.0));
                 continue;
             };
-            let swallowed = it.plant.as_mut().is_some_and(|plant| plant.swallows(&payload));
+            let twist = it.plant.as_mut().map_or(Twist::Pass, |plant| plant.twist(&payload));
             let (to, from) = (send.destination, bound.address);
-            let note = if swallowed { " (swallowed by the plant)" } else { "" };
+            let note = match twist {
+                Twist::Pass => "",
+                Twist::Swallow => " (swallowed by the plant)",
+                Twist::Replace(_) => " (replaced by the plant)",
+            };
             self.log.line(self.now, &it.name, format_args!("> {to} from {from} {}{note}", Shown(&payload)));
-            if swallowed {
-                continue;
-            }
+            let payload = match twist {
+                Twist::Pass => payload,
+                Twist::Swallow => continue,
+                Twist::Replace(other) => other,
+            };
             let fate = self.network.send(self.now, from, to, payload.len());
             let sender = (node, send.socket);
             if fate.first.is_none() {
