@@ -73,6 +73,8 @@ impl Shard {
         let mut sip_config = Config { user_agent: "Trunkline-load".to_owned(), ..Config::default() };
         sip_config.limits.legs = config.calls_max.saturating_mul(2).max(64);
         sip_config.limits.transactions = 1 << 20;
+        // A carrier that rings at once needs no 100.
+        sip_config.trying = !matches!(&config.part, Part::Carrier(behaviour) if behaviour.slow.is_zero());
         let mut endpoint = Endpoint::new(sip_config, random.fork(), now);
         endpoint.add_udp(SIP_UDP, config.sip);
         endpoint.add_tcp_listener(SIP_TCP, config.sip);

@@ -233,6 +233,7 @@ fn calls_are_placed_answered_talked_through_and_ended() {
     assert_eq!((callers.attempts, callers.answered, callers.completed, callers.failed), (30, 30, 30, 0));
     assert_eq!((carriers.attempts, carriers.completed), (30, 30));
     assert_eq!(callers.finals["200"], 30);
+    assert!(!callers.responses.contains_key(&100), "RFC 3261 §17.2.1: not needed by one who rings at once");
     // Two ways of 0.7 ms, and the ring.
     assert!(callers.setup.min().unwrap() >= 301_400_000 && callers.setup.max().unwrap() < 306_000_000);
     // Four seconds are 200 packets each way, give or take those at the ends.
@@ -287,6 +288,7 @@ fn refusals_silence_and_lateness_are_told_apart() {
     world.run(60);
     assert_eq!(world.totals()[0].completed, 5);
     assert!(world.totals()[0].pdd.min().unwrap() >= 1_000_000_000);
+    assert_eq!(world.totals()[0].responses[&100], 5, "RFC 3261 §17.2.1: he who takes longer says so");
 
     let never = Behaviour { ring: Duration::from_secs(100), ..Behaviour::default() };
     let mut world = World::new(never, Weather::default(), 5);

@@ -23,6 +23,9 @@ pub struct Config {
     pub refuse_exhausted: bool,
     /// Whether an INVITE of ours that comes back with the same user in its Request-URI is refused with 482 (loop).
     pub refuse_loops: bool,
+    /// Answer each INVITE with 100 at once (default). An owner that responds to every INVITE within 200 ms may leave
+    /// it out (RFC 3261 §17.2.1).
+    pub trying: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
     /// The endpoints that share this one's addresses: a message that belongs to another one is handed out as
@@ -40,6 +43,7 @@ impl Default for Config {
             user_agent: String::from("Trunkline"),
             extensions: Vec::new(),
             methods: vec![Method::Options],
+            trying: true,
             refuse_exhausted: true,
             refuse_loops: true,
             shards: Shards::ALONE,

@@ -39,7 +39,9 @@ impl Endpoint {
             leg.invite = Some(server);
             leg.timer = timer;
         }
-        self.server_trying(now, server, request);
+        if self.config.trying {
+            self.server_trying(now, server, request);
+        }
         self.stats.invites_received += 1;
         self.events.push_back(Event::Invite { leg: LegId(leg_key), request: Received::of(request), flow });
     }
