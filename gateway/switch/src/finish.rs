@@ -168,7 +168,7 @@ impl Shard {
         if !self.is_over() {
             return;
         }
-        if !self.spool.is_empty() {
+        if !self.spool.is_empty() && !self.disk_waited {
             // Only the disk is waited for now, and not for as long as calls would be.
             if self.disk_timer.is_none() {
                 self.disk_timer = self.set_timer(now + QUIT_LIMIT, Timer::DiskLimit);
@@ -196,11 +196,8 @@ impl Shard {
     /// The disk has not taken the last records in time: the store will find those calls cut off.
     pub(crate) fn disk_limit(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.disk_timer = None;
-        if self.is_over() && !self.spool.is_empty() {
-            self.service = Service::Stopped;
-            self.say_over(now, out);
-            out.stop();
-        }
+        self.disk_waited = true;
+        self.stop_if_done(now, out);
     }
 
     fn say_over(&mut self, now: Time, out: &mut Outbox<Mail>) {

@@ -27,6 +27,8 @@ pub(crate) enum Timer {
     NoProgress(Key),
     /// Control has not said where the call goes.
     NoRoute(Key),
+    /// RTP ports were still being opened when the call came.
+    NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
     /// Probe a peer.
@@ -87,6 +89,8 @@ pub struct Shard {
     pub(crate) told_over: Option<Time>,
     /// Set while nothing but the disk is waited for.
     pub(crate) disk_timer: Option<TimerId>,
+    /// Whether the disk was waited for long enough.
+    pub(crate) disk_waited: bool,
     pub(crate) wall_at_zero: UnixMicros,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
@@ -147,6 +151,7 @@ impl Shard {
             others_over: BTreeSet::new(),
             told_over: None,
             disk_timer: None,
+            disk_waited: false,
             wall_at_zero: start.wall_at_zero,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
@@ -264,6 +269,7 @@ impl Shard {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
                 Timer::NoRoute(call) => self.no_route(now, call, out),
+                Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);

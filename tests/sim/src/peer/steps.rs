@@ -159,7 +159,10 @@ impl Peer {
             call.outcome = Outcome::TimedOut;
         }
         call.reinvite_out = None;
-        let excused = call.bye_received && method != "INVITE";
+        // A BYE that crossed, or a session change whose answer was lost with the call.
+        let again = call.local_cseq > call.invite_cseq || call.role == Role::Carrier;
+        let excused = (call.bye_received && method != "INVITE")
+            || (method == "INVITE" && again && call.state == State::Ended);
         if !excused {
             self.gap(format!("{method} of call {serial} is {why}"));
         }
