@@ -4,160 +4,23 @@ use crate::arrival::{Arrivals, poisson_distance};
 use crate::callee::Behaviour;
 use crate::caller::CallerConfig;
 use crate::conduct::Conductor;
-use crate::farm::{Farm, FarmError, ShardSpec, source_towards};
+use crate::farm::{Farm, ShardSpec, source_towards};
 use crate::live::TrunkLine;
 use crate::observe::Watched;
+use crate::options::{AnswerOptions, CallOptions, LoadError, RunOptions};
 use crate::partfile::{PartHead, PartWriter};
-use crate::plan::{self, Arrival, Count, Hold, Phases, Plan, PlanError, Rate, Seconds, Target};
+use crate::plan::{self, Arrival, Count, Hold, Phases, Plan, Rate, Seconds, Target};
 use crate::verdict::{self, Health};
 use crate::{hold::HoldLaw, shard};
-use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use driver::{Choice, clock};
-use reports::Lang;
+use driver::clock;
 use reports::result::{Ended, IoInForce, RunResult, SeriesPoint, Verdict};
 use sansio::Random;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// How `load answer` shall behave.
-#[derive(Clone, Debug)]
-pub struct AnswerOptions {
-    /// Where to listen, UDP and TCP.
-    pub listen: SocketAddr,
-    /// From 180 to 200.
-    pub ring: Duration,
-    /// Refuse every call with this.
-    pub status: Option<u16>,
-    /// Swallow everything.
-    pub silent: bool,
-    /// Send and check marked RTP.
-    pub rtp: bool,
-    /// Hang up so long after answering.
-    pub bye_after: Option<Duration>,
-    /// Write what is measured there, line by line.
-    pub out: Option<PathBuf>,
-    /// IO mode.
-    pub io: Choice,
-    /// Most calls at once.
-    pub calls_max: u32,
-    /// RTP ports to open at start.
-    pub ports_ready: u32,
-    /// Ports for RTP; `None`: the usual range.
-    pub ports: Option<plan::PortRange>,
-    /// Say nothing on standard output.
-    pub quiet: bool,
-}
-
-impl AnswerOptions {
-    /// A carrier that answers at once, without voice.
-    pub fn new(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            ring: Duration::ZERO,
-            status: None,
-            silent: false,
-            rtp: false,
-            bye_after: None,
-            out: None,
-            io: Choice::Auto,
-            calls_max: 65_536,
-            ports_ready: 64,
-            ports: None,
-            quiet: false,
-        }
-    }
-}
-
-/// What `load call` shall do.
-#[derive(Clone, Debug)]
-pub struct CallOptions {
-    /// `sip:NUMBER@ADDR:PORT`; the number may hold a range.
-    pub to: String,
-    /// Our address.
-    pub from: Option<SocketAddr>,
-    /// New calls a second.
-    pub rate: Option<f64>,
-    /// Ramp to so many calls at once, and stay there.
-    pub concurrent: Option<u32>,
-    /// How long each call lasts.
-    pub hold: Duration,
-    /// Stop placing calls after so long.
-    pub duration: Option<Duration>,
-    /// Stop after so many calls.
-    pub calls: Option<u32>,
-    /// Send and check marked RTP.
-    pub rtp: bool,
-    /// Threads.
-    pub threads: u16,
-    /// Of arrivals and holds.
-    pub seed: u64,
-    /// The rest is that of a plan.
-    pub run: RunOptions,
-}
-
-/// What every measuring command takes.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Where results and report go; `None`: only to the terminal.
-    pub out: Option<PathBuf>,
-    /// IO mode.
-    pub io: Choice,
-    /// Language of the report.
-    pub lang: Lang,
-    /// The command line, for the record.
-    pub command: String,
-    /// No progress.
-    pub quiet: bool,
-}
-
-/// Why a command did not come to a verdict.
-#[derive(Debug)]
-pub enum LoadError {
-    /// The options or the plan are wrong: exit code 2.
-    Usage(String),
-    /// The farm did not start.
-    Farm(FarmError),
-    /// Anything else that the host refused.
-    System(String, io::Error),
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) => f.write_str(text),
-            Self::Farm(error) => write!(f, "{error}"),
-            Self::System(what, error) => write!(f, "{what}: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for LoadError {}
-
-impl From<FarmError> for LoadError {
-    fn from(error: FarmError) -> Self {
-        Self::Farm(error)
-    }
-}
-
-impl From<PlanError> for LoadError {
-    fn from(error: PlanError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl LoadError {
-    /// The process's exit code: 2 for wrong usage, 3 for a run that never became one.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Farm(_) | Self::System(..) => 3,
-        }
-    }
-}
 
 pub(crate) fn system(what: &str) -> impl FnOnce(io::Error) -> LoadError + '_ {
     move |error| LoadError::System(what.to_owned(), error)
@@ -550,63 +413,7 @@ fn complete(conductor: &mut Conductor, plan: &Plan) {
         result.limits.push(verdict::mos_limit(&plan.limits, &result.media));
     }
     result.validity = verdict::validity(&plan.validity, &health, plan.media.rtp);
-    capacity(result, &conductor.series, plan);
-}
-
-/// Load offered and carried.
-pub(crate) fn capacity(result: &mut RunResult, series: &[SeriesPoint], plan: &Plan) {
-    let hold = plan.hold.0.mean().as_secs_f64();
-    let capacity = &mut result.capacity;
-    capacity.concurrent_peak = series.iter().filter_map(|point| point.calls).max();
-    capacity.peak_cps = series.iter().map(|point| point.attempts as f64).reduce(f64::max);
-    capacity.mean_hold_s = result.signalling.delays.sdt.mean().map(|ns| ns / 1e9);
-    let (from, to, offered) = match &plan.arrival {
-        Arrival::Concurrent { calls, ramp_seconds, seconds, .. } => {
-            capacity.concurrent_planned = Some(u64::from(calls.0));
-            let ramp = ramp_seconds.0.as_secs_f64();
-            (ramp + 2.0, ramp + seconds.0.as_secs_f64(), f64::from(calls.0) / hold.max(1e-3))
-        }
-        Arrival::Rate { rate, seconds, .. } => (hold + 1.0, seconds.0.as_secs_f64(), rate.0),
-        Arrival::Stairs { steps, .. } => {
-            let length: f64 = steps.iter().map(|step| step.seconds.0.as_secs_f64()).sum();
-            let calls: f64 = steps.iter().map(|step| step.rate.0 * step.seconds.0.as_secs_f64()).sum();
-            (0.0, length, calls / length.max(1e-3))
-        }
-    };
-    let within = series.iter().filter(|point| point.t >= from && point.t <= to);
-    capacity.concurrent_sustained = within.filter_map(|point| point.calls).min();
-    capacity.hold_s = (to > from).then_some(to - from);
-    capacity.offered_cps = Some(offered);
-    capacity.erlangs = Some(offered * hold);
-    capacity.bhca = Some(offered * 3600.0);
-    if let Arrival::Stairs { steps, .. } = &plan.arrival {
-        let mut start = 0.0;
-        for step in steps {
-            let end = start + step.seconds.0.as_secs_f64();
-            let inside: Vec<&SeriesPoint> =
-                series.iter().filter(|point| point.t > start && point.t <= end).collect();
-            let worst = |value: fn(&SeriesPoint) -> Option<f64>| {
-                inside.iter().filter_map(|p| value(p)).reduce(f64::max)
-            };
-            let failed = inside.iter().map(|point| point.failed).sum();
-            capacity.steps.push(reports::result::Step {
-                name: format!("{} calls/s", step.rate.0),
-                start_s: start,
-                seconds: end - start,
-                offered_cps: step.rate.0,
-                calls: inside.iter().filter_map(|point| point.calls).max().unwrap_or(0),
-                attempts: inside.iter().map(|point| point.attempts).sum(),
-                answered: inside.iter().map(|point| point.answered).sum(),
-                failed,
-                setup_p99_ms: worst(|point| point.setup_p99_ms),
-                delay_p50_ms: worst(|point| point.delay_p50_ms),
-                delay_p99_ms: worst(|point| point.delay_p99_ms),
-                held: Some(failed == 0),
-                ..reports::result::Step::default()
-            });
-            start = end;
-        }
-    }
+    crate::capacity::fill(result, &conductor.series, plan);
 }
 
 /// Renders the report and prints the summary.

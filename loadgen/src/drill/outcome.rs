@@ -90,7 +90,7 @@ pub(crate) fn complete(conductor: &mut Conductor, known: &Known<'_>) {
     }
     media.waterfall = waterfall(&media.directions);
     result.media = media;
-    crate::run::capacity(result, &conductor.series, known.plan);
+    crate::capacity::fill(result, &conductor.series, known.plan);
     result.capacity.concurrent_planned = Some(u64::from(known.calls));
     let schedule = &known.acts.schedule;
     let (from, to) = (schedule.ramp.as_secs_f64() + 3.0, schedule.kill.as_secs_f64());

@@ -1,6 +1,7 @@
 //! The drill's other processes: the gateway and the carriers, started from the same binary, ended by their ids.
 
-use crate::run::{LoadError, system};
+use crate::options::LoadError;
+use crate::run::system;
 use core::net::SocketAddr;
 use core::time::Duration;
 use driver::clock;
