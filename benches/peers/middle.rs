@@ -1,0 +1,131 @@
+//! Systems in the middle: the gateway on either driver, and its peers.
+
+use crate::process::{Cores, Outcome, Running, Usage, free_port, pause};
+use std::fs;
+use std::path::Path;
+
+/// Which system stands between callers and carriers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `trunkline serve --io uring`.
+    Uring,
+    /// `trunkline serve --io fallback`.
+    Fallback,
+    /// Kamailio, signalling only.
+    Kamailio,
+    /// Kamailio with rtpengine in user space.
+    Rtpengine,
+}
+
+impl Kind {
+    /// Its name in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "trunkline (io_uring)",
+            Self::Fallback => "trunkline (epoll)",
+            Self::Kamailio => "Kamailio",
+            Self::Rtpengine => "rtpengine + Kamailio",
+        }
+    }
+}
+
+/// A system that runs, on the last core.
+pub struct Middle {
+    processes: Vec<Running>,
+    /// Where it takes calls.
+    pub port: u16,
+}
+
+impl Middle {
+    /// Starts it in front of carriers at these two ports.
+    pub fn start(kind: Kind, trunkline: &str, carriers: [u16; 2], folder: &Path) -> Outcome<Self> {
+        let port = free_port()?;
+        let mut processes = Vec::new();
+        match kind {
+            Kind::Uring | Kind::Fallback => {
+                let io = if kind == Kind::Uring { "uring" } else { "fallback" };
+                let data = folder.join("data");
+                let _ = fs::remove_dir_all(&data);
+                let mut arguments: Vec<String> = ["serve", "--workers", "1", "--io", io, "--http", "off"]
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect();
+                arguments.extend([
+                    format!("--listen=127.0.0.1:{port}"),
+                    format!("--trunk=a=127.0.0.1:{},max_calls=20000", carriers[0]),
+                    format!("--trunk=b=127.0.0.1:{},max_calls=20000", carriers[1]),
+                    "--rtp-ports=10000-29999".to_owned(),
+                    "--probe-interval=0s".to_owned(),
+                    "--media-timeout=0s".to_owned(),
+                    format!("--data={}", data.display()),
+                ]);
+                processes.push(Running::start("trunkline", trunkline, &arguments, Cores::Middle, folder)?);
+            }
+            Kind::Kamailio => processes.push(kamailio(port, None, carriers, folder)?),
+            Kind::Rtpengine => {
+                let ng = free_port()?;
+                let arguments = [
+                    "--foreground",
+                    "--config-file=none",
+                    "--table=-1",
+                    "--interface=127.0.0.1",
+                    &format!("--listen-ng=127.0.0.1:{ng}"),
+                    "--port-min=10000",
+                    "--port-max=29999",
+                    "--num-threads=1",
+                    "--delete-delay=0",
+                    "--log-stderr",
+                    "--log-level=3",
+                    &format!("--pidfile={}/rtpengine.pid", folder.display()),
+                ]
+                .map(str::to_owned);
+                let mut engine = Running::start("rtpengine", "rtpengine", &arguments, Cores::Middle, folder)?;
+                engine.wait_for_port(ng, folder)?;
+                processes.push(engine);
+                processes.push(kamailio(port, Some(ng), carriers, folder)?);
+            }
+        }
+        let mut middle = Self { processes, port };
+        if let Some(last) = middle.processes.last_mut() {
+            last.wait_for_port(port, folder)?;
+        }
+        // The gateway opens its media ports, the proxy starts its children.
+        pause(1.0);
+        Ok(middle)
+    }
+
+    /// What all its processes have used since they started.
+    pub fn usage(&self) -> Usage {
+        Usage::of(&self.processes.iter().map(Running::id).collect::<Vec<_>>())
+    }
+}
+
+/// Kamailio in the foreground, with a configuration of its own.
+fn kamailio(port: u16, ng: Option<u16>, carriers: [u16; 2], folder: &Path) -> Outcome<Running> {
+    let template = match ng {
+        None => include_str!("kamailio.cfg"),
+        Some(_) => include_str!("kamailio-media.cfg"),
+    };
+    let text = template
+        .replace("SIP_PORT", &port.to_string())
+        .replace("NG_PORT", &ng.unwrap_or(0).to_string())
+        .replace("FOLDER", &folder.display().to_string());
+    let file = folder.join("kamailio-run.cfg");
+    let list = carriers.map(|carrier| format!("1 sip:127.0.0.1:{carrier}\n")).concat();
+    fs::write(&file, text).map_err(|error| error.to_string())?;
+    fs::write(folder.join("dispatcher.list"), list).map_err(|error| error.to_string())?;
+    let arguments = [
+        "-DD".to_owned(),
+        "-E".to_owned(),
+        "-m".to_owned(),
+        "256".to_owned(),
+        "-f".to_owned(),
+        file.display().to_string(),
+        "-Y".to_owned(),
+        folder.display().to_string(),
+        "-P".to_owned(),
+        format!("{}/kamailio.pid", folder.display()),
+    ];
+    let program = if Path::new("/usr/sbin/kamailio").exists() { "/usr/sbin/kamailio" } else { "kamailio" };
+    Running::start("kamailio", program, &arguments, Cores::Middle, folder)
+}
