@@ -1,5 +1,9 @@
 //! Farms against each other on the loopback, on both drivers, with real threads and sockets.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and asks the host for IPv6"
+)]
 
 use driver::{Choice, clock};
 use loadgen::farm::{Farm, ShardSpec};
@@ -27,8 +31,8 @@ fn plan(transport: &str, to: SocketAddr) -> Plan {
     Plan::parse("loopback", &text).unwrap()
 }
 
-fn run(io: Choice, transport: &str) {
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+fn run(io: Choice, transport: &str, any: &str) {
+    let any: SocketAddr = any.parse().unwrap();
     let spec = |farm, part, media| ShardSpec {
         listen: any,
         farm,
@@ -94,12 +98,12 @@ fn run(io: Choice, transport: &str) {
 
 #[test]
 fn epoll_over_udp() {
-    run(Choice::Fallback, "udp");
+    run(Choice::Fallback, "udp", "127.0.0.1:0");
 }
 
 #[test]
 fn epoll_over_tcp() {
-    run(Choice::Fallback, "tcp");
+    run(Choice::Fallback, "tcp", "127.0.0.1:0");
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn io_uring_over_udp() {
         println!("skipped: {refusal}");
         return;
     }
-    run(Choice::Uring, "udp");
+    run(Choice::Uring, "udp", "127.0.0.1:0");
 }
 
 #[test]
@@ -117,5 +121,14 @@ fn io_uring_over_tcp() {
         println!("skipped: {refusal}");
         return;
     }
-    run(Choice::Uring, "tcp");
+    run(Choice::Uring, "tcp", "127.0.0.1:0");
+}
+
+#[test]
+fn epoll_over_ipv6() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        println!("skipped: this host has no IPv6 loopback");
+        return;
+    }
+    run(Choice::Fallback, "udp", "[::1]:0");
 }
