@@ -1,4 +1,5 @@
 //! `trunkline serve`: gateway and control plane composed into one process, and its life from signal to signal.
+#![expect(clippy::disallowed_methods, reason = "the main thread sleeps between two looks for signals")]
 
 use crate::Error;
 use crate::arguments;

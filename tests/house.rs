@@ -1,6 +1,6 @@
 //! The repository holds its own rules: who imports whom, cores without IO, every knob documented, every plan sound.
 //! It prints the largest files and functions as a hint for the next tidy-up, and fails on none of them.
-#![allow(clippy::disallowed_methods, reason = "reads the repository's own files")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, reason = "a test that reads files")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

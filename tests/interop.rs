@@ -1,6 +1,11 @@
 //! SIPp, which shares no code with us, as caller and as carrier around the real gateway, on both drivers: no failed call
 //! and no unexpected message on either side. Scenarios stand in `tests/interop/`.
-#![allow(clippy::disallowed_methods, reason = "starts processes, opens ports and waits for both")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that starts processes"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -200,11 +200,11 @@ impl Gateway {
             match started.recv() {
                 Ok(Ok((io, refusal, gauges))) => {
                     self.io = io;
-                    self.refusal = refusal.or(self.refusal.take());
+                    self.refusal = refusal.or_else(|| self.refusal.take());
                     self.gauges.push(gauges);
                 }
                 Ok(Err(error)) => failure = Some(error),
-                Err(_) => failure = failure.or(Some("a shard ended before it was ready".into())),
+                Err(_) => failure = failure.or_else(|| Some("a shard ended before it was ready".into())),
             }
         }
         match failure {

@@ -95,6 +95,9 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
             if trunk.name.is_empty() {
                 return Err(ConfigError::new(key("name"), "give the trunk a name"));
             }
+            if file.trunks.iter().filter(|other| other.name == trunk.name).count() > 1 {
+                return Err(ConfigError::new(key("name"), "two trunks have it; give each its own"));
+            }
             if let Some(status) = trunk.failover_statuses.iter().find(|s| !(300..700).contains(*s)) {
                 let error = format!("{status} is no final status of a failure; 300 to 699");
                 return Err(ConfigError::new(key("failover_statuses"), error));

@@ -181,10 +181,10 @@ impl Shard {
 
     /// The leg is over for the endpoint: its place on the trunk is free.
     fn on_gone(&mut self, leg: LegId) {
-        if let Some(place) = self.legs.get_mut(leg.index()) {
-            if place.as_ref().is_some_and(|slot| slot.leg == leg) {
-                *place = None;
-            }
+        if let Some(place) = self.legs.get_mut(leg.index())
+            && place.as_ref().is_some_and(|slot| slot.leg == leg)
+        {
+            *place = None;
         }
     }
 

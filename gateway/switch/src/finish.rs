@@ -96,7 +96,7 @@ impl Shard {
             pdd_us: draft.ringing.map(since),
             setup_us: draft.answered.map(since),
             end,
-            media: call.media.as_ref().map(|media| session::summary(media)),
+            media: call.media.as_ref().map(session::summary),
         })
     }
 

@@ -12,6 +12,8 @@ use link::{CallRecord, Decision, Event, Phase, RouteAsked, ShardId, Side};
 use sansio::{Key, Outbox, Time};
 use sip::{Flow, LegId, Received};
 
+/// How long a call waits for RTP ports that are being opened, as at the start and in a burst; and how often it looks.
+const PORTS_AWAITED: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(5));
 /// How long control may think about where a call goes.
 const ROUTE_ASKED: Duration = Duration::from_millis(500);
 
@@ -160,7 +162,15 @@ impl Shard {
 
     /// Finds where the call goes: by the snapshot, or by asking control.
     fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(call) = self.calls.get(key) else { return };
+        let (limit, pause) = PORTS_AWAITED;
+        if now.since(call.draft.started) < limit && self.ports_opening(call.listener) {
+            let timer = self.set_timer(now + pause, Timer::NoPorts(key));
+            if let Some(call) = self.calls.get_mut(key) {
+                call.timer = timer;
+            }
+            return;
+        }
         let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
             self.stats.calls_unrouted += 1;
             return self.end_refused(now, key, &Refusal::unrouted(), out);
@@ -180,6 +190,13 @@ impl Shard {
             return;
         }
         self.route_by_snapshot(now, key, out);
+    }
+
+    /// The ports that a call waited for may be open now.
+    pub(crate) fn ports_opened(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.timer = None;
+        self.route(now, key, out);
     }
 
     fn route_by_snapshot(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {

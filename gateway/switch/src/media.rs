@@ -22,12 +22,12 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         let listener = call.listener;
-        if let Some(media) = call.media.as_mut() {
-            if self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip() {
-                // What the peer tried before said of its media is void.
-                media.bridge.forget_remote(now, Leg::Callee);
-                return Ok(());
-            }
+        if let Some(media) = call.media.as_mut()
+            && self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip()
+        {
+            // What the peer tried before said of its media is void.
+            media.bridge.forget_remote(now, Leg::Callee);
+            return Ok(());
         }
         self.release_media(now, key);
         let pairs = self.take_pairs(now, [listener, towards], out).ok_or_else(|| {
@@ -51,6 +51,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether a call of a listener would find too few ports now, and more in a moment.
+    pub(crate) fn ports_opening(&self, listener: usize) -> bool {
+        let address = self.listeners[listener].local.ip();
+        let pool = self.pools.iter().find(|pool| pool.address() == address);
+        pool.is_some_and(|pool| pool.ready() < 2 && pool.is_filling())
+    }
+
     fn take_pairs(&mut self, now: Time, listeners: [usize; 2], out: &mut Outbox<Mail>) -> Option<[Pair; 2]> {
         let caller = self.take_pair(now, listeners[0], out)?;
         let Some(callee) = self.take_pair(now, listeners[1], out) else {
@@ -69,7 +76,7 @@ impl Shard {
     pub(crate) fn origin_of(&self, call: &Call, side: Side) -> Origin {
         let signalling = match side {
             Side::Caller => call.flow.remote.ip(),
-            _ => call.draft.peer.map_or(call.flow.remote.ip(), |peer| peer.ip()),
+            _ => call.draft.peer.map_or_else(|| call.flow.remote.ip(), |peer| peer.ip()),
         };
         Origin { signalling, latch: self.config.latch }
     }

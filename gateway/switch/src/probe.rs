@@ -109,10 +109,10 @@ impl Shard {
             return;
         }
         let table = self.table.clone();
-        if let Some(trunk) = table.trunks().get(trunk) {
-            if let Some(peer) = trunk.peers.get(peer) {
-                self.learn(now, trunk, peer, evidence, why, out);
-            }
+        if let Some(trunk) = table.trunks().get(trunk)
+            && let Some(peer) = trunk.peers.get(peer)
+        {
+            self.learn(now, trunk, peer, evidence, why, out);
         }
     }
 }

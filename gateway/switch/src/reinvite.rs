@@ -60,14 +60,14 @@ impl Shard {
         let leg = if from == Side::Caller { Some(call.caller) } else { call.callee };
         let (Some(leg), Some(media)) = (leg, call.media.as_mut()) else { return };
         let body = message.map_or(&[][..], Received::body);
-        if (200..300).contains(&status) {
-            if let Ok(answer) = session::answer(now, body, media, side, answered_by) {
-                if let Some(offer) = relayed.offer {
-                    session::apply(now, media, from, &offer, offered_by);
-                }
-                let _ = self.endpoint.answer_reinvite(now, leg, 200, Some(Body::sdp(&answer)));
-                return;
+        if (200..300).contains(&status)
+            && let Ok(answer) = session::answer(now, body, media, side, answered_by)
+        {
+            if let Some(offer) = relayed.offer {
+                session::apply(now, media, from, &offer, offered_by);
             }
+            let _ = self.endpoint.answer_reinvite(now, leg, 200, Some(Body::sdp(&answer)));
+            return;
         }
         // Refused: the session stays as it was (RFC 3261 §14.1).
         let status = if status < 300 { 488 } else { status };

@@ -333,9 +333,7 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
         .iter()
         .map(|peer| {
             let known = old.and_then(|t| t.peers.iter().find(|p| p.config == *peer));
-            known
-                .cloned()
-                .unwrap_or_else(|| Arc::new(Peer::new(peer.clone())))
+            known.cloned().unwrap_or_else(|| Arc::new(Peer::new(peer.clone())))
         })
         .collect();
     Trunk {
