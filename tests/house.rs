@@ -337,11 +337,12 @@ fn functions(path: &str, text: &str) -> Vec<(usize, String)> {
                 let name = trimmed[at + 3..].split(['(', '<']).next().unwrap_or("").to_owned();
                 open = Some((number, indent, name));
             }
-        } else if let Some((start, depth, name)) = &open {
-            if trimmed == "}" && indent == *depth {
-                found.push((number - start + 1, format!("{path}:{} {name}", start + 1)));
-                open = None;
-            }
+        } else if let Some((start, depth, name)) = &open
+            && trimmed == "}"
+            && indent == *depth
+        {
+            found.push((number - start + 1, format!("{path}:{} {name}", start + 1)));
+            open = None;
         }
     }
     found

@@ -33,7 +33,7 @@ fn own_address() -> SocketAddr {
     loop {
         let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
         // Even, with room above for media.
-        if port % 2 == 0 && port < 60_000 && TcpListener::bind((ip, port)).is_ok() {
+        if port.is_multiple_of(2) && port < 60_000 && TcpListener::bind((ip, port)).is_ok() {
             return SocketAddr::from((ip, port));
         }
     }
