@@ -60,11 +60,16 @@ fn our_caller(bench: &Bench, rate: u32, calls: u32) -> Outcome<Value> {
     while !caller.is_over() && start.elapsed() < limit {
         let now = Usage::of(&[caller.id()]);
         // SIPp draws no report at the end: ours is left out.
-        if now.total > 0.0 && !out.join("result.json").exists() {
+        let log = fs::read_to_string(bench.folder.join("load-call.log")).unwrap_or_default();
+        if log.contains("the run is over") {
+            break;
+        }
+        if now.total > 0.0 {
             used = now;
         }
         pause(0.02);
     }
+    caller.wait(limit);
     drop(caller);
     let result = fs::read_to_string(out.join("result.json")).map_err(|error| {
         let log = fs::read_to_string(bench.folder.join("load-call.log")).unwrap_or_default();

@@ -206,7 +206,7 @@ fn media(rows: &[Value], docs: &Path) -> Outcome<String> {
         "KiB a call",
     ];
     text.push_str(&heading(&columns.map(str::to_owned)));
-    for row in rows {
+    for row in rows.iter().filter(|row| row["error"].is_null()) {
         let star = if row["generator_invalid"].as_array().is_none_or(Vec::is_empty) { "" } else { " *" };
         // Among few calls, what a process takes once would pass for theirs.
         let many = row["calls"].as_u64() >= Some(100);

@@ -21,6 +21,10 @@ pub fn measure(bench: &Bench) -> Outcome<Vec<Value>> {
         let mut unclean = 0;
         for &rate in bench.extent.rates {
             let row = step(bench, kind, &middle, &carriers, rate)?;
+            if row["completed"] == 0 {
+                eprintln!("signalling  {} completed no call at {rate} calls/s", kind.name());
+                break;
+            }
             unclean += u32::from(row["clean"] == false);
             rows.push(row);
             if unclean == 2 {
