@@ -179,6 +179,7 @@ impl Agent {
             byes: (false, false),
             rtp: (0, 0),
             reinvites: 0,
+            moved: None,
         };
         if self.held.insert(leg, Held { record, script, talking: false, over: false }).is_some() {
             self.faults.push(format!("{now} a leg's number was given twice"));

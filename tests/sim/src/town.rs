@@ -204,6 +204,8 @@ pub struct Blueprint {
     pub carriers: Vec<(Peer, TrunkConfig)>,
     /// How calls are spread over the carriers.
     pub selection: link::Selection,
+    /// Whether calls go to the first carrier, and to the others only as its backup chain, rather than to all as a group.
+    pub chain: bool,
     /// Whether shards ask control about every call.
     pub ask: bool,
     /// How calls are handled.
@@ -250,8 +252,14 @@ impl Town {
     /// Says which part of the blueprint does not fit.
     pub fn build(random: &mut Random, plan: Blueprint, keep_log: bool) -> Result<Self, String> {
         let mut world = World::new(random.u64(), plan.link, keep_log);
-        let trunks: Vec<TrunkConfig> = plan.carriers.iter().map(|carrier| carrier.1.clone()).collect();
-        let names: Vec<String> = trunks.iter().map(|trunk| trunk.name.clone()).collect();
+        let mut trunks: Vec<TrunkConfig> = plan.carriers.iter().map(|carrier| carrier.1.clone()).collect();
+        let mut names: Vec<String> = trunks.iter().map(|trunk| trunk.name.clone()).collect();
+        if plan.chain {
+            for (trunk, next) in trunks.iter_mut().zip(names.iter().skip(1)) {
+                trunk.backup = Some(next.clone());
+            }
+            names.truncate(1);
+        }
         let groups =
             vec![GroupConfig { name: "all".to_owned(), trunks: names.clone(), selection: plan.selection }];
         let table =

@@ -20,6 +20,7 @@ fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint 
         callers,
         carriers: carriers.collect(),
         selection: link::Selection::Ordered,
+        chain: false,
         ask: false,
         config: switch::Config {
             allow: vec!["10.1.0.0/16".parse().unwrap()],

@@ -24,16 +24,16 @@ enum Death {
 pub(crate) fn deaths(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x0064_6561_7468);
     let places = Places::draw(&mut random);
-    let busy = Duration::from_secs(60);
+    let busy = Duration::from_secs(75);
     let media_timeout = Duration::from_secs(5);
     let dies = Time::from_millis(15_000 + random.below(5000));
     let back = dies + Duration::from_millis(15_000 + random.below(10_000));
     let death = if random.chance(0.5) { Death::Killed } else { Death::CutOff };
     let carriers_count = 2 + random.below(2) as usize;
     let mut plans = Vec::new();
-    for serial in 1..=40 + random.below(20) {
+    for serial in 1..=50 + random.below(20) {
         let mut plan =
-            CallPlan::plain(Time::from_millis(1000 + random.below(55_000)), serial, places.gateway());
+            CallPlan::plain(Time::from_millis(1000 + random.below(70_000)), serial, places.gateway());
         plan.hang_up = Some(Duration::from_millis(2000 + random.below(15_000)));
         plan.tcp = random.chance(0.2);
         plans.push(plan);
@@ -62,6 +62,9 @@ pub(crate) fn deaths(seed: u64, options: Options) -> Report {
         jitter: Duration::from_micros(random.below(5000)),
         ..Link::default()
     };
+    // Calls come back to it once it is back, unless they find their carrier by another rule than turns.
+    let takes_turns =
+        !plan.chain && matches!(plan.selection, link::Selection::RoundRobin | link::Selection::Weighted);
     let victim_seed = random.u64();
     let carrier_nodes: BTreeSet<usize> =
         (0..carriers_count).map(|index| usize::from(plan.shards) + 2 + 1 + index).take(1).collect();
@@ -97,6 +100,12 @@ pub(crate) fn deaths(seed: u64, options: Options) -> Report {
                     wrong.push(format!("call {} took {took:?} to be answered", record.serial));
                 }
             }
+        }
+        let healed = back + Duration::from_secs(10);
+        let late = started.values().filter(|at| **at > healed).count();
+        let taken = town.peer(town.carriers[0]).map(Peer::records).unwrap_or_default();
+        if takes_turns && late >= 12 && !taken.iter().any(|record| record.started > healed) {
+            wrong.push(format!("of {late} calls none went to the carrier that is back since {back}"));
         }
         // Who talked to the victim when it died hears of it in time.
         let victim: BTreeSet<u64> = town

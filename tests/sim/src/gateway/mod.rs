@@ -79,6 +79,7 @@ fn blueprint(
             .map(|(index, peer)| (peer, trunk(places, index)))
             .collect(),
         selection: SELECTIONS[random.below(SELECTIONS.len() as u64) as usize],
+        chain: random.chance(0.2),
         ask: random.chance(0.3),
         config,
         pairs: 64,
@@ -160,6 +161,13 @@ fn compare(records: &[Record]) -> Vec<String> {
         if let (Outcome::Answered, Some(answered), Some(ended)) =
             (caller.outcome, caller.answered, caller.ended)
         {
+            for (own, others) in [(caller, &far[..]), (far.first().unwrap_or(&caller), &[caller][..])] {
+                let sends = others.iter().any(|other| other.rtp.0 > 5);
+                let long = own.moved.is_some_and(|(at, _)| ended.since(at) > Duration::from_secs(4));
+                if sends && long && own.moved.is_some_and(|(_, heard)| heard == 0) {
+                    wrong.push(format!("call {}: audio did not follow to the new port: {own:?}", own.serial));
+                }
+            }
             let talked = ended.since(answered) > Duration::from_secs(3) && !caller.cancelled;
             let heard = far.iter().any(|record| record.rtp.1 > 0);
             let spoke = far.iter().any(|record| record.rtp.0 > 5);

@@ -150,6 +150,7 @@ impl Peer {
             byes: (call.bye_sent, call.bye_received),
             rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
             reinvites: call.reinvites,
+            moved: call.media.as_ref().and_then(|media| Some((media.moved?, media.received_moved))),
         }
     }
 }

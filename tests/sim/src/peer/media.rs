@@ -22,6 +22,9 @@ pub(super) struct Media {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) last: Option<Time>,
+    /// Since when the other side knows of the present port, if it is not the first; packets received on it since.
+    pub(super) moved: Option<Time>,
+    pub(super) received_moved: u64,
 }
 
 impl Peer {
@@ -34,18 +37,54 @@ impl Peer {
             return media.port;
         }
         self.next_media += 1;
-        call.media =
-            Some(Media { socket, port, remote: None, running: false, sent: 0, received: 0, last: None });
+        call.media = Some(Media {
+            socket,
+            port,
+            remote: None,
+            running: false,
+            sent: 0,
+            received: 0,
+            last: None,
+            moved: None,
+            received_moved: 0,
+        });
         self.media.insert(socket, id.to_owned());
         self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
         port
     }
 
+    /// Moves a call's audio to another port; the old one stays open for what is under way.
+    pub(super) fn move_media(&mut self, id: &str) {
+        let Some(media) = self.calls.get_mut(id).and_then(|call| call.media.as_mut()) else { return };
+        if !self.media.contains_key(&media.socket) {
+            return;
+        }
+        let number = self.next_media;
+        self.next_media += 1;
+        media.socket = SocketId(FIRST_SOCKET + number);
+        media.port = FIRST_PORT + (number as u16 % 20_000) * 2;
+        (media.moved, media.received_moved) = (None, 0);
+        let (socket, port) = (media.socket, media.port);
+        self.media.insert(socket, id.to_owned());
+        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
+    }
+
+    /// The other side has taken a session change of ours.
+    pub(super) fn media_moved(&mut self, id: &str) {
+        let now = self.now;
+        if let Some(media) = self.calls.get_mut(id).and_then(|call| call.media.as_mut()) {
+            media.moved = Some(now);
+        }
+    }
+
     pub(super) fn close_media(&mut self, id: &str) {
         let Some(media) = self.calls.get_mut(id).and_then(|call| call.media.as_mut()) else { return };
         media.running = false;
-        if self.media.remove(&media.socket).is_some() {
-            self.effects.push(Effect::Close(media.socket));
+        let sockets: Vec<SocketId> =
+            self.media.iter().filter(|(_, call)| *call == id).map(|(socket, _)| *socket).collect();
+        for socket in sockets {
+            self.media.remove(&socket);
+            self.effects.push(Effect::Close(socket));
         }
     }
 
@@ -113,6 +152,7 @@ impl Peer {
         let from = media.remote;
         if right {
             media.received += 1;
+            media.received_moved += u64::from(socket == media.socket);
             media.last = Some(now);
             self.stats.rtp_received += 1;
         } else {

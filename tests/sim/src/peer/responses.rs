@@ -174,6 +174,7 @@ impl Peer {
         if status < 300 {
             uri_of(text.field("Contact")).clone_into(&mut call.target);
             call.reinvites += 1;
+            self.media_moved(&client.call);
             self.learn_media(&client.call, text, bytes);
             self.ack_success(client, false, bytes);
             return;

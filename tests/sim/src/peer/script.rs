@@ -174,4 +174,6 @@ pub struct Record {
     pub rtp: (u64, u64),
     /// Session changes that went through, begun by either side.
     pub reinvites: u32,
+    /// When this peer's audio had moved to another port by a session change, and packets received there since.
+    pub moved: Option<(Time, u64)>,
 }

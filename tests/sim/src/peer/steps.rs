@@ -254,6 +254,9 @@ impl Peer {
         }
         call.sdp_version += 1;
         let version = call.sdp_version;
+        if self.random.chance(0.5) {
+            self.move_media(id);
+        }
         let port = self.open_media(id);
         let body = self.write_sdp(port, version);
         self.begin_inside(id, "INVITE", &body);
