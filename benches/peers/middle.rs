@@ -100,6 +100,14 @@ impl Middle {
     }
 }
 
+impl Drop for Middle {
+    fn drop(&mut self) {
+        self.processes.clear();
+        // A ring gives its ports back a moment after its process has ended; the next system wants the same.
+        pause(0.5);
+    }
+}
+
 /// Kamailio in the foreground, with a configuration of its own.
 fn kamailio(port: u16, ng: Option<u16>, carriers: [u16; 2], folder: &Path) -> Outcome<Running> {
     let template = match ng {
