@@ -9,9 +9,9 @@ macro_rules! counters {
         }
 
         impl Stats {
-            /// Calls `visitor` with the name and value of each counter.
-            pub fn visit(&self, visitor: &mut dyn FnMut(&'static str, u64)) {
-                $(visitor(stringify!($name), self.$name);)+
+            /// Calls `visitor` with name, meaning and value of each counter.
+            pub fn visit(&self, visitor: &mut dyn FnMut(&'static str, &'static str, u64)) {
+                $(visitor(stringify!($name), concat!($($doc),+).trim_ascii(), self.$name);)+
             }
         }
     };
@@ -88,7 +88,7 @@ mod tests {
     fn each_counter_is_visited_under_its_name() {
         let stats = Stats { stray_acks: 7, ..Stats::default() };
         let mut seen = Vec::new();
-        stats.visit(&mut |name, value| seen.push((name, value)));
+        stats.visit(&mut |name, _, value| seen.push((name, value)));
         assert!(seen.contains(&("stray_acks", 7)));
         assert_eq!(seen.iter().map(|(_, value)| value).sum::<u64>(), 7);
     }

@@ -111,7 +111,7 @@ impl Shard {
         call.draft.peer = Some(peer.config.address);
         call.draft.callee_sip_call_id = Some(sip_call_id.clone());
         let name = trunk.config.name.as_str().into();
-        call.trying = Some(Trying { trunk: name, peer, started: now, sip_call_id });
+        call.trying = Some(Trying { trunk: name, peer, started: now, patience, sip_call_id });
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: Some(attempt.seizure) });
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Shard {
         }
         let trunk = call.trying.as_ref().and_then(|trying| self.table.trunk(trying.trunk.as_str()));
         let (evidence, next) = judge(&failure, trunk.map(Arc::as_ref));
-        let patience = if trunk.is_some() { self.config.no_response } else { Duration::ZERO };
+        let patience = call.trying.as_ref().map_or(Duration::ZERO, |trying| trying.patience);
         let (status, cause) = describe(&failure, patience);
         self.close_attempt(now, key, status, &cause, evidence, out);
         let Some(call) = self.calls.get_mut(key) else { return };

@@ -5,6 +5,7 @@ use crate::ports::PairId;
 use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure};
 use core::net::SocketAddr;
+use core::time::Duration;
 use link::{Attempt, CallId, Phase, Side, TrunkName, UnixMicros};
 use sansio::{Key, Time, TimerId};
 use sip::{Failure, Flow, LegId, Received};
@@ -66,6 +67,8 @@ pub(crate) struct Trying {
     pub(crate) trunk: TrunkName,
     pub(crate) peer: Arc<Peer>,
     pub(crate) started: Time,
+    /// How long it may say nothing at all.
+    pub(crate) patience: Duration,
     pub(crate) sip_call_id: String,
 }
 

@@ -105,8 +105,7 @@ impl Shard {
         self.stats.visit(&mut |name, help, value| {
             figures.push(Figure::counter(format!("{name}_total"), help, value));
         });
-        self.endpoint.stats().visit(&mut |name, value| {
-            let help = "SIP endpoint counter; see docs/metrics.md";
+        self.endpoint.stats().visit(&mut |name, help, value| {
             figures.push(Figure::counter(format!("sip_{name}_total"), help, value));
         });
         let mut media = self.media_stats;

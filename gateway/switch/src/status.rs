@@ -87,6 +87,10 @@ impl Refusal {
             Failure::Status { status: 401 | 407, .. } => {
                 Self::new(503, 38, true, "carrier asks for authentication")
             }
+            // Where to is not for the caller to know: it would lead around the gateway (RFC 3261 §8.1.3.4 leaves it to us).
+            Failure::Status { status: status @ 300..=399, .. } => {
+                Self::new(480, 20, false, &format!("carrier redirects ({status})"))
+            }
             Failure::Status { status, reason, .. } => Self {
                 status: *status,
                 reason: Some(reason.clone()),

@@ -389,7 +389,7 @@ fn random_behaviour_leaves_nothing_behind() {
         }
         pair.finish();
         for node in &pair.nodes {
-            node.endpoint.stats().visit(&mut |name, value| *seen.entry(name).or_default() += value);
+            node.endpoint.stats().visit(&mut |name, _, value| *seen.entry(name).or_default() += value);
         }
     }
     // The test is worth something only as long as it gets into these corners.
