@@ -4,7 +4,7 @@ use crate::listeners;
 use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
-use link::{Command, Event, ShardId, UnixMicros};
+use link::{Command, Event, Figure, ShardId, UnixMicros};
 use sansio::Time;
 use std::fmt;
 use std::io;
@@ -187,10 +187,24 @@ fn run_shard(
     };
     let refusal = driver.refusal().map(ToString::to_string);
     let mut shard = Shard::new(driver::clock::now(), start);
+    let gauges = driver.gauges();
+    shard.report_also(move || driver_figures(&gauges));
     // The main thread waits for this; it is gone only if it gave up, and then there is nobody to tell.
     let _ = ready.send(Ok((driver.io(), refusal, driver.gauges())));
     let run = driver.run(&mut shard);
     Outcome { run, census: shard.census() }
+}
+
+/// A driver's counters as figures of its shard.
+fn driver_figures(gauges: &Gauges) -> Vec<Figure> {
+    let mut figures = Vec::with_capacity(40);
+    gauges.read().visit(|name, help, value| {
+        figures.push(match name {
+            "sockets_open" | "streams_open" => Figure::gauge(format!("io_{name}"), help, value),
+            _ => Figure::counter(format!("io_{name}_total"), help, value),
+        });
+    });
+    figures
 }
 
 impl Gateway {

@@ -3,17 +3,17 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// What a driver did since it started: plain numbers of its own thread.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct RunStats {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])+ pub $name: u64,)*
         }
 
         impl RunStats {
-            /// Calls `visit` with the name and value of each counter, in the order of declaration.
-            pub fn visit(&self, mut visit: impl FnMut(&'static str, u64)) {
-                $(visit(stringify!($name), self.$name);)*
+            /// Calls `visit` with name, meaning and value of each counter, in the order of declaration.
+            pub fn visit(&self, mut visit: impl FnMut(&'static str, &'static str, u64)) {
+                $(visit(stringify!($name), concat!($($doc),+).trim_ascii(), self.$name);)*
             }
         }
 
@@ -131,7 +131,7 @@ mod tests {
         stats.cpu_nanos += 500;
         assert!((stats.busy_since(&gauges.read()) - 0.5).abs() < 1e-9);
         let mut sum = 0;
-        stats.visit(|_, value| sum += value);
+        stats.visit(|_, _, value| sum += value);
         assert_eq!(sum, 3 + 2000 + 750);
     }
 }

@@ -134,6 +134,9 @@ impl Shard {
         ] {
             figures.push(Figure::gauge(name, help, value));
         }
+        if let Some(thread) = &self.thread_figures {
+            figures.extend((thread.0)());
+        }
         figures
     }
 

@@ -9,7 +9,7 @@ use crate::report::Spool;
 use crate::stats::Stats;
 use crate::trunk::TrunkTable;
 use core::time::Duration;
-use link::{CallId, CallIds, Event, Hello, RouteTable, ShardId, Side, UnixMicros};
+use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::{Endpoint, LegId, RequestId, Shards};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +95,17 @@ pub struct Shard {
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
+    pub(crate) thread_figures: Option<ThreadFigures>,
     started: bool,
+}
+
+/// What a thread says of itself when asked.
+pub(crate) struct ThreadFigures(pub(crate) Box<dyn Fn() -> Vec<Figure> + Send>);
+
+impl core::fmt::Debug for ThreadFigures {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ThreadFigures")
+    }
 }
 
 /// What a shard still holds; all zero when every call is over and the timers ran out.
@@ -155,12 +165,18 @@ impl Shard {
             wall_at_zero: start.wall_at_zero,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
+            thread_figures: None,
             started: false,
             config: start.config,
             shards: start.shards,
             listeners: start.listeners,
             table: start.table,
         }
+    }
+
+    /// Reports what the thread says of itself (its driver's counters) beside what the shard knows.
+    pub fn report_also(&mut self, figures: impl Fn() -> Vec<Figure> + Send + 'static) {
+        self.thread_figures = Some(ThreadFigures(Box::new(figures)));
     }
 
     /// The shard's counters.
