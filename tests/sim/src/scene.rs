@@ -29,11 +29,13 @@ pub enum Topology {
     Chaos,
     /// The same with few ports, few calls, few calls a second.
     Scarce,
+    /// The same with a gateway whose process is killed with calls up, and started again.
+    Restarts,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
@@ -42,6 +44,7 @@ impl Topology {
         Self::Stops,
         Self::Chaos,
         Self::Scarce,
+        Self::Restarts,
     ];
 
     /// Its name on the command line.
@@ -55,6 +58,7 @@ impl Topology {
             Self::Stops => "stops",
             Self::Chaos => "chaos",
             Self::Scarce => "scarce",
+            Self::Restarts => "restarts",
         }
     }
 
@@ -69,6 +73,7 @@ impl Topology {
             Self::Chaos => {
                 "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
             }
+            Self::Restarts => "the gateway is killed with calls up and started again",
             Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
@@ -129,6 +134,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Stops => gateway::stops(seed, options),
         Topology::Chaos => gateway::chaos(seed, options),
         Topology::Scarce => gateway::scarce(seed, options),
+        Topology::Restarts => gateway::restarts(seed, options),
     }
 }
 

@@ -224,6 +224,51 @@ pub struct Blueprint {
     pub stranger: bool,
 }
 
+/// The gateway's process: what it is started with, and started again.
+#[derive(Clone, Debug)]
+struct Process {
+    count: u16,
+    place: SocketAddr,
+    rtp_ports: RtpPorts,
+    config: Config,
+    routing: Arc<RoutingSnapshot>,
+    routes: RouteTable,
+}
+
+/// The wall clock at the start of time.
+const EPOCH: UnixMicros = UnixMicros(1_700_000_000_000_000);
+
+impl Process {
+    fn shard(&self, now: Time, me: u16, table: Arc<TrunkTable>, seed: u64) -> Member {
+        let start = Start {
+            config: self.config.clone(),
+            shards: Shards { count: self.count, me },
+            listeners: vec![Listener {
+                udp: SIGNALLING,
+                tcp: LISTENER,
+                local: self.place,
+                advertised: self.place,
+            }],
+            rtp_ports: self.rtp_ports,
+            table,
+            routing: self.routing.clone(),
+            wall_at_zero: EPOCH,
+            seed,
+        };
+        Member::Shard(Box::new(Wrapped::new(Shard::new(now, start))))
+    }
+
+    fn control(&self) -> Member {
+        let config = control::Config { epoch: EPOCH, ..control::Config::default() };
+        Member::Control(Box::new(Wrapped::new(Engine::new(config, self.routes.clone()))))
+    }
+
+    fn bind(&self, world: &mut World<Member>, node: NodeId) {
+        world.bind(node, SIGNALLING, self.place);
+        world.listen(node, LISTENER, self.place);
+    }
+}
+
 /// A town that runs.
 pub struct Town {
     /// Its world.
@@ -242,7 +287,7 @@ pub struct Town {
     pub table: Arc<TrunkTable>,
     trunks: Vec<TrunkConfig>,
     groups: Vec<GroupConfig>,
-    config: Config,
+    process: Process,
 }
 
 impl Town {
@@ -268,32 +313,26 @@ impl Town {
         let routing = Self::routing(&names, plan.selection, plan.ask);
         let routes = RouteTable::new(routing.clone()).map_err(|error| error.to_string())?;
         let place = plan.places.gateway();
-        let (udp, tcp) = (SocketId(0), SocketId(1));
         let rtp_ports = RtpPorts { low: 20_000, high: 20_000 + plan.pairs * plan.shards * 2 - 1 };
+        let process = Process {
+            count: plan.shards,
+            place,
+            rtp_ports,
+            config: plan.config.clone(),
+            routing: Arc::new(routing),
+            routes,
+        };
         let mut shards = Vec::new();
         for me in 0..plan.shards {
-            let start = Start {
-                config: plan.config.clone(),
-                shards: Shards { count: plan.shards, me },
-                listeners: vec![Listener { udp, tcp, local: place, advertised: place }],
-                rtp_ports,
-                table: table.clone(),
-                routing: Arc::new(routing.clone()),
-                wall_at_zero: UnixMicros(1_700_000_000_000_000),
-                seed: random.u64(),
-            };
-            let shard = Member::Shard(Box::new(Wrapped::new(Shard::new(Time::ZERO, start))));
+            let shard = process.shard(Time::ZERO, me, table.clone(), random.u64());
             let node = world.add(&format!("shard{me}"), 0, shard, plan.pace);
-            world.bind(node, udp, place);
-            world.listen(node, tcp, place);
+            process.bind(&mut world, node);
             world.assign(Mailbox(me), node);
             shards.push(node);
         }
-        let config =
-            control::Config { epoch: UnixMicros(1_700_000_000_000_000), ..control::Config::default() };
+        let config = control::Config::default();
         let (store, api) = (config.store, config.api);
-        let engine = Member::Control(Box::new(Wrapped::new(Engine::new(config, routes))));
-        let control = world.add("control", 0, engine, plan.pace);
+        let control = world.add("control", 0, process.control(), plan.pace);
         world.assign(Mailbox(plan.shards), control);
         let desk = Desk {
             random: random.fork(),
@@ -319,7 +358,7 @@ impl Town {
             table,
             trunks,
             groups,
-            config: plan.config,
+            process,
         };
         for (index, peer) in plan.callers.into_iter().enumerate() {
             let node = town.add_peer(&format!("caller{index}"), peer, plan.pace);
@@ -383,13 +422,51 @@ impl Town {
         let table = TrunkTable::new(self.trunks.clone(), self.groups.clone(), Some(&self.table));
         let table = Arc::new(table.map_err(|error| error.to_string())?);
         for shard in self.shards.clone() {
-            let (config, table) = (Box::new(self.config.clone()), table.clone());
+            let (config, table) = (Box::new(self.process.config.clone()), table.clone());
             self.world.at(at, move |world| {
                 world.mail(shard, Mail::Switch(switch::Mail::Reload { config, table }));
             });
         }
         self.table = table;
         Ok(())
+    }
+
+    /// Kills the gateway's process at `dies` (shards and control at once, nothing said to anybody) and starts it again
+    /// at `back`, with nothing but its settings and what the store has.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn restart_at(&mut self, dies: Time, back: Time, seed: u64) -> Result<(), String> {
+        let table = TrunkTable::new(self.trunks.clone(), self.groups.clone(), None);
+        let table = Arc::new(table.map_err(|error| error.to_string())?);
+        let (shards, control, desk) = (self.shards.clone(), self.control, self.desk);
+        let victims: Vec<NodeId> = shards.iter().copied().chain([control]).collect();
+        self.world.at(dies, move |world| {
+            victims.iter().for_each(|node| world.kill(*node));
+            if let Member::Desk(desk) = &mut world.node_mut(desk).machine {
+                desk.due.clear();
+            }
+        });
+        let (process, fresh) = (self.process.clone(), table.clone());
+        self.world.at(back, move |world| {
+            let now = world.now();
+            for (me, node) in shards.iter().enumerate() {
+                let shard = process.shard(now, me as u16, fresh.clone(), seed.wrapping_add(me as u64));
+                world.revive(*node, shard);
+                process.bind(world, *node);
+            }
+            world.revive(control, process.control());
+        });
+        self.table = table;
+        Ok(())
+    }
+
+    /// What the store was told to keep.
+    pub fn kept(&self) -> &[Kept] {
+        match &self.world.node(self.desk).machine {
+            Member::Desk(desk) => &desk.kept,
+            _ => &[],
+        }
     }
 
     /// Switches probing off in all shards, so that they can come to rest.
@@ -404,7 +481,8 @@ impl Town {
         let table = TrunkTable::new(trunks, self.groups.clone(), Some(&self.table));
         let table = Arc::new(table.map_err(|error| error.to_string())?);
         for shard in &self.shards {
-            let mail = switch::Mail::Reload { config: Box::new(self.config.clone()), table: table.clone() };
+            let mail =
+                switch::Mail::Reload { config: Box::new(self.process.config.clone()), table: table.clone() };
             self.world.mail(*shard, Mail::Switch(mail));
         }
         self.table = table;

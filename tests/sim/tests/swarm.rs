@@ -55,6 +55,11 @@ fn scarce_resources() {
 }
 
 #[test]
+fn gateways_that_are_killed() {
+    fresh(Topology::Restarts);
+}
+
+#[test]
 fn chaos() {
     fresh(Topology::Chaos);
 }

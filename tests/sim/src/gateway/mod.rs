@@ -4,6 +4,7 @@ mod caps;
 mod chaos;
 mod deaths;
 mod mixed;
+mod restarts;
 mod scarce;
 mod stops;
 
@@ -11,6 +12,7 @@ pub(crate) use caps::caps;
 pub(crate) use chaos::chaos;
 pub(crate) use deaths::deaths;
 pub(crate) use mixed::mixed;
+pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;
 pub(crate) use stops::stops;
 
