@@ -1,0 +1,29 @@
+//! The real binary as a process: started with flags, spoken to over sockets by peers written for these tests, which
+//! share no code with what they test, and ended by signals. Each behaviour is shown on both drivers.
+#![allow(clippy::disallowed_methods, reason = "tests of a process use clocks, sockets, files and threads")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says so when it fails")]
+
+/// Names the tests of a module once per driver.
+macro_rules! on_both_drivers {
+    ($($name:ident)*) => {
+        mod uring {
+            $(#[test] fn $name() { super::$name("uring"); })*
+        }
+        mod fallback {
+            $(#[test] fn $name() { super::$name("fallback"); })*
+        }
+    };
+}
+
+mod api;
+mod bad_input;
+mod basics;
+mod carrier;
+mod cli;
+mod gateway;
+mod life;
+mod message;
+mod phone;
+mod torture;
+mod trunks;
+mod voice;
