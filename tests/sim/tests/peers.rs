@@ -94,6 +94,20 @@ fn refusals_cancels_and_their_race() {
 }
 
 #[test]
+fn audio_follows_to_another_port() {
+    let mut moves = 0;
+    for seed in 0..20 {
+        let call = CallPlan { reinvite: Some(Duration::from_secs(2)), ..plan(1) };
+        let (world, caller, _) = meet(seed, Link::default(), vec![call], &Behaviour::plain());
+        if let Some((at, heard)) = world.node(caller).machine.0.records()[0].moved {
+            assert!(at > Time::from_millis(3000) && heard > 20, "{heard} packets since {at}");
+            moves += 1;
+        }
+    }
+    assert!(moves > 5, "{moves} of 20");
+}
+
+#[test]
 fn session_changes_late_offers_and_hanging_up_from_the_far_side() {
     for seed in 0..30 {
         let mut call = CallPlan { late_offer: true, reinvite: Some(Duration::from_secs(2)), ..plan(1) };
