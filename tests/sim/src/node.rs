@@ -92,6 +92,8 @@ pub struct Node<A: Machine> {
     pub(crate) closed: Vec<SocketId>,
     /// Streams the machine knows of: connected or accepted, and not yet told to be closed.
     pub(crate) streams: BTreeSet<StreamId>,
+    /// Streams the machine shut in this turn.
+    pub(crate) shut: BTreeSet<StreamId>,
     pub(crate) next_accepted: u32,
     pub(crate) alive: bool,
     pub(crate) stopped: bool,
@@ -114,6 +116,7 @@ impl<A: Machine> Node<A> {
             sockets: BTreeMap::new(),
             closed: Vec::new(),
             streams: BTreeSet::new(),
+            shut: BTreeSet::new(),
             next_accepted: StreamId::ACCEPTED,
             alive: true,
             stopped: false,

@@ -99,3 +99,34 @@ fn requests_inside_a_dialog_come_home_over_any_connection() {
         all_answered(Town::build(&mut Random::new(seed), plan, true).unwrap());
     }
 }
+
+/// A drained shard that had no call of its own left, or only waited for the disk, stopped alone, and with it the
+/// connections it held for calls of other shards: their BYE was never answered, and they never ended.
+#[test]
+fn drained_shards_keep_their_connections_until_all_are_done() {
+    for seed in 0..6 {
+        let plans = (1..=5).map(|serial| CallPlan {
+            tcp: true,
+            hang_up: Some(Duration::from_secs(2 + 2 * serial)),
+            ..plan(serial)
+        });
+        let caller = Peer::new(Places::V4.host(1, 0), 1 + seed, plans.collect());
+        let mut carrier = Peer::new(Places::V4.host(9, 0), 2, Vec::new());
+        carrier.default.rtp = None;
+        let mut plan = blueprint(4, vec![caller], vec![carrier]);
+        plan.slow_store = seed % 2 == 1;
+        let mut town = Town::build(&mut Random::new(seed), plan, true).unwrap();
+        town.world.run(Time::from_millis(2500));
+        town.drain();
+        town.world.run(Time::from_millis(60_000));
+        for shard in &town.shards {
+            assert!(town.world.node(*shard).has_stopped(), "{}", town.world.log.text());
+        }
+        for node in town.callers.iter().chain(&town.carriers) {
+            let peer = town.peer(*node).unwrap();
+            let wrong = [peer.faults().to_vec(), peer.gaps().to_vec(), peer.unfinished()].concat();
+            assert!(wrong.is_empty(), "{wrong:#?}\n{}", town.world.log.text());
+            assert!(peer.records().iter().all(|record| record.outcome == Outcome::Answered));
+        }
+    }
+}

@@ -278,7 +278,12 @@ where
                     self.turn(node);
                 }
             }
-            Event::Exit(node) => self.kill(node),
+            Event::Exit(node) => {
+                // What was written before goes out; then the kernel closes in order.
+                let streams: Vec<_> = self.nodes[node.0].streams.iter().copied().collect();
+                streams.into_iter().for_each(|stream| self.shut(node, stream));
+                self.kill(node);
+            }
             Event::Script(script) => script(self),
         }
     }
@@ -341,16 +346,15 @@ where
         if !self.nodes[node.0].alive {
             return;
         }
+        self.nodes[node.0].shut.clear();
         let batch = std::mem::take(&mut self.nodes[node.0].inbox);
         for arrival in batch {
             let it = &mut self.nodes[node.0];
             if !it.alive || it.stopped {
                 return;
             }
-            // What was shut while this waited is not told any more.
-            if arrival.stream().is_some_and(|stream| !self.by_stream.contains_key(&(node, stream)))
-                && !matches!(arrival, Arrival::Closed(..))
-            {
+            // What the machine shut while this waited is not told any more.
+            if arrival.stream().is_some_and(|stream| it.shut.contains(&stream)) {
                 continue;
             }
             write_arrival(&mut self.log, now, &it.name, &arrival);

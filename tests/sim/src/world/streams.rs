@@ -92,6 +92,7 @@ where
         self.log.line(self.now, &self.nodes[node.0].name, format_args!("shuts {}", stream.0));
         let it = &mut self.nodes[node.0];
         it.streams.remove(&stream);
+        it.shut.insert(stream);
         it.inbox.retain(|arrival| arrival.stream() != Some(stream));
         self.end_mut(id, side, |end| {
             end.stream = None;
