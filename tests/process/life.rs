@@ -210,7 +210,7 @@ fn a_killed_gateway_comes_back_whole(io: &str) {
     }
     gateway.kill();
 
-    let again = Gateway::start_at(io, &[&sip], &http, data.clone(), &arguments);
+    let again = Gateway::start_at(io, &[&sip], &http, data, &arguments);
     assert_eq!((again.sip.to_string(), again.http.to_string()), (sip, http), "on the same ports");
     eprintln!("{io}: ready again {:?} after its start", again.start_time);
     assert!(again.start_time < Duration::from_secs(if crowded() { 5 } else { 1 }), "{:?}", again.start_time);

@@ -137,8 +137,7 @@ impl Phone {
             self.adopt(stream);
         }
         for (number, (stream, bytes)) in self.streams.iter_mut().enumerate() {
-            loop {
-                let Some(open) = stream else { break };
+            while let Some(open) = stream {
                 match open.read(&mut buffer) {
                     Ok(0) => *stream = None,
                     Ok(length) => bytes.extend_from_slice(&buffer[..length]),
