@@ -253,6 +253,14 @@ impl Farm {
         self.tell(|| Mail::Drain);
     }
 
+    /// Tells one shard something.
+    pub fn tell_one(&self, shard: usize, mail: Mail) {
+        if let Some(post) = self.posts.get(shard) {
+            // As in `tell`.
+            let _ = post.send(mail);
+        }
+    }
+
     fn tell(&self, mail: impl Fn() -> Mail) {
         for post in &self.posts {
             // A shard's box holds thousands; full means that its thread is dead, which `stop` will show.

@@ -1,5 +1,6 @@
 //! What shards and their farm tell each other.
 
+use crate::callee::Behaviour;
 use crate::measure::Part;
 use sansio::{IoError, Mailbox, Time};
 
@@ -15,6 +16,10 @@ pub enum Mail {
     Drain,
     /// To a shard: say what is left, and end.
     Stop,
+    /// To a carrier: behave like this from now on.
+    Behave(Behaviour),
+    /// To a carrier: be gone at once, without a word to anybody, as a process that was killed.
+    Die,
     /// From a shard: sockets are open (so many for RTP, and why not more).
     Ready {
         /// Which shard.

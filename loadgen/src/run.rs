@@ -6,6 +6,7 @@ use crate::caller::CallerConfig;
 use crate::conduct::Conductor;
 use crate::farm::{Farm, ShardSpec, source_towards};
 use crate::live::TrunkLine;
+use crate::mail::Mail;
 use crate::observe::Watched;
 use crate::options::{AnswerOptions, CallOptions, LoadError, RunOptions};
 use crate::partfile::{PartHead, PartWriter};
@@ -15,7 +16,7 @@ use crate::{hold::HoldLaw, shard};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use driver::clock;
-use reports::result::{Ended, IoInForce, RunResult, SeriesPoint, Verdict};
+use reports::result::{Ended, Event, IoInForce, RunResult, SeriesPoint, Verdict, event_kind};
 use sansio::Random;
 use std::io;
 use std::path::Path;
@@ -193,6 +194,7 @@ fn plan_of(options: &CallOptions) -> Result<Plan, LoadError> {
             no_answer_seconds: Seconds(Duration::from_secs(60)),
         },
         carriers: Vec::new(),
+        acts: Vec::new(),
         arrival,
         hold: Hold(HoldLaw::Fixed(hold.0)),
         media: plan::Media { rtp: options.rtp, ..plan::Media::default() },
@@ -257,15 +259,7 @@ fn carrier_specs(plan: &Plan, farm: u32) -> Vec<ShardSpec> {
         media: plan.media,
         calls_max: concurrent.saturating_mul(2) + 256,
         ports_ready: each + each / 10 + 32,
-        part: shard::Part::Carrier(Behaviour {
-            ring: carrier.ring_seconds.0,
-            status: carrier.status.map(|status| status.0),
-            silent: carrier.silent,
-            slow: carrier.slow_seconds.0,
-            early_media: carrier.early_media,
-            bye_after: carrier.bye_seconds.map(|seconds| seconds.0),
-            reinvite_after: carrier.reinvite_seconds.map(|seconds| seconds.0),
-        }),
+        part: shard::Part::Carrier(carrier.behaviour()),
         seed: plan.seed ^ (index as u64 + 77).wrapping_mul(0xd6e8_feb8_6659_fd93),
     };
     plan.carriers.iter().enumerate().map(spec).collect()
@@ -339,7 +333,12 @@ fn drive(
     let names: Vec<String> = plan.carriers.iter().map(|carrier| carrier.name.clone()).collect();
     let mut ended = Ended::Completed;
     let mut draining = false;
+    let mut acts: Vec<&plan::Act> = plan.acts.iter().collect();
+    acts.sort_by_key(|act| std::cmp::Reverse(act.at_seconds));
     loop {
+        while let Some(act) = acts.pop_if(|act| conductor.t() >= act.at_seconds.0.as_secs_f64()) {
+            tell(conductor, plan, act);
+        }
         let ups: Vec<u64> = (0..names.len()).map(|index| conductor.gather.carriers.up_of(index)).collect();
         conductor.step(|point: &mut SeriesPoint| {
             let line = |(name, &calls): (&String, &u64)| {
@@ -362,6 +361,25 @@ fn drive(
         }
         clock::sleep_until(clock::now() + Duration::from_millis(10));
     }
+}
+
+/// Tells a carrier what a plan wants it to do now.
+fn tell(conductor: &mut Conductor, plan: &Plan, act: &plan::Act) {
+    let Some(which) = plan.carriers.iter().position(|carrier| carrier.name == act.carrier) else { return };
+    let behaviour = act.behaviour(plan.carriers[which].behaviour());
+    let (kind, text) = match act.does {
+        plan::Does::Answer => (event_kind::CARRIER_RETURNED, "answers as at first"),
+        plan::Does::Refuse => ("carrier-refuses", "refuses every call"),
+        plan::Does::Silent => (event_kind::CARRIER_SILENT, "falls silent"),
+        plan::Does::Slow => ("carrier-slow", "answers late"),
+        plan::Does::Die => (event_kind::CARRIER_KILLED, "is gone"),
+    };
+    if let Some(carriers) = &conductor.carriers {
+        carriers.tell_one(which, behaviour.map_or(Mail::Die, Mail::Behave));
+    }
+    let text = format!("{} {text}", act.carrier);
+    let event = Event { kind: kind.to_owned(), text, ..Event::default() };
+    conductor.event(event.with("carrier", &act.carrier));
 }
 
 /// What is known of a run before it begins.

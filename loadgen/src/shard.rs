@@ -155,6 +155,15 @@ impl Shard {
                 out.stop();
                 self.stopped = true;
             }
+            Mail::Behave(behaviour) => {
+                if let Role::Carrier(carrier) = &mut self.role {
+                    carrier.behaviour = behaviour;
+                }
+            }
+            Mail::Die => {
+                out.stop();
+                self.stopped = true;
+            }
             Mail::Ready { .. } | Mail::Part { .. } | Mail::Done { .. } => {}
         }
     }

@@ -177,33 +177,45 @@ impl World {
         }
     }
 
+    /// Steps until so many seconds after the start.
+    fn run_until(&mut self, seconds: u64) {
+        let end = Time::from_millis(10_000 + seconds * 1000);
+        while self.step(end) {}
+        self.now = self.now.max(end);
+    }
+
+    /// Does what is due next, if it is due before `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let arrival = self.flying.keys().next().map(|key| key.0);
+        let deadlines = self.nodes.iter().filter_map(|node| node.shard.deadline());
+        let Some(next) = deadlines.chain(arrival).min().filter(|&next| next < end) else { return false };
+        self.now = self.now.max(next);
+        if arrival.is_some_and(|at| at <= self.now) {
+            let ((_, _), (node, source, to, bytes)) = self.flying.pop_first().unwrap();
+            if let Some(&socket) = self.nodes[node].sockets.get(&to) {
+                let received = self.now;
+                let datagram = Datagram { socket, source, received, payload: &bytes };
+                self.give(node, Input::Datagram(datagram));
+            }
+            return true;
+        }
+        for node in 0..2 {
+            if self.nodes[node].shard.deadline().is_some_and(|deadline| deadline <= self.now) {
+                self.give(node, Input::Timeout);
+            }
+        }
+        true
+    }
+
     /// Steps until the callers are done, at most so many seconds.
     fn run(&mut self, seconds: u64) {
         let mut end = self.now + Duration::from_secs(seconds);
         let mut done = false;
-        while self.now < end {
+        while self.step(end) {
             if self.nodes[0].done && !done {
                 // What is still on its way to the carrier arrives.
                 done = true;
                 end = end.min(self.now + Duration::from_secs(1));
-            }
-            let arrival = self.flying.keys().next().map(|key| key.0);
-            let deadlines = self.nodes.iter().filter_map(|node| node.shard.deadline());
-            let Some(next) = deadlines.chain(arrival).min() else { break };
-            self.now = self.now.max(next);
-            if arrival.is_some_and(|at| at <= self.now) {
-                let ((_, _), (node, source, to, bytes)) = self.flying.pop_first().unwrap();
-                if let Some(&socket) = self.nodes[node].sockets.get(&to) {
-                    let received = self.now;
-                    let datagram = Datagram { socket, source, received, payload: &bytes };
-                    self.give(node, Input::Datagram(datagram));
-                }
-                continue;
-            }
-            for node in 0..2 {
-                if self.nodes[node].shard.deadline().is_some_and(|deadline| deadline <= self.now) {
-                    self.give(node, Input::Timeout);
-                }
             }
         }
         // What a carrier knows of the last calls, and the transactions that linger.
@@ -335,4 +347,25 @@ fn a_direction_that_falls_silent_is_noticed_at_its_end() {
             .sum::<u64>(),
         0
     );
+}
+
+#[test]
+fn a_carrier_changes_when_it_is_told_to_and_dies_without_a_word() {
+    let mut world = World::new(ring(), Weather::default(), 60);
+    let refusing = Behaviour { status: Some(503), ..ring() };
+    world.run_until(3);
+    world.give(1, Input::Mail(Mail::Behave(refusing)));
+    world.run_until(6);
+    world.give(1, Input::Mail(Mail::Behave(ring())));
+    world.run_until(9);
+    world.give(1, Input::Mail(Mail::Die));
+    world.run(60);
+    let callers = world.totals()[0];
+    // Five calls a second: those of three seconds were refused; those after the ninth heard nothing, and those that rang
+    // then heard no more.
+    assert!((14..=16).contains(&callers.finals["503"]), "{:?}", callers.finals);
+    assert!((15..=18).contains(&callers.finals["timeout"]), "{:?}", callers.finals);
+    assert_eq!(callers.attempts, 60);
+    // Calls that stood when it died are hung up in time; nobody answers their BYE.
+    assert!(callers.causes["lost"] > 5, "{:?}", callers.causes);
 }

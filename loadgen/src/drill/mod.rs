@@ -110,6 +110,7 @@ fn the_plan(calls: Count, schedule: &Schedule, sip: SocketAddr) -> Plan {
             no_answer_seconds: Seconds(Duration::from_secs(15)),
         },
         carriers: Vec::new(),
+        acts: Vec::new(),
         arrival: Arrival::Concurrent {
             calls: wanted,
             ramp_seconds: Seconds(schedule.ramp),
@@ -354,6 +355,9 @@ impl Stage {
         };
         let mut seen = Seen::default();
         self.drive(&mut conductor, &mut acts, &mut seen, interrupted)?;
+        if acts.ended == Ended::Completed && acts.next < 5 {
+            conductor.phase("drain");
+        }
         self.settle(&mut conductor, &mut seen);
         let cdrs = self.records(&conductor);
         conductor.stop_farms();
@@ -572,6 +576,7 @@ impl Stage {
                 });
             }
         }
+        result.capacity.arrivals = Some("constant".to_owned());
         result.limits = outcome::limits(options.concurrent);
     }
 

@@ -7,6 +7,7 @@ pub use value::{
 };
 
 use crate::arrival::{Spacing, Stretch, towards};
+use crate::callee::Behaviour;
 use crate::hold::HoldLaw;
 use core::fmt;
 use core::net::SocketAddr;
@@ -30,6 +31,9 @@ pub struct Plan {
     /// Carriers to answer in this process; leave out to load a system that has its own.
     #[serde(default, rename = "carrier")]
     pub carriers: Vec<Carrier>,
+    /// What carriers are told while the run goes on.
+    #[serde(default, rename = "act")]
+    pub acts: Vec<Act>,
     /// When calls are due.
     pub arrival: Arrival,
     /// How long they last.
@@ -104,6 +108,73 @@ pub struct Carrier {
     /// Offer anew this many seconds after the answer.
     #[serde(default)]
     pub reinvite_seconds: Option<Seconds>,
+}
+
+impl Carrier {
+    /// How it behaves until it is told otherwise.
+    pub fn behaviour(&self) -> Behaviour {
+        Behaviour {
+            ring: self.ring_seconds.0,
+            status: self.status.map(|status| status.0),
+            silent: self.silent,
+            slow: self.slow_seconds.0,
+            early_media: self.early_media,
+            bye_after: self.bye_seconds.map(|seconds| seconds.0),
+            reinvite_after: self.reinvite_seconds.map(|seconds| seconds.0),
+        }
+    }
+}
+
+/// Something a carrier of this process is told at an instant of the run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    /// Seconds after the start.
+    pub at_seconds: Seconds,
+    /// The carrier's name.
+    pub carrier: String,
+    /// What it does from then on.
+    pub does: Does,
+    /// For `refuse`: the status (503 if left out).
+    #[serde(default)]
+    pub status: Option<Status>,
+    /// For `slow`: by how much each answer is late (1 s if left out).
+    #[serde(default)]
+    pub seconds: Option<Seconds>,
+}
+
+/// What a carrier may be told.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Does {
+    /// As the plan first said.
+    Answer,
+    /// Refuse every call.
+    Refuse,
+    /// Swallow everything.
+    Silent,
+    /// Answer late.
+    Slow,
+    /// Be gone, without a word; for the rest of the run.
+    Die,
+}
+
+impl Act {
+    /// What to tell the carrier that first behaved as `first`; `None`: to die.
+    pub fn behaviour(&self, first: Behaviour) -> Option<Behaviour> {
+        match self.does {
+            Does::Answer => Some(first),
+            Does::Refuse => {
+                Some(Behaviour { status: Some(self.status.map_or(503, |status| status.0)), ..first })
+            }
+            Does::Silent => Some(Behaviour { silent: true, ..first }),
+            Does::Slow => {
+                let slow = self.seconds.map_or(Duration::from_secs(1), |seconds| seconds.0);
+                Some(Behaviour { slow, ..first })
+            }
+            Does::Die => None,
+        }
+    }
 }
 
 /// When calls are due.
@@ -475,6 +546,15 @@ impl Plan {
                 "[hold] is 0 s, so no number of calls can be up at once: set hold.seconds".to_owned(),
             ));
         }
+        for act in &plan.acts {
+            if plan.carriers.iter().all(|carrier| carrier.name != act.carrier) {
+                let text = format!(
+                    "[[act]] carrier = \"{}\": no [[carrier]] of this plan has that name",
+                    act.carrier
+                );
+                return Err(wrong(text));
+            }
+        }
         Ok(plan)
     }
 }
@@ -588,6 +668,11 @@ mod tests {
                 &["names are not looked up", "sip:NUMBER@ADDR:PORT"],
             ),
             ("law = \"poisson\"", "law = \"posson\"", &["posson", "poisson"]),
+            (
+                "[target]",
+                "[[act]]\nat_seconds = 1\ncarrier = \"nobody\"\ndoes = \"die\"\n[target]",
+                &["nobody", "no [[carrier]]"],
+            ),
         ];
         for (good, bad, expected) in cases {
             let error = Plan::parse("my/plan.toml", &LEAST.replace(good, bad)).unwrap_err().to_string();
