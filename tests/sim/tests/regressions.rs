@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use sansio::{Random, Time};
+use sim::agent::{Agent, Lone};
 use sim::peer::{Behaviour, CallPlan, Outcome, Peer, Role};
+use sim::peer::{LISTENER, SIGNALLING};
 use sim::town::{Blueprint, Places, Town};
-use sim::{Link, Pace};
+use sim::{Link, Pace, World};
 use std::time::Duration;
 use switch::trunk::{HealthConfig, TrunkConfig};
 
@@ -127,6 +129,46 @@ fn drained_shards_keep_their_connections_until_all_are_done() {
             let wrong = [peer.faults().to_vec(), peer.gaps().to_vec(), peer.unfinished()].concat();
             assert!(wrong.is_empty(), "{wrong:#?}\n{}", town.world.log.text());
             assert!(peer.records().iter().all(|record| record.outcome == Outcome::Answered));
+        }
+    }
+}
+
+/// A call was ended while its re-INVITE had no answer yet. The 100 that then came stopped the timer of the INVITE, which
+/// nobody waited for any more; its 200 was lost and not repeated since the call was over: the transaction stayed for ever.
+#[test]
+fn a_session_change_that_ends_with_its_call_leaves_no_transaction() {
+    let (left, right) = (Places::V4.host(1, 0), Places::V4.host(9, 0));
+    let mut world = World::new(1, Link::default(), true);
+    let call = CallPlan {
+        reinvite: Some(Duration::from_millis(1000)),
+        hang_up: Some(Duration::from_millis(1300)),
+        rtp: None,
+        ..CallPlan::plain(Time::from_millis(100), 1, right)
+    };
+    for (name, place, plans) in [("caller", left, vec![call]), ("callee", right, Vec::new())] {
+        let agent = Agent::new(place, 7, sip::Config::default(), plans);
+        let node = world.add(
+            name,
+            0,
+            Lone::Agent(Box::new(agent)),
+            Pace { wake_max: Duration::ZERO, ..Pace::default() },
+        );
+        world.bind(node, SIGNALLING, place);
+        world.listen(node, LISTENER, place);
+    }
+    // INVITE, 100, 180, 200, ACK; the re-INVITE (5) is late, the BYE (6) later; 100 (7), and 200 (8) is lost.
+    world.network.hold(5, Duration::from_millis(320));
+    world.network.hold(6, Duration::from_millis(100));
+    world.network.doom(8);
+    world.run(Time::from_millis(300_000));
+    let text = world.log.text();
+    assert!(
+        text.contains("callee > 10.1.0.1:5060 from 10.9.0.1:5060") && text.contains("loses it"),
+        "{text}"
+    );
+    for (_, node) in world.nodes() {
+        if let Lone::Agent(agent) = &node.machine {
+            assert!(agent.endpoint.is_idle(), "{}: {:?}\n{text}", node.name, agent.endpoint.census());
         }
     }
 }

@@ -256,7 +256,9 @@ impl Endpoint {
             let timer = client.retransmit.take();
             self.stop_timer(timer);
         }
-        if actions.has(Actions::STOP_LIFETIME) || actions.has(Actions::LIFETIME) {
+        // What nobody waits for any more keeps its limit: a provisional response is no reason to wait for ever.
+        let orphan = matches!(owner, Owner::Nobody { .. });
+        if actions.has(Actions::LIFETIME) || (actions.has(Actions::STOP_LIFETIME) && !orphan) {
             let timer = self.clients.get_mut(key).and_then(|client| client.lifetime.take());
             self.stop_timer(timer);
         }
