@@ -8,7 +8,8 @@ use crate::mark::Direction;
 use crate::measure::{Outcome, nanos};
 use crate::plan::Media;
 use core::net::SocketAddr;
-use sansio::{Input, Machine, Outbox, Random, SocketId, Time};
+use core::time::Duration;
+use sansio::{Input, Machine, Outbox, Random, SocketId, StreamEvent, Time};
 use sip::{Body, Config, Endpoint, Event, LegId};
 
 /// The number of a shard's SIP datagram socket; the farm opens it.
@@ -62,6 +63,8 @@ pub struct Shard {
     ready: bool,
     opening: bool,
     stopped: bool,
+    /// The input at hand is a refusal: legs that it ends were not ended in order.
+    refusal: bool,
     /// What [`Machine::deadline`] says; kept up to date after each input.
     next: Option<Time>,
 }
@@ -100,6 +103,7 @@ impl Shard {
             ready: false,
             opening: false,
             stopped: false,
+            refusal: false,
             next: Some(Time::ZERO),
         }
     }
@@ -206,7 +210,7 @@ impl Shard {
     fn event(&mut self, now: Time, event: Event, out: &mut Outbox<Mail>) {
         let lines = &mut self.lines;
         match event {
-            Event::Gone { leg } => gone(now, leg, lines),
+            Event::Gone { leg } => gone(now, leg, self.refusal, lines),
             Event::Lost { leg, .. } => {
                 if let Some(key) = lines.of_leg(leg) {
                     lines.over(key, now, Outcome::Lost);
@@ -245,12 +249,32 @@ impl Shard {
     }
 }
 
+/// A BYE whose leg lasts this long was never answered: its transaction ends after 32 s (RFC 3261 §17.1.2.2).
+const UNHEARD: Duration = Duration::from_secs(31);
+
+/// Whether an input says no: a response of 300 to 699, ICMP, a connection that is over.
+fn is_refusal(input: &Input<'_, Mail>) -> bool {
+    let bytes = match input {
+        Input::Unreachable { .. } | Input::Stream(_, StreamEvent::Closed(_)) => return true,
+        Input::Datagram(datagram) if !Lines::is_rtp(datagram.socket) => datagram.payload,
+        Input::Stream(_, StreamEvent::Data(bytes)) => bytes,
+        _ => return false,
+    };
+    bytes
+        .strip_prefix(b"SIP/2.0 ")
+        .and_then(|rest| rest.first())
+        .is_some_and(|class| (b'3'..=b'6').contains(class))
+}
+
 /// A leg is gone: the call is over as it was to be, if nothing worse was said before.
-fn gone(now: Time, leg: LegId, lines: &mut Lines) {
+fn gone(now: Time, leg: LegId, refused: bool, lines: &mut Lines) {
     let Some(key) = lines.of_leg(leg) else { return };
     let Some(call) = lines.calls.get(key) else { return };
     match call.ending {
         Some(ending) if call.answered.is_some() => {
+            if refused || now.since(ending) >= UNHEARD {
+                return lines.over(key, now, Outcome::Lost);
+            }
             lines.part.sdd.record(nanos(now.since(ending)));
             lines.over(key, now, Outcome::Completed);
         }
@@ -266,6 +290,7 @@ impl Machine for Shard {
         if self.stopped {
             return;
         }
+        self.refusal = is_refusal(&input);
         match input {
             Input::Datagram(datagram) if Lines::is_rtp(datagram.socket) => {
                 // The hot path: nothing else can have changed, so nothing else is looked at.
