@@ -178,7 +178,6 @@ impl Agent {
             cancelled: false,
             byes: (false, false),
             rtp: (0, 0),
-            rtcp: (0, 0),
             reinvites: 0,
             moved: None,
         };

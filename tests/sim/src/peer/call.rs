@@ -149,7 +149,6 @@ impl Peer {
             cancelled: call.cancelled,
             byes: (call.bye_sent, call.bye_received),
             rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
-            rtcp: call.media.as_ref().map_or((0, 0), |media| (media.reports_sent, media.reports_received)),
             reinvites: call.reinvites,
             moved: call.media.as_ref().and_then(|media| Some((media.moved?, media.received_moved))),
         }

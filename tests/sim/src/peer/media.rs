@@ -1,4 +1,4 @@
-//! RTP and RTCP of a scripted peer: each packet carries a mark that says whose it is, and is checked on arrival.
+//! RTP of a scripted peer: each packet carries a mark that says whose it is, and is checked on arrival.
 
 use super::call::State;
 use super::transport::Effect;
@@ -10,10 +10,7 @@ use std::net::SocketAddr;
 const HEADER: usize = 12;
 /// RTP ports of a peer start here, two apart.
 const FIRST_PORT: u16 = 20_000;
-/// RTP sockets have even numbers from here, RTCP the odd ones above them.
 const FIRST_SOCKET: u32 = 1000;
-/// After this many RTP packets comes one of RTCP.
-const REPORT_EACH: u64 = 5;
 
 /// The audio of one call at this peer.
 #[derive(Clone, Debug)]
@@ -32,28 +29,13 @@ pub(super) struct Media {
     /// Since when the other side knows of the present port, if it is not the first; packets received on it since.
     pub(super) moved: Option<Time>,
     pub(super) received_moved: u64,
-    pub(super) reports_sent: u64,
-    pub(super) reports_received: u64,
-}
-
-/// The RTP socket of a number.
-const fn socket_of(number: u32) -> SocketId {
-    SocketId(FIRST_SOCKET + 2 * number)
-}
-
-/// The RTCP socket beside an RTP socket.
-const fn beside(socket: SocketId) -> SocketId {
-    SocketId(socket.0 + 1)
-}
-
-fn above(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port() + 1)
 }
 
 impl Peer {
     /// Opens a port for a call, if it has none; says which.
     pub(super) fn open_media(&mut self, id: &str) -> u16 {
-        let (socket, port) = (socket_of(self.next_media), FIRST_PORT + (self.next_media as u16 % 20_000) * 2);
+        let (socket, port) =
+            (SocketId(FIRST_SOCKET + self.next_media), FIRST_PORT + (self.next_media as u16 % 20_000) * 2);
         let Some(call) = self.calls.get_mut(id) else { return 0 };
         if let Some(media) = &call.media {
             return media.port;
@@ -71,18 +53,10 @@ impl Peer {
             last: None,
             moved: None,
             received_moved: 0,
-            reports_sent: 0,
-            reports_received: 0,
         });
-        self.open_pair(id, socket, port);
+        self.media.insert(socket, id.to_owned());
+        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
         port
-    }
-
-    fn open_pair(&mut self, id: &str, socket: SocketId, port: u16) {
-        for (socket, port) in [(socket, port), (beside(socket), port + 1)] {
-            self.media.insert(socket, id.to_owned());
-            self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
-        }
     }
 
     /// Moves a call's audio to another port; the old one stays open for what is under way.
@@ -93,11 +67,12 @@ impl Peer {
         }
         let number = self.next_media;
         self.next_media += 1;
-        media.socket = socket_of(number);
+        media.socket = SocketId(FIRST_SOCKET + number);
         media.port = FIRST_PORT + (number as u16 % 20_000) * 2;
         (media.moved, media.received_moved) = (None, 0);
         let (socket, port) = (media.socket, media.port);
-        self.open_pair(id, socket, port);
+        self.media.insert(socket, id.to_owned());
+        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
     }
 
     /// The other side has taken a session change of ours.
@@ -166,13 +141,7 @@ impl Peer {
             packet.resize(HEADER + 160, b'.');
             media.sent += 1;
             self.stats.rtp_sent += 1;
-            let ssrc: [u8; 4] = [packet[8], packet[9], packet[10], packet[11]];
             self.effects.push(Effect::Send(media.sender, remote, packet));
-            if media.sent % REPORT_EACH == 0 {
-                media.reports_sent += 1;
-                let report = report(ssrc, &format!("mark {serial} {role:?} "));
-                self.effects.push(Effect::Send(beside(media.sender), above(remote), report));
-            }
         }
         self.after(interval, Timer::Rtp(id));
     }
@@ -184,21 +153,14 @@ impl Peer {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let (serial, role) = (call.serial, call.role);
         let Some(media) = &mut call.media else { return };
-        let control = socket.0 % 2 == 1;
-        let start = if control { payload.windows(5).position(|five| five == b"mark ") } else { Some(HEADER) };
-        let mark = start.and_then(|at| payload.get(at..)).map(String::from_utf8_lossy).unwrap_or_default();
+        let mark = payload.get(HEADER..).map(String::from_utf8_lossy).unwrap_or_default();
         let mut words = mark.split(' ');
         let other = if role == Role::Caller { "Carrier" } else { "Caller" };
         let right = words.next() == Some("mark")
             && words.next() == Some(serial.to_string().as_str())
             && words.next() == Some(other);
-        let (mut from, mut before) = (media.remote, media.remote_before);
-        if control {
-            (from, before) = (from.map(above), before.map(above));
-        }
-        if right && control {
-            media.reports_received += 1;
-        } else if right {
+        let (from, before) = (media.remote, media.remote_before);
+        if right {
             media.received += 1;
             media.received_moved += u64::from(socket == media.socket);
             media.last = Some(now);
@@ -217,19 +179,4 @@ impl Peer {
             self.after(after, Timer::Do(id.to_owned(), step));
         }
     }
-}
-
-/// A compound of RTCP (RFC 3550 §6.1): an empty receiver report and a name, which is the mark.
-fn report(ssrc: [u8; 4], mark: &str) -> Vec<u8> {
-    let mut packet = vec![0x80, 201, 0, 1];
-    packet.extend_from_slice(&ssrc);
-    let mut chunk = ssrc.to_vec();
-    chunk.extend_from_slice(&[1, mark.len() as u8]);
-    chunk.extend_from_slice(mark.as_bytes());
-    chunk.push(0);
-    chunk.resize(chunk.len().next_multiple_of(4), 0);
-    packet.extend_from_slice(&[0x81, 202]);
-    packet.extend_from_slice(&((chunk.len() / 4) as u16).to_be_bytes());
-    packet.extend_from_slice(&chunk);
-    packet
 }

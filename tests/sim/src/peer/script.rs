@@ -172,8 +172,6 @@ pub struct Record {
     pub byes: (bool, bool),
     /// RTP packets sent and received.
     pub rtp: (u64, u64),
-    /// RTCP packets sent and received.
-    pub rtcp: (u64, u64),
     /// Session changes that went through, begun by either side.
     pub reinvites: u32,
     /// When this peer's audio had moved to another port by a session change, and packets received there since.
