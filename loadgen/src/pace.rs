@@ -1,6 +1,6 @@
 //! The pace: at which absolute instants streams send, shared so that a thread wakes seldom.
 //!
-//! Time is cut into slots of half a millisecond that come round once per packet time. A stream keeps the
+//! Time is cut into slots of a millisecond that come round once per packet time. A stream keeps the
 //! slot it was given; the streams of one slot share one wake-up, and slots are filled evenly. A stream's
 //! instants follow from its slot alone, so lateness never adds up.
 
@@ -8,7 +8,7 @@ use core::time::Duration;
 use sansio::{Key, Time};
 
 /// How far apart two slots are.
-pub const SLOT: Duration = Duration::from_micros(500);
+pub const SLOT: Duration = Duration::from_millis(1);
 
 /// Behind by more than this, whole slots are skipped and counted: the thread is overloaded beyond repair, and a burst
 /// would only hurt the target.

@@ -5,7 +5,7 @@ use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
-use crate::trunk::{Attempt, Dry, Evidence, HealthState, Peer, Transition, Trunk};
+use crate::trunk::{Attempt, Dry, Evidence, HealthState, Hunt, Peer, Transition, Trunk};
 use core::time::Duration;
 use link::{Event, Phase, Side, TrunkChange};
 use sansio::{Key, Outbox, Time};
@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Header fields of the caller's INVITE that mean something to the callee and say nothing of the caller's network.
 const PASSED: [(Name, &str); 3] =
     [(Name::Subject, "Subject"), (Name::Priority, "Priority"), (Name::AcceptLanguage, "Accept-Language")];
+
+/// How much longer the last peer that can be asked may say nothing: by then the INVITE was sent four times (RFC 3261 §17.1.1.2).
+const LAST_PEER_PATIENCE: u32 = 4;
 
 impl Shard {
     /// Asks the next peer, or gives the call up.
@@ -82,7 +85,12 @@ impl Shard {
             .collect();
         let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let suspect = peer.health.load().state() != HealthState::Up;
-        let patience = if suspect { self.config.no_response_suspect } else { self.config.no_response };
+        // Haste serves the next peer: where there is none, an INVITE that a bad line swallowed is sent again in time.
+        let patience = match (call.hunt.as_ref().is_some_and(Hunt::has_more), suspect) {
+            (true, true) => self.config.no_response_suspect,
+            (true, false) => self.config.no_response,
+            (false, _) => self.config.no_response * LAST_PEER_PATIENCE,
+        };
         let invite = Invite {
             call_id: &sip_call_id,
             request_uri: &request_uri,

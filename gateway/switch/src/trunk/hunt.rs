@@ -86,6 +86,16 @@ impl Hunt {
         }
     }
 
+    /// Whether another peer might be asked after the one that was handed out last.
+    pub fn has_more(&self) -> bool {
+        let untried = |peer: &Arc<Peer>| {
+            peer.state() == link::TrunkState::Up && !self.tried.iter().any(|tried| Arc::ptr_eq(tried, peer))
+        };
+        self.retries_left > 0
+            && (!self.groups.is_empty()
+                || self.trunks.iter().any(|(trunk, at)| trunk.peers.iter().skip(*at).any(untried)))
+    }
+
     /// How many peers were tried.
     pub fn attempts(&self) -> usize {
         self.tried.len()
@@ -128,9 +138,11 @@ mod tests {
     fn tries_each_peer_then_the_backup_then_is_dry() {
         let table = table();
         let mut hunt = Hunt::new("1", &[table.group("a").unwrap()], 10);
+        assert!(hunt.has_more());
         let ports: Vec<u16> =
             core::iter::from_fn(|| hunt.next(Time::ZERO, &table).ok().map(|a| port(&a))).collect();
         assert_eq!(ports, [1, 11, 2]);
+        assert!(!hunt.has_more());
         assert_eq!(hunt.next(Time::ZERO, &table).unwrap_err(), Dry::Tried);
         assert!(table.trunks().iter().all(|t| t.calls() == 0));
     }
