@@ -92,7 +92,7 @@ pub struct Node<A: Machine> {
     pub(crate) closed: Vec<SocketId>,
     /// Streams the machine knows of: connected or accepted, and not yet told to be closed.
     pub(crate) streams: BTreeSet<StreamId>,
-    /// Streams the machine shut in this turn.
+    /// Streams over in this turn: shut by the machine, or told to it as closed.
     pub(crate) shut: BTreeSet<StreamId>,
     pub(crate) next_accepted: u32,
     pub(crate) alive: bool,
@@ -194,6 +194,7 @@ impl<A: Machine> Node<A> {
             Arrival::Data(stream, bytes) => Input::Stream(*stream, StreamEvent::Data(bytes)),
             Arrival::Closed(stream, end) => {
                 self.streams.remove(stream);
+                self.shut.insert(*stream);
                 Input::Stream(*stream, StreamEvent::Closed(*end))
             }
             Arrival::Mail(_) => {
