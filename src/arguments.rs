@@ -202,6 +202,9 @@ pub(crate) struct Drill {
     /// io_uring, epoll, or what a probe at start finds
     #[arg(long, value_name = "auto|uring|fallback", default_value = "auto")]
     pub(crate) io: String,
+    /// The gateway's threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<u16>,
     /// Language of the report
     #[arg(long, value_name = "en|zh", default_value = "en")]
     pub(crate) lang: String,
@@ -212,7 +215,14 @@ pub(crate) struct Drill {
 
 impl Default for Drill {
     fn default() -> Self {
-        Self { concurrent: 1000, duration: 120, io: "auto".into(), lang: "en".into(), out: None }
+        Self {
+            concurrent: 1000,
+            duration: 120,
+            io: "auto".into(),
+            workers: None,
+            lang: "en".into(),
+            out: None,
+        }
     }
 }
 

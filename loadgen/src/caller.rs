@@ -16,6 +16,9 @@ use std::iter::Peekable;
 /// How long after draining the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two hang-ups of a drain: a wave of BYEs in one instant would measure the wave.
+const HANG_UP_EVERY: Duration = Duration::from_millis(2);
+
 /// What a caller is told.
 #[derive(Clone, Debug)]
 pub struct CallerConfig {
@@ -138,22 +141,31 @@ impl Caller {
         }
     }
 
-    /// No new calls; hangs up.
+    /// No new calls; gives up those that start and hangs up the others, one after the other.
     pub(crate) fn drain(&mut self, now: Time, lines: &mut Lines) {
         if self.drained.is_some() || self.done {
             return;
         }
         self.start.get_or_insert(now);
-        self.drained = Some(now + PATIENCE);
         self.drain_at = None;
-        let all: Vec<Key> = lines.calls.iter().map(|(key, _)| key).collect();
-        for key in all {
-            let unanswered = lines.calls.get(key).is_some_and(|call| call.stage == Stage::Starting);
-            lines.hang_up(key, now);
-            if unanswered && let Some(call) = lines.calls.get_mut(key) {
-                call.verdict = Some(Outcome::CutShort);
+        let mut turn = now;
+        let all: Vec<(Key, Stage)> = lines.calls.iter().map(|(key, call)| (key, call.stage)).collect();
+        for (key, stage) in all {
+            match stage {
+                Stage::Starting => {
+                    lines.hang_up(key, now);
+                    if let Some(call) = lines.calls.get_mut(key) {
+                        call.verdict = Some(Outcome::CutShort);
+                    }
+                }
+                Stage::Standing => {
+                    lines.alarm(key, turn, Alarm::HangUp);
+                    turn += HANG_UP_EVERY;
+                }
+                Stage::Ending => {}
             }
         }
+        self.drained = Some(turn + PATIENCE);
     }
 
     fn place(&mut self, due: Due, start: Time, now: Time, lines: &mut Lines, out: &mut Outbox<Mail>) {

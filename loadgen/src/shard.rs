@@ -298,6 +298,12 @@ impl Machine for Shard {
                 return;
             }
             Input::Datagram(datagram) => {
+                self.prepare(out);
+                if !self.ready {
+                    // A call that came now would find no port open: as on a host that is just coming up,
+                    // the sender's retransmission is the one to be heard (RFC 3261 §17.1.1.2).
+                    return;
+                }
                 if !self.silent() {
                     self.lines.endpoint.handle_datagram(
                         now,

@@ -369,3 +369,45 @@ fn a_carrier_changes_when_it_is_told_to_and_dies_without_a_word() {
     // Calls that stood when it died are hung up in time; nobody answers their BYE.
     assert!(callers.causes["lost"] > 5, "{:?}", callers.causes);
 }
+
+#[test]
+fn a_call_that_comes_before_the_ports_stand_is_heard_at_its_next_try() {
+    let now = Time::from_millis(10_000);
+    let config = ShardConfig {
+        shard: 0,
+        farm: 5,
+        sip: CARRIER.parse().unwrap(),
+        media: Media { rtp: true, ..Media::default() },
+        calls_max: 10,
+        ports_ready: 1,
+        part: loadgen::Part::Carrier(ring()),
+        seed: 1,
+    };
+    let body =
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n";
+    let invite = format!(
+        "INVITE sip:1@{CARRIER} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+         From: <sip:2@{CALLER}>;tag=1\r\nTo: <sip:1@{CARRIER}>\r\nCall-ID: 1@x\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:2@{CALLER}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut shard = Shard::new(config, now);
+    let mut out = Outbox::<Mail>::new(64, 4);
+    let source = CALLER.parse().unwrap();
+    let datagram = Datagram { socket: SIP_UDP, source, received: now, payload: invite.as_bytes() };
+    shard.handle(now, Input::Datagram(datagram), &mut out);
+    assert_eq!(out.sends_waiting(), 0, "no port stands: it is as if the process came up a moment later");
+    let mut asked = None;
+    while let Some(action) = out.next_action() {
+        if let Action::Open { socket, local, .. } = action {
+            asked = Some((socket, local));
+        }
+    }
+    let (socket, local) = asked.unwrap();
+    shard.handle(now, Input::Socket(socket, SocketEvent::Opened(local)), &mut out);
+    shard.handle(now, Input::Datagram(datagram), &mut out);
+    let send = out.next_send().unwrap();
+    let answer = String::from_utf8_lossy(out.pool().bytes(&send.packet)).into_owned();
+    out.pool().release(send.packet);
+    assert!(answer.starts_with("SIP/2.0 180"), "{answer}");
+}
