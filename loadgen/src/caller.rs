@@ -5,6 +5,7 @@ use crate::lines::{Alarm, Lines, Stage};
 use crate::mail::Mail;
 use crate::measure::{CallRecord, Outcome, nanos};
 use crate::number::NumberPattern;
+use crate::pace::SLOT;
 use crate::plan::{Callee, SipTransport};
 use core::fmt::Write;
 use core::net::SocketAddr;
@@ -55,6 +56,8 @@ pub(crate) struct Caller {
     drained: Option<Time>,
     /// Hang up everything at this instant.
     drain_at: Option<Time>,
+    /// When the last call was due.
+    placed: Time,
     done: bool,
     texts: Texts,
 }
@@ -80,6 +83,7 @@ impl Caller {
             start: None,
             drained: None,
             drain_at: None,
+            placed: Time::ZERO,
             done: false,
             texts: Texts::default(),
         }
@@ -104,7 +108,7 @@ impl Caller {
         }
         let arrival = match self.drained {
             Some(until) => Some(until),
-            None => self.arrivals.peek().map(|due| start + due.at),
+            None => self.arrivals.peek().map(|due| shared(start + due.at, self.placed)),
         };
         [arrival, self.drain_at].into_iter().flatten().min()
     }
@@ -116,8 +120,11 @@ impl Caller {
             return;
         }
         while self.drained.is_none() {
-            let Some(due) = self.arrivals.next_if(|due| start + due.at <= now) else { break };
-            self.place(due, start, now, lines, out);
+            let Some(at) = self.arrivals.peek().map(|due| start + due.at) else { break };
+            let slot = shared(at, self.placed);
+            let Some(due) = self.arrivals.next_if(|_| slot <= now) else { break };
+            self.placed = at;
+            self.place(due, (at, slot), now, lines, out);
             self.skip_foreign();
         }
         let finished = self.drained.is_some() || self.arrivals.peek().is_none();
@@ -168,8 +175,15 @@ impl Caller {
         self.drained = Some(turn + PATIENCE);
     }
 
-    fn place(&mut self, due: Due, start: Time, now: Time, lines: &mut Lines, out: &mut Outbox<Mail>) {
-        let at = start + due.at;
+    /// Places a call that is due at the first of two instants, and placed with others at the second.
+    fn place(
+        &mut self,
+        due: Due,
+        (at, slot): (Time, Time),
+        now: Time,
+        lines: &mut Lines,
+        out: &mut Outbox<Mail>,
+    ) {
         let judged = due.at >= self.config.warm_up;
         lines.part.attempts += 1;
         lines.part.start_error.record(nanos(now.since(at)));
@@ -208,7 +222,7 @@ impl Caller {
             return not_placed(lines);
         };
         lines.part.invites += 1;
-        if let Some(key) = lines.enter(name, leg, at, voice)
+        if let Some(key) = lines.enter(name, leg, slot, voice)
             && let Some(call) = lines.calls.get_mut(key)
         {
             call.hold = due.hold;
@@ -276,7 +290,7 @@ impl Caller {
                 *lines.part.responses.entry(status).or_insert(0) += 1;
                 let Some(key) = lines.of_leg(leg) else { return };
                 if status > 100 {
-                    self.rang(now, key, status, lines);
+                    self.rang(key, status, lines);
                 }
             }
             Event::Answered { leg, message } => {
@@ -299,12 +313,12 @@ impl Caller {
         }
     }
 
-    fn rang(&self, now: Time, key: Key, status: u16, lines: &mut Lines) {
+    fn rang(&self, key: Key, status: u16, lines: &mut Lines) {
         let Some(call) = lines.calls.get_mut(key) else { return };
         if call.rang.is_none() {
-            call.rang = Some(now);
+            call.rang = Some(lines.heard);
             if matches!(status, 180 | 183) {
-                let delay = nanos(now.since(call.due));
+                let delay = nanos(lines.heard.since(call.due));
                 lines.part.pdd.record(delay);
             }
         }
@@ -317,8 +331,9 @@ impl Caller {
             return;
         }
         *lines.part.finals.entry("200".to_owned()).or_insert(0) += 1;
-        lines.part.setup.record(nanos(now.since(due)));
-        lines.part.srd.record(nanos(rang.unwrap_or(now).since(due)));
+        let heard = lines.heard;
+        lines.part.setup.record(nanos(heard.since(due)));
+        lines.part.srd.record(nanos(rang.unwrap_or(heard).since(due)));
         lines.answered(key, now);
         if !lines.connect(key, message.body()) {
             if let Some(call) = lines.calls.get_mut(key) {
@@ -350,6 +365,15 @@ impl Caller {
     }
 }
 
+/// When to wake for a call: calls that follow each other closely share the wake-ups of the voice. Their delays
+/// count from that slot; how much later than due it is, at most a slot, is told as the error of the start.
+fn shared(due: Time, before: Time) -> Time {
+    if due.since(before) >= SLOT * 2 {
+        return due;
+    }
+    Time::from_nanos(due.as_nanos().next_multiple_of(SLOT.as_nanos() as u64))
+}
+
 /// What a BYE says of its reason.
 fn reason(message: &Received) -> String {
     let parsed = message.parse().ok();
@@ -366,7 +390,7 @@ fn failed(now: Time, key: Key, cause: Failure, lines: &mut Lines) {
             call.reason = reason.into();
             // RFC 6076 §4.3.2 leaves out the challenges.
             if !matches!(status, 401 | 402 | 407) {
-                lines.part.srd_failed.record(nanos(now.since(due)));
+                lines.part.srd_failed.record(nanos(lines.heard.since(due)));
             }
             Outcome::Refused(status)
         }

@@ -150,7 +150,7 @@ impl Farm {
         io: Choice,
         to_us: &Sender<Mail>,
     ) -> Result<(), FarmError> {
-        let options = SocketOptions { icmp_errors: true, timestamps: false, receive_buffer: SIP_BUFFER };
+        let options = SocketOptions { icmp_errors: true, timestamps: true, receive_buffer: SIP_BUFFER };
         let (udp, tcp, address) =
             open_pair(spec.listen, options).map_err(|error| FarmError::Listen(spec.listen, error))?;
         let sip = advertised(address);
@@ -167,8 +167,19 @@ impl Farm {
         };
         // What arrives is stamped by the kernel, so that reading it late, together with more, costs no truth and saves wake-ups.
         let coalesce = Duration::from_millis(1);
-        let driver_options =
-            Options { io, coalesce, small_packets: 8192, large_packets: 16, ..Options::default() };
+        // A carrier that waits for more before it answers would be part of what is measured.
+        let share_from = match &spec.part {
+            shard::Part::Caller(_) => 2,
+            shard::Part::Carrier(_) => Options::default().share_from,
+        };
+        let driver_options = Options {
+            io,
+            coalesce,
+            share_from,
+            small_packets: 8192,
+            large_packets: 16,
+            ..Options::default()
+        };
         let posts = vec![Some(to_us.clone())];
         let (say, hear) = mpsc::channel::<Started>();
         let thread = driver::spawn(&format!("load-{shard}"), None, move || {

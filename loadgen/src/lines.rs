@@ -97,6 +97,9 @@ pub(crate) struct Lines {
     retransmissions: u64,
     timeouts: u64,
     unexpected: u64,
+    /// When what is being handled came in, by the kernel's clock: delays count to it, so that reading several
+    /// datagrams in one wake-up costs no truth.
+    pub(crate) heard: Time,
 }
 
 impl Lines {
@@ -128,6 +131,7 @@ impl Lines {
             retransmissions: 0,
             timeouts: 0,
             unexpected: 0,
+            heard: now,
             random,
         }
     }

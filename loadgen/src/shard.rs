@@ -275,7 +275,7 @@ fn gone(now: Time, leg: LegId, refused: bool, lines: &mut Lines) {
             if refused || now.since(ending) >= UNHEARD {
                 return lines.over(key, now, Outcome::Lost);
             }
-            lines.part.sdd.record(nanos(now.since(ending)));
+            lines.part.sdd.record(nanos(lines.heard.since(ending)));
             lines.over(key, now, Outcome::Completed);
         }
         Some(_) => lines.over(key, now, Outcome::Cancelled),
@@ -291,6 +291,10 @@ impl Machine for Shard {
             return;
         }
         self.refusal = is_refusal(&input);
+        self.lines.heard = match &input {
+            Input::Datagram(datagram) => datagram.received,
+            _ => now,
+        };
         match input {
             Input::Datagram(datagram) if Lines::is_rtp(datagram.socket) => {
                 // The hot path: nothing else can have changed, so nothing else is looked at.

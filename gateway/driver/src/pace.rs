@@ -7,14 +7,12 @@
 use core::time::Duration;
 use sansio::Time;
 
-/// Packets expected in a whole window from which on wake-ups are shared.
-const SHARE_FROM: f64 = 8.0;
-/// Packets expected in a whole window below which they are not shared any more.
-const SHARE_UNTIL: f64 = 6.0;
-/// Packets expected in a whole window at which gathering would begin to take time ...
-const RAMP_FROM: f64 = 4.0;
-/// ... and from which on it takes the whole window.
-const RAMP_UNTIL: f64 = 32.0;
+/// Below this share of the packets from which on wake-ups are shared, they are not shared any more.
+const SHARE_UNTIL: f64 = 0.75;
+/// From this share of them on gathering would begin to take time ...
+const RAMP_FROM: f64 = 0.5;
+/// ... and from this many times of them on it takes the whole window.
+const RAMP_UNTIL: f64 = 4.0;
 /// How long arrivals are counted before the estimate moves.
 const MEASURE: Duration = Duration::from_millis(5);
 /// What a new measurement weighs against the old estimate.
@@ -23,6 +21,8 @@ const WEIGHT: f64 = 0.3;
 #[derive(Debug)]
 pub(crate) struct Pace {
     window: Duration,
+    /// Packets expected in a whole window from which on wake-ups are shared.
+    share_from: f64,
     /// Packets per nanosecond.
     rate: f64,
     sharing: bool,
@@ -34,9 +34,19 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) const fn new(window: Duration, now: Time) -> Self {
+    pub(crate) fn new(window: Duration, share_from: u16, now: Time) -> Self {
         let gather = Duration::ZERO;
-        Self { window, rate: 0.0, sharing: false, gather, counted: 0, counting_since: now, woke: now }
+        let share_from = f64::from(share_from.max(1));
+        Self {
+            window,
+            share_from,
+            rate: 0.0,
+            sharing: false,
+            gather,
+            counted: 0,
+            counting_since: now,
+            woke: now,
+        }
     }
 
     /// The thread came back from waiting at `now` and found `packets`.
@@ -53,8 +63,9 @@ impl Pace {
         self.rate += (measured - self.rate) * weight;
         self.counted = 0;
         self.counting_since = now;
-        let expected = self.rate * self.window.as_nanos() as f64;
-        self.sharing = expected >= if self.sharing { SHARE_UNTIL } else { SHARE_FROM };
+        // In units of the number from which on wake-ups are shared.
+        let expected = self.rate * self.window.as_nanos() as f64 / self.share_from;
+        self.sharing = expected >= if self.sharing { SHARE_UNTIL } else { 1.0 };
         let part = (expected - RAMP_FROM) / (RAMP_UNTIL - RAMP_FROM);
         self.gather = self.window.mul_f64(part.clamp(0.0, 1.0));
     }
@@ -85,7 +96,7 @@ mod tests {
     #[test]
     fn few_packets_wake_at_once_many_share() {
         let mut now = Time::from_millis(1);
-        let mut pace = Pace::new(WINDOW, now);
+        let mut pace = Pace::new(WINDOW, 8, now);
         feed(&mut pace, &mut now, 1_000, 200);
         assert_eq!(pace.gather_until(), None, "ten calls");
         feed(&mut pace, &mut now, 100_000, 50);
@@ -101,7 +112,7 @@ mod tests {
     #[test]
     fn the_more_packets_the_longer_they_gather() {
         let mut now = Time::from_millis(1);
-        let mut pace = Pace::new(WINDOW, now);
+        let mut pace = Pace::new(WINDOW, 8, now);
         let mut last = Duration::ZERO;
         for rate in [20_000, 30_000, 40_000, 50_000, 64_000] {
             feed(&mut pace, &mut now, rate, 200);
@@ -115,7 +126,7 @@ mod tests {
     #[test]
     fn silence_ends_sharing_at_once() {
         let mut now = Time::from_millis(1);
-        let mut pace = Pace::new(WINDOW, now);
+        let mut pace = Pace::new(WINDOW, 8, now);
         feed(&mut pace, &mut now, 100_000, 100);
         now += Duration::from_millis(100);
         pace.woke(now, 1);
@@ -125,7 +136,7 @@ mod tests {
     #[test]
     fn a_window_of_zero_never_shares() {
         let mut now = Time::from_millis(1);
-        let mut pace = Pace::new(Duration::ZERO, now);
+        let mut pace = Pace::new(Duration::ZERO, 8, now);
         feed(&mut pace, &mut now, 1_000_000, 100);
         assert_eq!(pace.gather_until(), None);
     }

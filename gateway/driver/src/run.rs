@@ -308,7 +308,7 @@ impl<M> Desk<M> {
             put_off: false,
             mail,
             posts,
-            pace: Pace::new(options.coalesce, now),
+            pace: Pace::new(options.coalesce, options.share_from, now),
             gauges: Arc::new(Gauges::default()),
         }
     }
