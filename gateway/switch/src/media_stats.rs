@@ -207,6 +207,8 @@ counters! {
     rtp_pairs_taken,
     /// Calls for which no pair of ports was free.
     rtp_pairs_exhausted,
+    /// Pairs of ports lent before they had rested in full, since no other was left.
+    rtp_pairs_hurried,
     /// Pairs of ports opened.
     rtp_pairs_opened,
     /// Pairs of ports not opened because somebody else has them.
@@ -248,6 +250,7 @@ impl MediaStats {
     pub const fn add_ports(&mut self, ports: &PortStats) {
         self.rtp_pairs_taken += ports.taken;
         self.rtp_pairs_exhausted += ports.exhausted;
+        self.rtp_pairs_hurried += ports.hurried;
         self.rtp_pairs_opened += ports.opened;
         self.rtp_pairs_in_use_elsewhere += ports.in_use_elsewhere;
         self.rtp_pairs_no_files += ports.no_files;

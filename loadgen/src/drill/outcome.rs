@@ -21,7 +21,7 @@ const BAR: &str = "product bar";
 /// The generator may not be later than the delay it is to judge.
 const VALIDITY: Validity = Validity {
     send_error_p999_ms: 5.0,
-    start_error_p99_ms: 20.0,
+    start_error_p99_ms: 5.0,
     thread_percent: Percent(85.0),
     socket_drops: 0,
 };

@@ -516,9 +516,9 @@ const fn mos_good() -> f64 {
 const fn send_error() -> f64 {
     10.0
 }
-/// Delays count from the due instant anyway; beyond this the arrivals are not those that were planned.
+/// Beyond this the arrivals are not those that were planned. The slots that calls share are a millisecond long.
 const fn start_error() -> f64 {
-    50.0
+    20.0
 }
 
 /// Why a plan cannot be run: the file, the key where known, and the cure.
