@@ -10,6 +10,7 @@ mod middle;
 mod page;
 mod plot;
 mod process;
+mod readme;
 mod record;
 mod signalling;
 mod sipp;

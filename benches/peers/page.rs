@@ -33,11 +33,13 @@ pub fn draw(results: &Path, root: &Path) -> Outcome<()> {
     }
     page.push_str(include_str!("reading.md"));
     put(&docs.join("performance.md"), &page)?;
+    crate::readme::draw(results, root)?;
     println!("drew {}", docs.join("performance.md").display());
     Ok(())
 }
 
-fn read(file: &Path) -> Outcome<Option<Value>> {
+/// A result file, if there is one.
+pub fn read(file: &Path) -> Outcome<Option<Value>> {
     let Ok(text) = fs::read_to_string(file) else { return Ok(None) };
     let record: Value =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -47,7 +49,8 @@ fn read(file: &Path) -> Outcome<Option<Value>> {
     Ok(Some(record))
 }
 
-fn put(file: &Path, text: &str) -> Outcome<()> {
+/// Writes a file, and its folder if there is none.
+pub fn put(file: &Path, text: &str) -> Outcome<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
@@ -85,11 +88,12 @@ fn distinct(rows: &[Value], key: &str) -> Vec<Value> {
 }
 
 /// The row with these two values.
-fn find<'r>(rows: &'r [Value], a: (&str, &Value), b: (&str, &Value)) -> Option<&'r Value> {
+pub fn find<'r>(rows: &'r [Value], a: (&str, &Value), b: (&str, &Value)) -> Option<&'r Value> {
     rows.iter().find(|row| row[a.0] == *a.1 && row[b.0] == *b.1)
 }
 
-fn number(value: &Value, decimals: usize) -> String {
+/// A figure, or a dash where there is none.
+pub fn number(value: &Value, decimals: usize) -> String {
     value.as_f64().map_or_else(|| "–".to_owned(), |n| format!("{n:.decimals$}"))
 }
 
