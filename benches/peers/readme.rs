@@ -53,8 +53,19 @@ fn signalling(rows: &[Value], text: &mut String) {
     // The highest rate that all of them carried cleanly.
     let clean = |rate: u64| {
         let at: Vec<_> = rows.iter().filter(|row| row["rate"] == rate).collect();
-        !at.is_empty() && at.iter().all(|row| row["clean"] == true)
+        at.len() > OURS.len() && at.iter().all(|row| row["clean"] == true)
     };
+    let highest = |system: &str| {
+        let clean = rows.iter().filter(|row| row["system"] == system && row["clean"] == true);
+        clean.filter_map(|row| row["rate"].as_u64()).max().unwrap_or(0)
+    };
+    let _ = writeln!(
+        text,
+        "| highest rate of calls without a failure or a retransmission, one core, calls/s | {} | {} | Kamailio {} |",
+        highest(OURS[0]),
+        highest(OURS[1]),
+        highest("Kamailio")
+    );
     let rates = rows.iter().filter_map(|row| row["rate"].as_u64());
     let Some(rate) = rates.filter(|&rate| clean(rate)).max() else { return };
     let cost = |system| {
