@@ -37,10 +37,11 @@ impl Schedule {
     }
 }
 
-/// UDP ports for a gateway's RTP that carry so many calls: two legs of two ports each, and a third more.
+/// UDP ports for a gateway's RTP that carry so many calls: two legs of two ports each, and as many again, since
+/// another gateway on this machine may hold some.
 pub(crate) fn gateway_ports(calls: u32) -> (u16, u16) {
     let low = 16_384u32;
-    let count = (calls * 4 + calls * 4 / 3 + 256).min(65_535 - low);
+    let count = calls.saturating_mul(8).saturating_add(512).min(65_535 - low);
     (low as u16, (low + count) as u16)
 }
 
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn ports_are_within_their_range() {
-        assert_eq!(gateway_ports(1000), (16_384, 16_384 + 5_589));
+        assert_eq!(gateway_ports(1000), (16_384, 16_384 + 8_512));
         assert_eq!(gateway_ports(1_000_000).1, 65_535);
     }
 }
