@@ -263,8 +263,11 @@ impl PortPool {
 
     /// The pair that has rested for longest, if that is enough for want of a better one.
     fn least_rested(&mut self, now: Time) -> Option<u16> {
-        let (_, index) =
-            self.resting.pop_front_if(|&mut (until, _)| until <= now + (QUARANTINE - REST_LEAST))?;
+        let &(until, index) = self.resting.front()?;
+        if now + (QUARANTINE - REST_LEAST) < until {
+            return None;
+        }
+        self.resting.pop_front();
         self.stats.hurried += 1;
         Some(index)
     }
