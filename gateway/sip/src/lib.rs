@@ -1,5 +1,6 @@
 //! SIP and SDP without IO: messages, transactions, dialogs, offer/answer, the user agent.
 
+pub mod auth;
 mod config;
 mod connection;
 mod dialog;

@@ -45,6 +45,8 @@ fn views(message: &Message<'_>) {
         }
         let _ = NameAddr::parse(field.value).map(|address| (address.display_text(), address.tag()));
         let _ = Uri::parse(field.value);
+        let _ = sip::auth::Challenge::parse(field.value).map(|it| it.write());
+        let _ = sip::auth::Authorization::parse(field.value).map(|it| it.write());
     }
     for via in message.values(Name::Via).filter_map(Via::parse) {
         let _ =

@@ -50,7 +50,7 @@ pub use params::Params;
 pub use parse::Message;
 pub(crate) use parse::{field_at, parse_length};
 pub use peek::{Peek, Start, peek};
-pub(crate) use scan::number as parse_number;
+pub(crate) use scan::{is_token, number as parse_number};
 pub use scan::{trim, unfold};
 pub use status::reason_phrase;
 pub use uri::{Scheme, Uri};
