@@ -51,6 +51,10 @@ pub(crate) struct Serve {
     /// Network that may place calls; may be given several times [default: loopback only]
     #[arg(long, value_name = "CIDR")]
     pub(crate) allow: Vec<String>,
+    /// A phone that may register and call, asked for its password; may be given several times. Others on this host can
+    /// read it there: in earnest write [[user]] into the file
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub(crate) user: Vec<String>,
     /// Ports for RTP and RTCP [default: 16384-32767]
     #[arg(long, value_name = "LO-HI")]
     pub(crate) rtp_ports: Option<String>,

@@ -4,7 +4,7 @@
 use crate::Error;
 use crate::arguments;
 use driver::mailbox::Receiver;
-use gatewayd::{File, Gateway, Route, Settings, Trunk};
+use gatewayd::{File, Gateway, Route, Settings, Trunk, User};
 use link::{Event, RouteTable, ShardId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -61,6 +61,9 @@ fn configure(arguments: &arguments::Serve) -> Result<(File, Settings), Error> {
     }
     for text in &arguments.route {
         file.routes.push(route(text)?);
+    }
+    for text in &arguments.user {
+        file.users.push(user(text)?);
     }
     if !arguments.allow.is_empty() {
         file.allow.clone_from(&arguments.allow);
@@ -120,6 +123,13 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
         }
     }
     Ok(trunk)
+}
+
+/// `NAME:PASSWORD`
+fn user(text: &str) -> Result<User, Error> {
+    let (name, password) =
+        text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("--user: write NAME:PASSWORD")?;
+    Ok(User { name: name.to_owned(), password: password.to_owned() })
 }
 
 /// `PREFIX=NAME[|NAME]...`

@@ -225,7 +225,12 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
         if field.0.contains(['(', ' ']) {
             continue;
         }
-        let tables = [("trunks", "[[trunk]]"), ("groups", "[[group]]"), ("routes", "[[route]]")];
+        let tables = [
+            ("users", "[[user]]"),
+            ("trunks", "[[trunk]]"),
+            ("groups", "[[group]]"),
+            ("routes", "[[route]]"),
+        ];
         let table = tables.iter().find(|(name, _)| *name == field.0).map(|(_, table)| *table);
         let key = table.map_or_else(|| format!("{} = ", field.0), str::to_owned);
         let section = format!("[{}]", field.0);

@@ -24,6 +24,7 @@ mod gateway;
 mod life;
 mod message;
 mod phone;
+mod register;
 mod torture;
 mod trunks;
 mod voice;

@@ -247,6 +247,21 @@ impl Phone {
         dialog
     }
 
+    /// A call in another name, without an offer; gives its Call-ID.
+    pub(crate) fn invite_as(&mut self, name: &str, gateway: SocketAddr, number: &str) -> String {
+        let word = unique();
+        let (way, host) = (Way::Udp(gateway), self.host());
+        let text = format!(
+            "INVITE sip:{number}@{gateway} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: <sip:{name}@{host}>;tag={word}\r\n\
+             To: <sip:{number}@{host}>\r\nCall-ID: {word}\r\nCSeq: 1 INVITE\r\n{}{}",
+            self.via(way, &format!("z9hG4bK{word}")),
+            self.contact(way),
+            with_body(""),
+        );
+        self.send(way, &text);
+        word
+    }
+
     fn send_invite(&mut self, dialog: &Dialog, fields: &str, sdp: &str) {
         let text = format!(
             "INVITE {} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} INVITE\r\n{}{fields}{}",

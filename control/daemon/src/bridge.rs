@@ -165,6 +165,7 @@ impl Bridge {
             control::Record::Answered(it) => store::Record::Answered(it),
             control::Record::Ended(it) => store::Record::Ended(it),
             control::Record::Restarted { shard, started } => store::Record::Restarted { shard, started },
+            control::Record::Registered(it) => store::Record::Registered(it),
             control::Record::Alive(at) => store::Record::Alive(at),
         };
         // The engine keeps within the queue's length, so only a dead writer refuses; what it refused is never acknowledged.

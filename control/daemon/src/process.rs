@@ -176,7 +176,9 @@ pub fn start(config: Config, links: Links) -> Result<Handle, Error> {
         epoch,
         database: database.clone(),
     };
-    let bridge = Bridge::new(Engine::new(engine, config.routing), store, begun, links.commands, config.log);
+    let registered = reader.registrations().map_err(Error::Store)?;
+    let engine = Engine::new(engine, config.routing).with_registrations(registered);
+    let bridge = Bridge::new(engine, store, begun, links.commands, config.log);
     let run = move || {
         runtime.block_on(async move {
             let server = listener.map(|it| http::serve(it, Arc::new(about), ask, reader));

@@ -3,11 +3,12 @@
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
 use crate::quality::{History, Quality};
+use crate::registrations::Registrations;
 use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
 use core::time::Duration;
 use link::{
-    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, ReportAsked, RouteAsked, RouteTable,
-    RoutingSnapshot, ShardId, TrunkChange, TrunkName, UnixMicros,
+    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Registration, ReportAsked,
+    RouteAsked, RouteTable, RoutingSnapshot, ShardId, TrunkChange, TrunkName, UnixMicros,
 };
 use sansio::{Input, Machine, Mailbox, Outbox, Time};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -83,6 +84,7 @@ pub struct Engine {
     changes: VecDeque<TrunkChange>,
     /// Calls begun and not over.
     open: HashSet<CallId>,
+    registrations: Registrations,
     /// Those of them whose answer is counted already.
     answered: HashSet<CallId>,
     /// Calls that ended lately.
@@ -104,12 +106,22 @@ impl Engine {
             trunks: BTreeMap::new(),
             changes: VecDeque::with_capacity(CHANGES),
             open: HashSet::new(),
+            registrations: Registrations::default(),
             answered: HashSet::new(),
             ended: Recent::default(),
             alive_due: None,
             counters: Counters::default(),
             config,
         }
+    }
+
+    /// Adds the registrations that an earlier run left behind.
+    #[must_use]
+    pub fn with_registrations(mut self, registrations: Vec<Registration>) -> Self {
+        for registration in registrations {
+            self.registrations.take(registration);
+        }
+        self
     }
 
     /// Writes on their way to the store: 0 once everything said is on disk.
@@ -164,6 +176,11 @@ impl Engine {
                     self.answer(now, gather, out);
                 }
             }
+            Event::Registered(registration) => {
+                if self.registrations.take((*registration).clone()) {
+                    self.keep(Record::Registered(registration), out);
+                }
+            }
             Event::Drained => {}
         }
     }
@@ -179,6 +196,10 @@ impl Engine {
         self.answered.retain(|call| call.shard() != shard);
         self.keep(Record::Restarted { shard, started: hello.started }, out);
         self.tell(shard, Command::Snapshot(Arc::clone(&self.snapshot)), out);
+        let registered = self.registrations.all();
+        if !registered.is_empty() {
+            self.tell(shard, Command::Registrations(registered), out);
+        }
         if self.draining {
             self.tell(shard, Command::Drain, out);
         }
@@ -223,6 +244,10 @@ impl Engine {
     }
 
     fn count(&mut self, now: Time, trunk: &TrunkName, what: &Quality) {
+        // A call to a registered phone went over no trunk.
+        if trunk.as_str().starts_with(link::USER_PREFIX) {
+            return;
+        }
         if let Some(history) = self.trunks.get_mut(trunk) {
             history.add(now, what);
         } else if self.trunks.len() < self.config.trunks {
@@ -268,6 +293,7 @@ impl Engine {
                 Outcome::Told
             }
             Ask::Hangup(call) => Outcome::NoShard(call.shard()),
+            Ask::Registrations => Outcome::Registrations(self.registrations.current(self.wall(now))),
         };
         self.say(Answer { ticket, outcome }, out);
     }
@@ -314,10 +340,13 @@ impl Engine {
             self.alive_due = None;
             if !self.open.is_empty() {
                 self.alive_due = Some(now + self.config.alive);
-                let wall = UnixMicros(self.config.epoch.0 + now.as_nanos() / 1000);
-                self.keep(Record::Alive(wall), out);
+                self.keep(Record::Alive(self.wall(now)), out);
             }
         }
+    }
+
+    fn wall(&self, now: Time) -> UnixMicros {
+        UnixMicros(self.config.epoch.0 + now.as_nanos() / 1000)
     }
 
     fn figures(&self) -> Vec<Figure> {
@@ -363,6 +392,11 @@ impl Engine {
                 "control_questions_incomplete_total",
                 "API questions that some shard did not answer in time.",
                 self.gathers.incomplete,
+            ),
+            Figure::counter(
+                "control_registrations_refused_total",
+                "Registrations not kept since too many users were known.",
+                self.registrations.refused,
             ),
             Figure::counter(
                 "control_versions_refused_total",

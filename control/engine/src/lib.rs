@@ -10,6 +10,7 @@ mod gather;
 mod ledger;
 mod mail;
 mod quality;
+mod registrations;
 mod view;
 
 pub use engine::{Config, Engine};

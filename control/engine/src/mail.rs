@@ -1,7 +1,10 @@
 //! What the engine is told and what it says.
 
 use crate::View;
-use link::{CallAnswered, CallId, CallRecord, Cdr, Command, Event, RouteTable, ShardId, Ticket, UnixMicros};
+use link::{
+    CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket,
+    UnixMicros,
+};
 
 /// Everything that travels to and from the engine.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub enum Record {
         /// When its process started.
         started: UnixMicros,
     },
+    /// A user's bindings, in place of those before; none: the user is forgotten.
+    Registered(Box<Registration>),
     /// Calls were open and alive at this time: the end of those that a crash cuts off.
     Alive(UnixMicros),
 }
@@ -77,6 +82,8 @@ pub enum Ask {
     },
     /// End a call.
     Hangup(CallId),
+    /// Who is registered now, by user name.
+    Registrations,
 }
 
 /// The answer to a [`Query`].
@@ -95,6 +102,8 @@ pub enum Outcome {
     View(Box<View>),
     /// The call's shard was told to end it.
     Told,
+    /// Who is registered, without what has expired.
+    Registrations(Vec<Registration>),
     /// No shard could have such a call.
     NoShard(ShardId),
     /// Too many questions at once: ask again.

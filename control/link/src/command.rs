@@ -1,6 +1,6 @@
 //! What control tells a gateway shard.
 
-use crate::{CallId, GroupName, RoutingSnapshot, Text, Ticket};
+use crate::{CallId, GroupName, Registration, RoutingSnapshot, Text, Ticket};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ pub enum Command {
     CdrAcknowledged(Vec<CallId>),
     /// Take no new calls, let those in progress finish.
     Drain,
+    /// Registrations known from before the gateway's start: for users of whom it has heard nothing since.
+    Registrations(Vec<Registration>),
     /// End this call.
     Hangup {
         /// The call.

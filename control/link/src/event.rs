@@ -1,6 +1,6 @@
 //! What a gateway shard tells control.
 
-use crate::{CallId, Cdr, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
+use crate::{CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -21,6 +21,8 @@ pub enum Event {
     RouteAsked(Box<RouteAsked>),
     /// The answer to [`Command::ReportAsked`](crate::Command::ReportAsked).
     Report(Box<ShardReport>),
+    /// A user's bindings changed: these are all of them now.
+    Registered(Box<Registration>),
     /// No call is left on a shard that was told to drain.
     Drained,
 }

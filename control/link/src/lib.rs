@@ -9,6 +9,7 @@ mod cdr;
 mod command;
 mod event;
 mod id;
+mod registration;
 mod report;
 mod snapshot;
 
@@ -16,11 +17,15 @@ pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
+pub use registration::{Binding, Registration};
 pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
 
 /// The version of this vocabulary. A change that an older reader cannot understand raises it.
 pub const VERSION: u16 = 1;
+
+/// What a call to a registered phone has in place of a trunk's name, with the user's name behind it; no trunk is called so.
+pub const USER_PREFIX: &str = "user:";
 
 /// Text that mostly is a constant of the sender, so that saying it costs no allocation.
 pub type Text = std::borrow::Cow<'static, str>;

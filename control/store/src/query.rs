@@ -2,7 +2,7 @@
 
 use crate::rows::{self, COLUMNS, micros, number};
 use crate::{Error, writer::BUSY};
-use link::{CallId, Cdr, TrunkName, UnixMicros};
+use link::{CallId, Cdr, Registration, TrunkName, UnixMicros};
 use rusqlite::types::Value;
 use rusqlite::{Connection, InterruptHandle, OpenFlags, OptionalExtension, params_from_iter};
 use std::ops::RangeInclusive;
@@ -109,6 +109,20 @@ impl Reader {
         cdrs.truncate(limit);
         let next = cdrs.last().filter(|_| more).map(|it| Cursor { started: it.started, call: it.call });
         Ok(Page { cdrs, next })
+    }
+
+    /// Who was registered when it was written last, by user name.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn registrations(&self) -> Result<Vec<Registration>, Error> {
+        let read = || -> rusqlite::Result<Vec<Registration>> {
+            let mut rows = self
+                .connection
+                .prepare("SELECT user, revision, bindings FROM registrations ORDER BY user")?;
+            rows.query_map([], rows::registration)?.collect()
+        };
+        read().map_err(|error| Error::sqlite(&self.path, &error))
     }
 
     /// One finished call.

@@ -1,6 +1,6 @@
 //! Calls as rows: how each record changes its call's row, and how a finished row reads as a [`Cdr`].
 
-use link::{CallAnswered, CallId, CallRecord, Cdr, End, ShardId, Side, Text, UnixMicros};
+use link::{CallAnswered, CallId, CallRecord, Cdr, End, Registration, ShardId, Side, Text, UnixMicros};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Row, named_params};
 use std::net::SocketAddr;
@@ -81,6 +81,37 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
             ":media": media,
         })
         .map(drop)
+}
+
+/// Keeps a user's bindings in place of those before; a user without any is forgotten.
+pub(crate) fn register(connection: &Connection, registration: &Registration) -> rusqlite::Result<()> {
+    if registration.bindings.is_empty() {
+        return connection
+            .prepare_cached("DELETE FROM registrations WHERE user = ?1")?
+            .execute([&registration.user])
+            .map(drop);
+    }
+    let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    let bindings = serde_json::to_string(&registration.bindings).map_err(json)?;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO registrations (user, revision, bindings) VALUES (:user, :revision, :bindings)",
+        )?
+        .execute(named_params! {
+            ":user": registration.user,
+            ":revision": registration.revision.cast_signed(),
+            ":bindings": bindings,
+        })
+        .map(drop)
+}
+
+/// Reads a user's bindings from a row of user, revision and bindings.
+pub(crate) fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
+    Ok(Registration {
+        user: row.get(0)?,
+        revision: row.get::<_, i64>(1)?.cast_unsigned(),
+        bindings: json(2, &row.get::<_, String>(2)?)?,
+    })
 }
 
 /// Remembers that open calls were alive.

@@ -5,7 +5,7 @@ use crate::folder::Folder;
 use crate::query::Reader;
 use crate::{Error, rows, schema};
 use core::time::Duration;
-use link::{CallAnswered, CallId, CallRecord, Cdr, ShardId, UnixMicros};
+use link::{CallAnswered, CallId, CallRecord, Cdr, Registration, ShardId, UnixMicros};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::collections::HashSet;
 use std::fmt;
@@ -53,6 +53,8 @@ pub enum Record {
         /// When its process started.
         started: UnixMicros,
     },
+    /// A user's bindings, in place of those before.
+    Registered(Box<Registration>),
     /// Open calls were alive at this time.
     Alive(UnixMicros),
 }
@@ -316,6 +318,7 @@ fn apply(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
         Record::Restarted { shard, started } => {
             rows::close_open(connection, Some((*shard, *started))).map(drop)
         }
+        Record::Registered(registration) => rows::register(connection, registration),
         Record::Alive(at) => rows::alive(connection, *at),
     }
 }

@@ -27,6 +27,8 @@ pub struct File {
     pub workers: u16,
     /// Networks whose INVITEs are accepted, besides the trunks' own peers.
     pub allow: Vec<String>,
+    /// Phones' registrations, and how phones are asked for their password.
+    pub registrar: Registrar,
     /// Call handling.
     pub calls: Calls,
     /// RTP.
@@ -35,6 +37,9 @@ pub struct File {
     pub timers: Timers,
     /// When a peer counts as dead and as alive again; a trunk may have its own.
     pub health: Health,
+    /// Phones that may register and call.
+    #[serde(rename = "user")]
+    pub users: Vec<User>,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -56,14 +61,60 @@ impl Default for File {
             io: "auto".into(),
             workers: 0,
             allow: vec!["127.0.0.0/8".into(), "::1/128".into()],
+            registrar: Registrar::default(),
             calls: Calls::default(),
             media: Media::default(),
             timers: Timers::default(),
             health: Health::default(),
+            users: Vec::new(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
         }
+    }
+}
+
+/// Phones' registrations, and how phones are asked for their password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registrar {
+    /// The realm of challenges: phones show it, passwords may depend on it.
+    pub realm: String,
+    /// Digest algorithms offered, the preferred one first: `SHA-512-256`, `SHA-256`, `MD5`.
+    pub algorithms: Vec<String>,
+    /// Shortest time a registration may be asked for.
+    pub min_expires: Span,
+    /// Longest time a registration is given.
+    pub max_expires: Span,
+    /// Most contacts of one user.
+    pub contacts_max: u32,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            realm: "trunkline".into(),
+            algorithms: vec!["SHA-256".into(), "MD5".into()],
+            min_expires: Span::from_millis(60_000),
+            max_expires: Span::from_millis(7_200_000),
+            contacts_max: 10,
+        }
+    }
+}
+
+/// A phone that may register and call.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Its name: the user part of its address, and what others dial.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

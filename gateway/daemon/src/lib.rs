@@ -8,7 +8,10 @@ mod config;
 mod listeners;
 mod process;
 mod settings;
+mod users;
 
-pub use config::{Calls, ConfigError, File, Group, Health, Media, Route, Span, Timers, Trunk};
+pub use config::{
+    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Span, Timers, Trunk, User,
+};
 pub use process::{Gateway, Outcome, StartError, start};
 pub use settings::Settings;

@@ -11,6 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
 use switch::{Mail, Shard, Shards, Start};
 
@@ -97,6 +98,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let table = TrunkTable::new(settings.trunks.clone(), settings.groups.clone(), None)
         .map_err(|error| StartError::Driver(error.to_string()))?;
     let table = Arc::new(table);
+    let registrar = Arc::new(Registrar::new(&secret()));
     let mut opened = listeners::open(&settings.listen, settings.advertise, count)?;
     let listeners: Vec<_> = opened.iter().map(|opened| opened.listener).collect();
     let boxes = |error| StartError::System("mailbox", error);
@@ -119,6 +121,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
             listeners: listeners.clone(),
             rtp_ports: settings.rtp_ports,
             table: table.clone(),
+            registrar: registrar.clone(),
             routing: settings.routing.clone(),
             wall_at_zero: UnixMicros(wall.as_micros() as u64),
             seed: seed.wrapping_add(u64::from(me).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -148,6 +151,17 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     };
     gateway.await_shards(count, &started)?;
     Ok(gateway)
+}
+
+/// What nonces are made with: new in each process, so that a phone is asked again after a restart.
+fn secret() -> [u8; 32] {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut secret = [0; 32];
+    for part in secret.chunks_exact_mut(8) {
+        // SipHash under keys that the operating system drew.
+        part.copy_from_slice(&RandomState::new().build_hasher().finish().to_be_bytes());
+    }
+    secret
 }
 
 /// A shard's share of the limits that are given for the process.

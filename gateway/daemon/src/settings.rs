@@ -95,6 +95,10 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
             if trunk.name.is_empty() {
                 return Err(ConfigError::new(key("name"), "give the trunk a name"));
             }
+            if trunk.name.starts_with(link::USER_PREFIX) {
+                let error = "no trunk's name may begin with \"user:\"; records call phones so";
+                return Err(ConfigError::new(key("name"), error));
+            }
             if file.trunks.iter().filter(|other| other.name == trunk.name).count() > 1 {
                 return Err(ConfigError::new(key("name"), "two trunks have it; give each its own"));
             }
@@ -243,6 +247,7 @@ fn shard_config(
     Ok(switch::Config {
         calls_max,
         allow,
+        users: crate::users::resolve(file, at)?,
         latch,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),

@@ -5,9 +5,10 @@ use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
-use crate::trunk::{Attempt, Dry, Evidence, HealthState, Hunt, Peer, Transition, Trunk};
+use crate::trunk::{Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk};
+use core::net::SocketAddr;
 use core::time::Duration;
-use link::{Event, Phase, Side, TrunkChange};
+use link::{Event, Phase, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::message::Name;
 use sip::{Body, Destination, Failure, Invite, LegId, Transport};
@@ -17,6 +18,23 @@ use std::sync::Arc;
 const PASSED: [(Name, &str); 3] =
     [(Name::Subject, "Subject"), (Name::Priority, "Priority"), (Name::AcceptLanguage, "Accept-Language")];
 
+/// Where the INVITE of one attempt goes.
+pub(crate) struct Way {
+    /// The trunk's name, or the user's behind [`link::USER_PREFIX`].
+    pub(crate) name: TrunkName,
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) listener: usize,
+    pub(crate) request_uri: String,
+    pub(crate) to: String,
+    /// The user part of the Request-URI, to know a call that comes back.
+    pub(crate) number: String,
+    /// How long nothing at all may be said.
+    pub(crate) patience: Duration,
+    pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) seizure: Option<Seizure>,
+}
+
 /// How much longer the last peer that can be asked may say nothing: by then the INVITE was sent four times (RFC 3261 §17.1.1.2).
 const LAST_PEER_PATIENCE: u32 = 4;
 
@@ -25,6 +43,9 @@ impl Shard {
     pub(crate) fn try_next(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         loop {
             let Some(call) = self.calls.get_mut(key) else { return };
+            if call.contacts.is_some() {
+                return self.try_contact(now, key, out);
+            }
             let Some(hunt) = call.hunt.as_mut() else { return };
             let attempt = match hunt.next(now, &self.table) {
                 Ok(attempt) => attempt,
@@ -57,33 +78,15 @@ impl Shard {
         }
     }
 
-    /// Sends the INVITE of one attempt.
+    /// Sends the INVITE of one attempt on a trunk.
     fn ask(&mut self, now: Time, key: Key, attempt: Attempt, out: &mut Outbox<Mail>) -> Result<(), Refusal> {
         let trunk = attempt.seizure.trunk().clone();
         let peer = attempt.peer;
-        let listener = self.listener_towards(&peer)?;
-        let advertised = self.listeners[listener].advertised;
-        self.ensure_media(now, key, listener, out)?;
-        let sip_call_id = self.shards.draw_call_id(&mut self.random);
-        let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
-        let offer = match call.media.as_mut() {
-            Some(media) if !call.late_offer => {
-                Some(session::anchor(call.invite.body(), media, Side::Callee, &trunk.config.codecs)?)
-            }
-            _ => None,
-        };
+        let (address, transport) = (peer.config.address, peer.config.transport);
+        let listener = self.listener_towards(address)?;
+        let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
         let number = call.draft.routed.clone().unwrap_or_default();
-        let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
-        let transport = peer.config.transport;
         let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
-        let request_uri = format!("sip:{number}@{}{suffix}", peer.config.address);
-        let from = session::from_of(&message, advertised);
-        let to = format!("<sip:{number}@{}>", session::host(peer.config.address.ip()));
-        let passed: Vec<(&str, String)> = PASSED
-            .iter()
-            .flat_map(|(name, word)| message.headers(*name).map(|value| (*word, session::text(value))))
-            .collect();
-        let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let suspect = peer.health.load().state() != HealthState::Up;
         // Haste serves the next peer: where there is none, an INVITE that a bad line swallowed is sent again in time.
         let patience = match (call.hunt.as_ref().is_some_and(Hunt::has_more), suspect) {
@@ -91,42 +94,89 @@ impl Shard {
             (true, false) => self.config.no_response,
             (false, _) => self.config.no_response * LAST_PEER_PATIENCE,
         };
+        let way = Way {
+            name: trunk.config.name.as_str().into(),
+            address,
+            transport,
+            listener,
+            request_uri: format!("sip:{number}@{address}{suffix}"),
+            to: format!("<sip:{number}@{}>", session::host(address.ip())),
+            number,
+            patience,
+            peer: Some(peer),
+            seizure: Some(attempt.seizure),
+        };
+        self.send_invite(now, key, way, &trunk.config.codecs, out)
+    }
+
+    /// Sends the INVITE of one attempt.
+    pub(crate) fn send_invite(
+        &mut self,
+        now: Time,
+        key: Key,
+        way: Way,
+        codecs: &[String],
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), Refusal> {
+        let advertised = self.listeners[way.listener].advertised;
+        self.ensure_media(now, key, way.listener, out)?;
+        let sip_call_id = self.shards.draw_call_id(&mut self.random);
+        let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
+        let offer = match call.media.as_mut() {
+            Some(media) if !call.late_offer => {
+                Some(session::anchor(call.invite.body(), media, Side::Callee, codecs)?)
+            }
+            _ => None,
+        };
+        let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
+        let from = session::from_of(&message, advertised);
+        let passed: Vec<(&str, String)> = PASSED
+            .iter()
+            .flat_map(|(name, word)| message.headers(*name).map(|value| (*word, session::text(value))))
+            .collect();
+        let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let invite = Invite {
             call_id: &sip_call_id,
-            request_uri: &request_uri,
+            request_uri: &way.request_uri,
             from: &from,
-            to: &to,
+            to: &way.to,
             destination: Destination {
-                transport,
-                remote: peer.config.address,
-                socket: self.listeners[listener].udp,
+                transport: way.transport,
+                remote: way.address,
+                socket: self.listeners[way.listener].udp,
             },
             contact_user: "",
             headers: &headers,
             body: offer.as_deref().map(Body::sdp),
             // The endpoint has refused 0 already (RFC 3261 §16.3; RFC 7332 for a B2BUA).
             max_forwards: message.max_forwards().unwrap_or(70).saturating_sub(1),
-            no_response: patience,
+            no_response: way.patience,
             no_answer: self.config.no_answer,
         };
         let leg = self
             .endpoint
             .invite(now, &invite)
             .map_err(|error| Refusal::internal(&format!("INVITE could not be sent: {error}")))?;
-        self.own_call_ids.insert(sip_call_id.clone().into(), number.into());
+        self.own_call_ids.insert(sip_call_id.clone().into(), way.number.into());
         call.callee = Some(leg);
-        call.draft.trunk = Some(trunk.config.name.as_str().into());
-        call.draft.peer = Some(peer.config.address);
+        call.draft.trunk = Some(way.name.clone());
+        call.draft.peer = Some(way.address);
         call.draft.callee_sip_call_id = Some(sip_call_id.clone());
-        let name = trunk.config.name.as_str().into();
-        call.trying = Some(Trying { trunk: name, peer, started: now, patience, sip_call_id });
-        self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: Some(attempt.seizure) });
+        call.trying = Some(Trying {
+            trunk: way.name,
+            peer: way.peer,
+            address: way.address,
+            started: now,
+            patience: way.patience,
+            sip_call_id,
+        });
+        self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
         Ok(())
     }
 
     /// The listener from which a peer is reached: one of its address family.
-    fn listener_towards(&self, peer: &Peer) -> Result<usize, Refusal> {
-        let v4 = peer.config.address.is_ipv4();
+    pub(crate) fn listener_towards(&self, address: SocketAddr) -> Result<usize, Refusal> {
+        let v4 = address.is_ipv4();
         self.listeners
             .iter()
             .position(|listener| listener.local.is_ipv4() == v4)
@@ -167,7 +217,10 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         let trunk = call.trying.as_ref().and_then(|trying| self.table.trunk(trying.trunk.as_str()));
-        let (evidence, next) = judge(&failure, trunk.map(Arc::as_ref));
+        let (evidence, mut next) = judge(&failure, trunk.map(Arc::as_ref));
+        if call.contacts.is_some() {
+            next = !is_global(&failure);
+        }
         let patience = call.trying.as_ref().map_or(Duration::ZERO, |trying| trying.patience);
         let (status, cause) = describe(&failure, patience);
         self.close_attempt(now, key, status, &cause, evidence, out);
@@ -194,7 +247,7 @@ impl Shard {
         let Some(trying) = call.trying.take() else { return };
         call.draft.attempts.push(link::Attempt {
             trunk: trying.trunk.clone(),
-            peer: trying.peer.config.address,
+            peer: trying.address,
             status,
             cause: cause.to_owned().into(),
             spent_us: now.since(trying.started).as_micros() as u64,
@@ -203,8 +256,8 @@ impl Shard {
             self.own_call_ids.remove(trying.sip_call_id.as_str());
         }
         let table = self.table.clone();
-        if let Some(trunk) = table.trunk(trying.trunk.as_str()) {
-            self.learn(now, trunk, &trying.peer, evidence, cause, out);
+        if let (Some(trunk), Some(peer)) = (table.trunk(trying.trunk.as_str()), &trying.peer) {
+            self.learn(now, trunk, peer, evidence, cause, out);
         }
     }
 
@@ -262,6 +315,11 @@ fn judge(failure: &Failure, trunk: Option<&Trunk>) -> (Evidence, bool) {
         Failure::Refused | Failure::ConnectFailed => (Evidence::Refused, true),
         Failure::NoAnswer | Failure::AnsweredLate => (Evidence::CallServed, false),
     }
+}
+
+/// Whether a failure speaks for all phones of a user (RFC 3261 §16.7 step 5).
+const fn is_global(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { status: 600.., .. } | Failure::AnsweredLate)
 }
 
 /// Status and words for the record.

@@ -7,14 +7,18 @@ use crate::status::Refusal;
 use crate::trunk::Evidence;
 use link::{CallAnswered, End, Event as LinkEvent, Phase, Side};
 use sansio::{Key, Mailbox, Outbox, Time};
+use sip::message::Method;
 use sip::{Body, Event, LegId, LostCause, Received};
 
 impl Shard {
     pub(crate) fn on_event(&mut self, now: Time, event: Event, out: &mut Outbox<Mail>) {
         match event {
             Event::Invite { leg, request, flow } => self.on_invite(now, leg, request, flow, out),
+            Event::Request { id, method: Method::Register, message, flow, .. } => {
+                self.on_register(now, id, &message, &flow, out);
+            }
             Event::Request { id, .. } => {
-                // Only OPTIONS reaches the owner. It may have timed out meanwhile: then nobody waits.
+                // Only OPTIONS reaches the owner besides. It may have timed out meanwhile: then nobody waits.
                 let _ = self.endpoint.respond_options(now, id, self.service != Service::Open);
             }
             Event::Response { id, status, .. } => self.on_probe_answer(now, id, Some(status), out),

@@ -6,7 +6,7 @@ use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure};
 use core::net::SocketAddr;
 use core::time::Duration;
-use link::{Attempt, CallId, Phase, Side, TrunkName, UnixMicros};
+use link::{Attempt, Binding, CallId, Phase, Side, TrunkName, UnixMicros};
 use sansio::{Key, Time, TimerId};
 use sip::{Failure, Flow, LegId, Received};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) listener: usize,
     /// The search for a peer; `None` while control is asked where to go.
     pub(crate) hunt: Option<Hunt>,
+    /// A call to a user: the contacts not tried yet, the next one last.
+    pub(crate) contacts: Option<Vec<Binding>>,
     /// What the caller's offer says.
     pub(crate) offer: Option<Described>,
     /// The INVITE had no offer: it comes in the 2xx (RFC 3264 §4), its answer in the ACK.
@@ -65,7 +67,9 @@ pub(crate) struct Relayed {
 #[derive(Debug)]
 pub(crate) struct Trying {
     pub(crate) trunk: TrunkName,
-    pub(crate) peer: Arc<Peer>,
+    /// Whom it says something of; none if it is a user's phone.
+    pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) address: SocketAddr,
     pub(crate) started: Time,
     /// How long it may say nothing at all.
     pub(crate) patience: Duration,

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::mail::Mail;
-use crate::shard::{Service, Shard};
+use crate::shard::{Service, Shard, methods};
 use crate::status::Refusal;
 use crate::trunk::TrunkTable;
 use link::{CallId, Command, Event, Phase, RouteTable, Side};
@@ -28,6 +28,7 @@ impl Shard {
                 self.tell(Event::Report(Box::new(report)), out);
             }
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
+            Command::Registrations(known) => self.load_registrations(now, known),
             Command::Drain => self.drain(now),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
@@ -47,6 +48,8 @@ impl Shard {
     pub(crate) fn reload(&mut self, now: Time, config: Config, table: Arc<TrunkTable>) {
         self.config = config;
         self.table = table;
+        self.endpoint.set_methods(methods(&self.config));
+        self.registrar.look_anew();
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {
             self.start_probes(now);

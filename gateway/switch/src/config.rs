@@ -2,7 +2,9 @@
 
 use crate::admission::Network;
 use crate::leg_media::LatchPolicy;
+use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
+use crate::users::Users;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use link::{RoutingSnapshot, UnixMicros};
@@ -17,6 +19,8 @@ pub struct Config {
     pub calls_max: u32,
     /// Networks that may place calls, besides the trunks' own peers.
     pub allow: Vec<Network>,
+    /// Phones that may register and call with a password.
+    pub users: Users,
     /// Whose RTP is taken besides that of the address in SDP.
     pub latch: LatchPolicy,
     /// How long a peer may say nothing at all before the next is tried.
@@ -50,6 +54,7 @@ impl Default for Config {
         Self {
             calls_max: 10_000,
             allow: Vec::new(),
+            users: Users::default(),
             latch: LatchPolicy::default(),
             no_response: Duration::from_millis(1500),
             no_response_suspect: Duration::from_millis(400),
@@ -93,6 +98,8 @@ pub struct Start {
     pub rtp_ports: RtpPorts,
     /// Trunks and groups, shared by all shards.
     pub table: Arc<TrunkTable>,
+    /// Who is registered, shared by all shards.
+    pub registrar: Arc<Registrar>,
     /// Routes until control pushes others.
     pub routing: Arc<RoutingSnapshot>,
     /// The wall-clock time at [`sansio::Time::ZERO`].

@@ -67,7 +67,7 @@ impl Shard {
         let Some(trying) = call.trying.take() else { return };
         call.draft.attempts.push(link::Attempt {
             trunk: trying.trunk,
-            peer: trying.peer.config.address,
+            peer: trying.address,
             status: None,
             cause: format!("given up: {}", end.cause).into(),
             spent_us: now.since(trying.started).as_micros() as u64,

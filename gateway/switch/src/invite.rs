@@ -34,9 +34,8 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         // Refused before any state is made for it.
-        if !self.allowed(flow.remote.ip()) {
-            self.stats.calls_source_refused += 1;
-            return self.refuse(now, leg, &Refusal::source());
+        if !self.admits(now, leg, &invite, &flow) {
+            return;
         }
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
@@ -142,6 +141,7 @@ impl Shard {
                 flow,
                 listener,
                 hunt: None,
+                contacts: None,
                 offer: None,
                 late_offer,
                 trying: None,
@@ -170,6 +170,9 @@ impl Shard {
                 call.timer = timer;
             }
             return;
+        }
+        if self.config.users.has(&call.draft.dialled) {
+            return self.route_to_user(now, key, out);
         }
         let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
             self.stats.calls_unrouted += 1;

@@ -8,6 +8,7 @@
 
 mod admission;
 mod attempt;
+mod authenticate;
 mod b2bua;
 pub mod bridge;
 mod call;
@@ -19,8 +20,11 @@ pub mod leg_media;
 mod mail;
 mod media;
 pub mod media_stats;
+mod phone;
 pub mod ports;
 mod probe;
+mod register;
+pub mod registrar;
 mod reinvite;
 mod report;
 mod session;
@@ -28,6 +32,7 @@ mod shard;
 mod stats;
 mod status;
 pub mod trunk;
+mod users;
 
 pub use admission::Network;
 pub use config::{Config, Listener, RtpPorts, Start};
@@ -35,3 +40,4 @@ pub use mail::Mail;
 pub use shard::{Census, Shard};
 pub use sip::Shards;
 pub use stats::Stats;
+pub use users::{Accounts, Users};

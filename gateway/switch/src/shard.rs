@@ -5,12 +5,14 @@ use crate::config::{Config, Listener, Start};
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::ports::{PairId, PortPool};
+use crate::registrar::Registrar;
 use crate::report::Spool;
 use crate::stats::Stats;
 use crate::trunk::TrunkTable;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
+use sip::message::Method;
 use sip::{Endpoint, LegId, RequestId, Shards};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,6 +63,7 @@ pub struct Shard {
     pub(crate) shards: Shards,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) table: Arc<TrunkTable>,
+    pub(crate) registrar: Arc<Registrar>,
     pub(crate) routes: RouteTable,
     pub(crate) endpoint: Endpoint,
     pub(crate) random: Random,
@@ -171,6 +174,7 @@ impl Shard {
             shards: start.shards,
             listeners: start.listeners,
             table: start.table,
+            registrar: start.registrar,
         }
     }
 
@@ -303,6 +307,7 @@ impl Shard {
             pool.refill(now, out);
         }
         self.repeat_records(now, out);
+        self.expire_registrations(now, out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);
@@ -360,9 +365,19 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
     Some(((number / MEDIA_SPAN) as usize, (within / 2) as usize, within % 2 == 1))
 }
 
+/// What the endpoint hands over: REGISTER once there are users who may.
+pub(crate) fn methods(config: &Config) -> Vec<Method> {
+    let mut methods = vec![Method::Options];
+    if !config.users.is_empty() {
+        methods.push(Method::Register);
+    }
+    methods
+}
+
 fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     let mut sip = sip::Config { shards, ..sip::Config::default() };
     sip.user_agent.clone_from(&config.user_agent);
+    sip.methods = methods(config);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
     sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);

@@ -60,6 +60,28 @@ counters! {
     cdrs_repeated,
     /// Timers that could not be set because the wheel was full.
     timers_full,
+    /// Requests asked for credentials (401).
+    auth_challenged,
+    /// Requests refused because name or password was wrong, or the name another than that of the request (403).
+    auth_wrong,
+    /// Requests asked again because their nonce had been used before.
+    auth_replayed,
+    /// Requests asked again because the table of used nonces was full.
+    auth_nonces_full,
+    /// REGISTER requests carried out (200).
+    registers_accepted,
+    /// REGISTER requests asked for credentials (401).
+    registers_challenged,
+    /// REGISTER requests refused (400, 403, 423, 500, 503).
+    registers_refused,
+    /// REGISTER requests refused because the user or the gateway had too many contacts (403, 503).
+    registrations_full,
+    /// Users whose bindings expired or who are configured no more.
+    registrations_expired,
+    /// Calls to users.
+    calls_to_users,
+    /// Calls refused because the user called is not registered (480).
+    calls_user_unavailable,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }

@@ -22,6 +22,14 @@ impl Refusal {
         Self::new(403, 21, false, "source not allowed")
     }
 
+    pub(crate) fn credentials() -> Self {
+        Self::new(403, 21, false, "wrong user name or password")
+    }
+
+    pub(crate) fn unregistered() -> Self {
+        Self::new(480, 20, false, "the user is not registered")
+    }
+
     pub(crate) fn draining() -> Self {
         Self::new(503, 41, true, "gateway is draining")
     }

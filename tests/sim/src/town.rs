@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use switch::registrar::Registrar;
 use switch::trunk::{GroupConfig, TrunkConfig, TrunkTable};
 use switch::{Config, Listener, RtpPorts, Shard, Shards, Start};
 
@@ -251,6 +252,7 @@ impl Process {
             }],
             rtp_ports: self.rtp_ports,
             table,
+            registrar: Arc::new(Registrar::new(&[0; 32])),
             routing: self.routing.clone(),
             wall_at_zero: EPOCH,
             seed,

@@ -7,6 +7,7 @@ mod health;
 mod metrics;
 mod parameters;
 mod problem;
+mod registrations;
 mod trunks;
 
 use crate::bridge::{Question, Reply};
@@ -123,6 +124,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/calls", get(calls::list))
         .route("/api/v1/calls/{id}", delete(calls::hang_up))
         .route("/api/v1/trunks", get(trunks::list))
+        .route("/api/v1/registrations", get(registrations::list))
         .route("/api/v1/cdrs", get(cdrs::list))
         .route("/api/v1/cdrs/{id}", get(cdrs::show))
         .fallback(nothing_there)
@@ -150,6 +152,7 @@ GET    /metrics            counters and gauges for Prometheus
 GET    /api/v1/calls       calls in progress, newest first    ?limit=100 (0 to 10000)
 DELETE /api/v1/calls/{id}  ends a call
 GET    /api/v1/trunks      trunks and their peers: state, calls, ASR, NER, ALOC, PDD, MOS
+GET    /api/v1/registrations  phones that are registered: contacts, addresses, when they expire
 GET    /api/v1/cdrs        finished calls, newest first
                            ?limit=100 (1 to 1000) &since= &until= (RFC 3339, a date, or unix seconds)
                            &number= &trunk= &status= (486 or 4xx) &cursor= (next of the page before)

@@ -130,6 +130,12 @@ impl Endpoint {
         }
     }
 
+    /// Other methods to be handed to the owner from now on (see [`Config::methods`]), and named in Allow.
+    pub fn set_methods(&mut self, methods: Vec<Method>) {
+        self.config.methods = methods;
+        self.identity = identity(&self.config);
+    }
+
     /// Adds a datagram socket; `advertised` is what Via and Contact say.
     pub fn add_udp(&mut self, socket: SocketId, advertised: SocketAddr) {
         self.sockets.push((socket, advertised));

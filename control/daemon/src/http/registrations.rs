@@ -1,0 +1,70 @@
+//! `/api/v1/registrations`: which phones are registered, and where calls to them go.
+
+use super::parameters::{Given, Parameters};
+use super::{Api, Problem};
+use crate::stamp::Stamp;
+use axum::Json;
+use axum::extract::State;
+use control::{Ask, Outcome};
+use link::{Binding, Registration, Text, UnixMicros};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+pub(super) struct Registrations {
+    registrations: Vec<User>,
+}
+
+#[derive(Serialize)]
+struct User {
+    user: String,
+    /// Preferred ones first.
+    contacts: Vec<Contact>,
+}
+
+#[derive(Serialize)]
+struct Contact {
+    contact: String,
+    q: f64,
+    transport: Text,
+    /// Where the REGISTER came from.
+    source: SocketAddr,
+    /// Where calls are sent.
+    target: SocketAddr,
+    user_agent: String,
+    registered: Stamp,
+    expires: Stamp,
+    expires_seconds: u64,
+}
+
+impl Contact {
+    fn of(it: Binding, now: UnixMicros) -> Self {
+        Self {
+            contact: it.contact,
+            q: f64::from(it.q) / 1000.0,
+            transport: it.transport,
+            source: it.source,
+            target: it.target,
+            user_agent: it.user_agent,
+            registered: Stamp(it.registered),
+            expires: Stamp(it.expires),
+            expires_seconds: it.expires.since(now) / 1_000_000,
+        }
+    }
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>, given: Given) -> Result<Json<Registrations>, Problem> {
+    Parameters::read(given, &[])?;
+    let Outcome::Registrations(all) = api.ask(Ask::Registrations).await?.outcome else {
+        return Err(Problem::busy());
+    };
+    let now = api.about.now();
+    let user = |it: Registration| {
+        let mut bindings = it.bindings;
+        bindings.sort_by_key(|binding| core::cmp::Reverse((binding.q, binding.registered)));
+        let contacts = bindings.into_iter().map(|binding| Contact::of(binding, now)).collect();
+        User { user: it.user, contacts }
+    };
+    Ok(Json(Registrations { registrations: all.into_iter().map(user).collect() }))
+}

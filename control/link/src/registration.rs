@@ -1,0 +1,43 @@
+//! Where a phone is: the bindings of a user's name to contact addresses (RFC 3261 §10).
+
+use crate::{Text, UnixMicros};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// All bindings of one user at one time; it replaces what was said of the user before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The user's name.
+    pub user: String,
+    /// Grows with each change of any user's bindings, over restarts too (unless the clock is set back).
+    pub revision: u64,
+    /// The bindings; none once the last was removed or expired.
+    pub bindings: Vec<Binding>,
+}
+
+/// One contact address of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The URI, as registered.
+    pub contact: String,
+    /// Its preference in thousandths, 0 to 1000 (RFC 3261 §20.10).
+    pub q: u16,
+    /// When it ends.
+    pub expires: UnixMicros,
+    /// When it was registered or refreshed last.
+    pub registered: UnixMicros,
+    /// Call-ID of that REGISTER.
+    pub call_id: String,
+    /// Its CSeq number.
+    pub cseq: u32,
+    /// Over what it came: `udp` or `tcp`.
+    pub transport: Text,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Where calls are sent: the source, unless the phone showed that it listens elsewhere.
+    pub target: SocketAddr,
+    /// The gateway's address it came to, as named in SIP: calls leave from there, as a NAT wants it.
+    pub local: SocketAddr,
+    /// What the phone calls itself; empty if it does not say.
+    pub user_agent: String,
+}

@@ -1,0 +1,85 @@
+//! The phones of a configuration, checked: names that can be dialled, passwords, algorithms that are known.
+
+use crate::config::{ConfigError, File};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use switch::Users;
+use switch::registrar::Limits;
+
+/// Checks `[[user]]` and `[registrar]`.
+pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users, ConfigError> {
+    let it = &file.registrar;
+    let mut accounts = BTreeMap::new();
+    for user in &file.users {
+        let key = |key: &str| at(&format!("user \"{}\": {key}", user.name));
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,?/".contains(c);
+        if user.name.is_empty() || !user.name.chars().all(fits) {
+            let error = "write letters, digits and -_.+ as they stand before the @ of an address";
+            return Err(ConfigError::new(key("name"), error));
+        }
+        if user.password.is_empty() {
+            return Err(ConfigError::new(key("password"), "give the phone a password"));
+        }
+        if accounts.insert(user.name.clone(), user.password.clone()).is_some() {
+            return Err(ConfigError::new(key("name"), "two users have it; give each its own"));
+        }
+    }
+    if it.realm.is_empty() || it.realm.chars().any(char::is_control) {
+        return Err(ConfigError::new(at("registrar.realm"), "write a name in one line, such as your domain"));
+    }
+    let mut algorithms = Vec::new();
+    for name in &it.algorithms {
+        let known = sip::auth::Algorithm::parse(name.as_bytes()).filter(|algorithm| !algorithm.session);
+        let algorithm = known.ok_or_else(|| {
+            let error = format!("\"{name}\" is not known; SHA-512-256, SHA-256 or MD5");
+            ConfigError::new(at("registrar.algorithms"), error)
+        })?;
+        algorithms.push(algorithm);
+    }
+    if algorithms.is_empty() {
+        let error = "name at least one; [\"SHA-256\", \"MD5\"] suits most phones";
+        return Err(ConfigError::new(at("registrar.algorithms"), error));
+    }
+    let seconds = |span: std::time::Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    let (min_expires, max_expires) = (seconds(it.min_expires.0), seconds(it.max_expires.0));
+    // RFC 3261 §10.3 step 7: who asks for an hour or more must not be refused.
+    if !(1..=3600).contains(&min_expires) || max_expires < min_expires {
+        let error = "give min_expires between 1s and 1h, and max_expires no less";
+        return Err(ConfigError::new(at("registrar.min_expires"), error));
+    }
+    if !(1..=100).contains(&it.contacts_max) {
+        return Err(ConfigError::new(at("registrar.contacts_max"), "1 to 100"));
+    }
+    let limits = Limits { min_expires, max_expires, contacts_max: it.contacts_max };
+    Ok(Users { accounts: Arc::new(accounts), realm: it.realm.clone(), algorithms, limits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let file = File::parse(text).unwrap();
+        resolve(&file, &|key| format!("f: {key}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let user =
+            |name: &str, password: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n");
+        assert!(error(&user("a b", "x")).starts_with("f: user \"a b\": name: "));
+        assert!(error(&user("a", "")).contains("password"));
+        assert!(error(&(user("a", "x") + &user("a", "y"))).contains("two users"));
+        assert!(error("[registrar]\nalgorithms = [\"SHA1\"]").contains("\"SHA1\" is not known"));
+        assert!(error("[registrar]\nalgorithms = []").contains("at least one"));
+        assert!(error("[registrar]\nmin_expires = \"2h\"").contains("1h"));
+        assert!(error("[registrar]\nrealm = \"\"").contains("realm"));
+    }
+
+    #[test]
+    fn passwords_are_not_printed() {
+        let file = File::parse("[[user]]\nname = \"a\"\npassword = \"secret\"").unwrap();
+        let users = resolve(&file, &|key| key.to_owned()).unwrap();
+        assert!(users.has("a") && !format!("{file:?} {users:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Whether a request is from whom it says: asked once users are configured (RFC 3261 §22).
+//!
+//! The gateway is a user agent server and a registrar, never a proxy, so it asks with 401 (RFC 3261 §22.2).
+
+use crate::session;
+use crate::shard::Shard;
+use crate::status::Refusal;
+use core::net::SocketAddr;
+use sansio::Time;
+use sip::auth::{Authorization, Presented, Verdict};
+use sip::message::{Message, Name};
+use sip::{Flow, LegId, Received, Transport};
+
+/// What came of looking at a request's credentials.
+pub(crate) enum Access {
+    /// They are this user's.
+    User(String),
+    /// They are wrong: 403, so that a phone with a wrong password does not ask for ever.
+    Wrong,
+    /// There are none that count: 401 with these challenges.
+    Asked(Vec<String>),
+}
+
+impl Shard {
+    /// Looks at a request's credentials for our realm.
+    pub(crate) fn authenticate(&mut self, now: Time, request: &Message<'_>) -> Access {
+        let now = self.wall(now);
+        let users = &self.config.users;
+        let shown = request.headers(Name::Authorization).filter_map(Authorization::parse);
+        let mut stale = false;
+        if let Some(shown) = shown.into_iter().find(|it| it.realm == users.realm.as_bytes()) {
+            let name = String::from_utf8_lossy(&shown.username);
+            let presented = Presented {
+                shown: &shown,
+                method: request.method_bytes(),
+                realm: users.realm.as_bytes(),
+                offered: &users.algorithms,
+                password: users.accounts.get(&*name).map(String::as_bytes),
+            };
+            let judged = self.registrar.judge(now, &presented);
+            self.stats.auth_replayed += u64::from(judged.replayed);
+            self.stats.auth_nonces_full += u64::from(judged.full);
+            match judged.verdict {
+                Verdict::Right => return Access::User(name.into_owned()),
+                Verdict::Wrong => {
+                    self.stats.auth_wrong += 1;
+                    return Access::Wrong;
+                }
+                Verdict::Stale => stale = true,
+                Verdict::Foreign => {}
+            }
+        }
+        self.stats.auth_challenged += 1;
+        let random = &mut self.random;
+        Access::Asked(self.registrar.challenges(now, users, stale, || random.u64()))
+    }
+
+    /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
+    /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
+    pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> bool {
+        let allowed = self.allowed(flow.remote.ip());
+        if self.config.users.is_empty() {
+            if !allowed {
+                self.stats.calls_source_refused += 1;
+                self.refuse(now, leg, &Refusal::source());
+            }
+            return allowed;
+        }
+        // It was parsed before; should it not be readable again, it is refused where it is read.
+        let Ok(message) = invite.parse() else { return true };
+        let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
+        let is_user = self.config.users.has(&from);
+        if allowed && (!is_user || self.is_peer(flow)) {
+            return true;
+        }
+        match self.authenticate(now, &message) {
+            Access::User(name) if !is_user || name == from => true,
+            Access::User(_) => {
+                self.stats.auth_wrong += 1;
+                self.refuse(now, leg, &Refusal::credentials());
+                false
+            }
+            Access::Wrong => {
+                self.refuse(now, leg, &Refusal::credentials());
+                false
+            }
+            Access::Asked(challenges) => {
+                let headers: Vec<(&str, &str)> =
+                    challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();
+                // The leg may have been cancelled in the meantime: then there is nobody to ask.
+                let _ = self.endpoint.reject(now, leg, 401, None, &headers);
+                false
+            }
+        }
+    }
+
+    /// Whether a request comes from a trunk's peer: from its very port over UDP. A carrier that presents a user's
+    /// name as a caller's number is no phone to be asked.
+    fn is_peer(&self, flow: &Flow) -> bool {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let source = canonical(flow.remote);
+        flow.transport() == Transport::Udp
+            && self
+                .table
+                .trunks()
+                .iter()
+                .flat_map(|trunk| &trunk.peers)
+                .any(|peer| canonical(peer.config.address) == source)
+    }
+}

@@ -1,0 +1,95 @@
+//! A call to a user: the phones registered under that name are asked one after the other (RFC 3261 §16.6 and §16.7).
+
+use crate::attempt::Way;
+use crate::mail::Mail;
+use crate::shard::Shard;
+use crate::status::Refusal;
+use core::net::SocketAddr;
+use link::Binding;
+use sansio::{Key, Outbox, Time};
+use sip::message::Uri;
+use sip::{Failure, Transport};
+
+impl Shard {
+    /// Sends a call to the phones of the user it is for.
+    pub(crate) fn route_to_user(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let user = call.draft.dialled.clone();
+        let now_wall = link::UnixMicros(self.wall_at_zero.0 + now.as_nanos() / 1000);
+        let mut contacts = self.registrar.contacts(now_wall, &user);
+        contacts.truncate(usize::from(self.config.attempts_max));
+        // A connection that is gone, or that another shard holds: the address it names may be open.
+        let mut contacts: Vec<Binding> =
+            contacts.into_iter().flat_map(|it| [Some(it.clone()), elsewhere(it)]).flatten().collect();
+        contacts.reverse();
+        self.stats.calls_to_users += 1;
+        if contacts.is_empty() {
+            self.stats.calls_user_unavailable += 1;
+            return self.end_refused(now, key, &Refusal::unregistered(), out);
+        }
+        call.draft.routed = Some(user);
+        call.contacts = Some(contacts);
+        self.try_next(now, key, out);
+    }
+
+    /// Asks the user's next phone, or gives the call up.
+    pub(crate) fn try_contact(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+        loop {
+            let Some(call) = self.calls.get_mut(key) else { return };
+            let Some(binding) = call.contacts.as_mut().and_then(Vec::pop) else {
+                self.stats.calls_attempts_failed += 1;
+                let refusal = match &call.last_failure {
+                    None | Some(Failure::NoResponse | Failure::Refused | Failure::ConnectFailed) => {
+                        Refusal::unregistered()
+                    }
+                    Some(failure) => Refusal::callee(failure),
+                };
+                return self.end_refused(now, key, &refusal, out);
+            };
+            let tried = !call.draft.attempts.is_empty();
+            self.stats.attempts += 1;
+            self.stats.failovers += u64::from(tried);
+            let sent = self.way_to(key, &binding).and_then(|way| self.send_invite(now, key, way, &[], out));
+            match sent {
+                Ok(()) => return,
+                Err(refusal) if refusal.status == 488 => {
+                    return self.end_refused(now, key, &refusal, out);
+                }
+                // The phone's address is of no use; another one's may be.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
+        let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
+        let same = self.listeners.iter().position(|listener| listener.advertised == binding.local);
+        let listener = match same {
+            Some(listener) => listener,
+            None => self.listener_towards(binding.target)?,
+        };
+        let advertised = self.listeners[listener].advertised;
+        Ok(Way {
+            name: format!("{}{user}", link::USER_PREFIX).into(),
+            address: binding.target,
+            transport: if binding.transport == "tcp" { Transport::Tcp } else { Transport::Udp },
+            listener,
+            // RFC 3261 §16.6 step 2: the contact as it was registered.
+            request_uri: binding.contact.clone(),
+            to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
+            number: crate::session::user_of(binding.contact.as_bytes()),
+            patience: self.config.no_response.saturating_mul(4),
+            peer: None,
+            seizure: None,
+        })
+    }
+}
+
+/// A phone on TCP at the address that its contact names, if that is another than the one it registered from.
+fn elsewhere(binding: Binding) -> Option<Binding> {
+    let uri = Uri::parse(binding.contact.as_bytes())?;
+    let place = uri.host_port?;
+    let named = SocketAddr::new(place.host.address()?, place.port.unwrap_or(5060));
+    (binding.transport == "tcp" && named != binding.target)
+        .then(|| Binding { target: named, ..binding.clone() })
+}

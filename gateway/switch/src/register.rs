@@ -1,0 +1,191 @@
+//! REGISTER: who asks, what is asked, what is answered (RFC 3261 §10.3).
+
+use crate::authenticate::Access;
+use crate::mail::Mail;
+use crate::registrar::{Contact, Refused, Wanted, Wish};
+use crate::session::{text, user_of};
+use crate::shard::{Service, Shard};
+use core::net::SocketAddr;
+use link::{Binding, Event, Registration, UnixMicros};
+use sansio::{Outbox, Time};
+use sip::message::{Message, Name, NameAddr, Uri};
+use sip::{Flow, Received, RequestId, Transport};
+
+/// Longest Contact URI that is kept, in bytes.
+const CONTACT_MAX: usize = 512;
+/// Longest User-Agent that is kept, in bytes.
+const AGENT_MAX: usize = 128;
+
+/// What a REGISTER is answered with.
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Answer {
+    const fn bare(status: u16) -> Self {
+        Self { status, headers: Vec::new() }
+    }
+}
+
+impl Shard {
+    pub(crate) fn on_register(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        message: &Received,
+        flow: &Flow,
+        out: &mut Outbox<Mail>,
+    ) {
+        let answer = match message.parse() {
+            Ok(message) => self.register(now, &message, flow, out),
+            Err(_) => Answer::bare(500),
+        };
+        let counter = match answer.status {
+            200 => &mut self.stats.registers_accepted,
+            401 => &mut self.stats.registers_challenged,
+            _ => &mut self.stats.registers_refused,
+        };
+        *counter += 1;
+        let headers: Vec<(&str, &str)> =
+            answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        // It may have timed out meanwhile: then nobody waits.
+        let _ = self.endpoint.respond(now, id, answer.status, &headers, None);
+    }
+
+    fn register(&mut self, now: Time, request: &Message<'_>, flow: &Flow, out: &mut Outbox<Mail>) -> Answer {
+        let busy = |retry: u32| Answer { status: 503, headers: vec![("Retry-After", retry.to_string())] };
+        if self.service != Service::Open {
+            return busy(self.config.retry_after);
+        }
+        // Steps 3 to 5: who is it, may he, and is the address one of ours: users change their own bindings alone.
+        let name = match self.authenticate(now, request) {
+            Access::User(name) => name,
+            Access::Wrong => return Answer::bare(403),
+            Access::Asked(challenges) => {
+                let headers = challenges.into_iter().map(|it| ("WWW-Authenticate", it)).collect();
+                return Answer { status: 401, headers };
+            }
+        };
+        if request.to().map(|to| user_of(to.uri)).as_deref() != Some(name.as_str()) {
+            return Answer::bare(403);
+        }
+        let Some(wish) = read(name, request, flow) else { return Answer::bare(400) };
+        let limits = self.config.users.limits;
+        let wall = self.wall(now);
+        match self.registrar.register(wall, &wish, &limits) {
+            Ok((registration, changed)) => {
+                let headers = registration.bindings.iter().map(|it| ("Contact", contact(it, wall)));
+                let headers = headers.collect();
+                if changed {
+                    self.tell(Event::Registered(Box::new(registration)), out);
+                }
+                Answer { status: 200, headers }
+            }
+            Err(Refused::TooBrief) => {
+                Answer { status: 423, headers: vec![("Min-Expires", limits.min_expires.to_string())] }
+            }
+            Err(Refused::OutOfOrder) => Answer::bare(500),
+            Err(Refused::TooMany) => {
+                self.stats.registrations_full += 1;
+                Answer::bare(403)
+            }
+            Err(Refused::Full) => {
+                self.stats.registrations_full += 1;
+                busy(self.config.retry_after)
+            }
+        }
+    }
+
+    /// Takes out the bindings that have expired, and tells control.
+    pub(crate) fn expire_registrations(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        for registration in self.registrar.expire(self.wall(now), &self.config.users) {
+            self.stats.registrations_expired += 1;
+            self.tell(Event::Registered(Box::new(registration)), out);
+        }
+    }
+
+    /// What was registered before the gateway started.
+    pub(crate) fn load_registrations(&mut self, now: Time, known: Vec<Registration>) {
+        self.registrar.load(self.wall(now), &self.config.users, known);
+    }
+}
+
+/// A binding as the 200 lists it, with the seconds that are left (RFC 3261 §10.3 step 8).
+fn contact(binding: &Binding, now: UnixMicros) -> String {
+    let left = binding.expires.since(now).div_ceil(1_000_000);
+    let q = match binding.q {
+        1000 => String::new(),
+        q => format!(";q=0.{q:03}"),
+    };
+    format!("<{}>;expires={left}{q}", binding.contact)
+}
+
+/// What a REGISTER asks for; `None` if it cannot be understood.
+fn read(user: String, request: &Message<'_>, flow: &Flow) -> Option<Wish> {
+    let values: Vec<&[u8]> = request.values(Name::Contact).collect();
+    let common = request.header(Name::Expires).map(seconds);
+    let wanted = match values.as_slice() {
+        [] => Wanted::Nothing,
+        // RFC 3261 §10.2.2: alone, and with Expires: 0.
+        [b"*"] => (common == Some(Some(0))).then_some(Wanted::RemoveAll)?,
+        all => Wanted::Contacts(
+            all.iter().map(|value| read_contact(value, common, request, flow)).collect::<Option<_>>()?,
+        ),
+    };
+    let mut user_agent = request.header(Name::UserAgent).map(text).unwrap_or_default();
+    while user_agent.len() > AGENT_MAX {
+        user_agent.pop();
+    }
+    Some(Wish {
+        user,
+        wanted,
+        call_id: text(request.call_id()),
+        cseq: request.cseq()?.number,
+        transport: if flow.transport() == Transport::Udp { "udp".into() } else { "tcp".into() },
+        source: flow.remote,
+        local: flow.local,
+        user_agent,
+    })
+}
+
+/// An expiry time. One that cannot be read is as if it were not there (RFC 3261 §10.2.1.1).
+fn seconds(value: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(value).ok()?.trim();
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().unwrap_or(u32::MAX))
+}
+
+fn read_contact(
+    value: &[u8],
+    common: Option<Option<u32>>,
+    request: &Message<'_>,
+    flow: &Flow,
+) -> Option<Contact> {
+    let address = NameAddr::parse(value)?;
+    let uri = Uri::parse(address.uri).filter(|uri| uri.is_sip() && uri.headers.is_none())?;
+    let written = core::str::from_utf8(address.uri).ok().filter(|it| it.len() <= CONTACT_MAX)?;
+    let q = match address.params.value("q") {
+        None => 1000,
+        Some(q) => {
+            let q: f64 = core::str::from_utf8(q).ok()?.parse().ok()?;
+            (0.0..=1.0).contains(&q).then(|| (q * 1000.0).round() as u16)?
+        }
+    };
+    let expires = address.params.value("expires").and_then(seconds).or(common.flatten());
+    Some(Contact { uri: written.to_owned(), q, expires, target: target(&uri, request, flow) })
+}
+
+/// Where a phone is called: there where its REGISTER came from, which holds behind a NAT too (the idea of RFC 3581). A
+/// phone that asks over UDP for no `rport` and names another address may listen there alone: that is taken.
+fn target(uri: &Uri<'_>, request: &Message<'_>, flow: &Flow) -> SocketAddr {
+    let named =
+        uri.host_port.and_then(|it| Some(SocketAddr::new(it.host.address()?, it.port.unwrap_or(5060))));
+    let symmetric = request.top_via().is_none_or(|via| via.params.has("rport"));
+    match named {
+        Some(named) if !symmetric && flow.transport() == Transport::Udp => {
+            if named.is_ipv4() == flow.remote.is_ipv4() { named } else { flow.remote }
+        }
+        _ => flow.remote,
+    }
+}

@@ -1,0 +1,249 @@
+//! What a REGISTER does to the bindings of its user (RFC 3261 §10.3): all of it, or nothing.
+
+use core::net::SocketAddr;
+use link::{Binding, Text, UnixMicros};
+use sip::message::{Host, Uri};
+
+/// Bounds of registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Shortest time a binding may be asked for, in seconds; less is answered 423.
+    pub min_expires: u32,
+    /// Longest time a binding is given, in seconds; more is cut to it.
+    pub max_expires: u32,
+    /// Most contacts of one user.
+    pub contacts_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { min_expires: 60, max_expires: 7200, contacts_max: 10 }
+    }
+}
+
+/// What a phone is given that asks for no time (RFC 3261 §10.2.1.1 leaves it to the registrar).
+const USUAL_EXPIRES: u32 = 3600;
+
+/// Why a REGISTER was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A time below the least (423).
+    TooBrief,
+    /// A binding was changed by a later request of the same Call-ID (500, RFC 3261 §10.3 step 7).
+    OutOfOrder,
+    /// More contacts than a user may have (403).
+    TooMany,
+    /// The table is full (503).
+    Full,
+}
+
+/// What a REGISTER asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) user: String,
+    pub(crate) wanted: Wanted,
+    pub(crate) call_id: String,
+    pub(crate) cseq: u32,
+    pub(crate) transport: Text,
+    pub(crate) source: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) user_agent: String,
+}
+
+/// Its contacts.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// None: it only asks what there is.
+    Nothing,
+    /// `*`: all are to be removed.
+    RemoveAll,
+    /// These.
+    Contacts(Vec<Contact>),
+}
+
+/// One contact asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    pub(crate) uri: String,
+    pub(crate) q: u16,
+    /// Seconds asked for; 0 removes.
+    pub(crate) expires: Option<u32>,
+    pub(crate) target: SocketAddr,
+}
+
+/// Carries a wish out on a user's bindings; whether anything changed. After an error they are not to be used.
+pub(crate) fn apply(
+    bindings: &mut Vec<Binding>,
+    now: UnixMicros,
+    wish: &Wish,
+    limits: &Limits,
+) -> Result<bool, Refused> {
+    let is_late = |known: &Binding| known.call_id == wish.call_id && wish.cseq <= known.cseq;
+    let contacts = match &wish.wanted {
+        Wanted::Nothing => return Ok(false),
+        Wanted::RemoveAll => {
+            if bindings.iter().any(is_late) {
+                return Err(Refused::OutOfOrder);
+            }
+            let some = !bindings.is_empty();
+            bindings.clear();
+            return Ok(some);
+        }
+        Wanted::Contacts(contacts) => contacts,
+    };
+    let mut changed = false;
+    // Bindings that this very request made or changed are not late to it.
+    let mut touched: Vec<&str> = Vec::new();
+    for contact in contacts {
+        let seconds = contact.expires.unwrap_or_else(|| USUAL_EXPIRES.max(limits.min_expires));
+        if seconds > 0 && seconds < limits.min_expires {
+            return Err(Refused::TooBrief);
+        }
+        let place = bindings.iter().position(|known| is_same_contact(&known.contact, &contact.uri));
+        if let Some(place) = place
+            && is_late(&bindings[place])
+            && !touched.contains(&bindings[place].contact.as_str())
+        {
+            return Err(Refused::OutOfOrder);
+        }
+        let new = (seconds > 0).then(|| Binding {
+            contact: contact.uri.clone(),
+            q: contact.q,
+            expires: UnixMicros(now.0 + u64::from(seconds.min(limits.max_expires)) * 1_000_000),
+            registered: now,
+            call_id: wish.call_id.clone(),
+            cseq: wish.cseq,
+            transport: wish.transport.clone(),
+            source: wish.source,
+            target: contact.target,
+            local: wish.local,
+            user_agent: wish.user_agent.clone(),
+        });
+        touched.push(&contact.uri);
+        match (place, new) {
+            (Some(place), Some(new)) => bindings[place] = new,
+            (Some(place), None) => drop(bindings.remove(place)),
+            (None, Some(new)) => bindings.push(new),
+            (None, None) => continue,
+        }
+        changed = true;
+    }
+    if bindings.len() > limits.contacts_max as usize {
+        return Err(Refused::TooMany);
+    }
+    Ok(changed)
+}
+
+/// Whether two contacts are one (RFC 3261 §19.1.4): user with regard to case, host without, and no parameter in both
+/// that differs, nor one of those that must not be in one alone.
+pub(crate) fn is_same_contact(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let (Some(a), Some(b)) = (Uri::parse(a.as_bytes()), Uri::parse(b.as_bytes())) else { return false };
+    let host = |a: Host<'_>, b: Host<'_>| match (a, b) {
+        (Host::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
+        (a, b) => a == b,
+    };
+    let place = match (a.host_port, b.host_port) {
+        (Some(a), Some(b)) => a.port == b.port && host(a.host, b.host),
+        _ => false,
+    };
+    let user = |uri: &Uri<'_>| {
+        let mut user = Vec::new();
+        uri.user_unescaped(&mut user);
+        (uri.user.is_some(), user)
+    };
+    let value = |uri: &Uri<'_>, name: &str| {
+        uri.params.get(name).map(|value| value.unwrap_or_default().to_ascii_lowercase())
+    };
+    let decisive = ["transport", "user", "ttl", "method", "maddr"];
+    let names = a.params.iter().filter_map(|(name, _)| core::str::from_utf8(name).ok());
+    a.scheme == b.scheme
+        && place
+        && user(&a) == user(&b)
+        && a.password == b.password
+        && decisive.iter().all(|name| value(&a, name) == value(&b, name))
+        && names.into_iter().all(|name| b.params.get(name).is_none() || value(&a, name) == value(&b, name))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn wish(uri: &str, expires: u32, call_id: &str, cseq: u32) -> Wish {
+        let target = "192.0.2.1:5060".parse().unwrap();
+        let contact = Contact { uri: uri.into(), q: 1000, expires: Some(expires), target };
+        Wish {
+            user: "a".into(),
+            wanted: Wanted::Contacts(vec![contact]),
+            call_id: call_id.into(),
+            cseq,
+            transport: "udp".into(),
+            source: target,
+            local: target,
+            user_agent: String::new(),
+        }
+    }
+
+    fn uris(bindings: &[Binding]) -> Vec<&str> {
+        bindings.iter().map(|it| it.contact.as_str()).collect()
+    }
+
+    /// RFC 3261 §10.3 step 7, case by case.
+    #[test]
+    fn contacts_are_added_refreshed_and_removed() {
+        let (mut all, limits) = (Vec::new(), Limits::default());
+        let mut apply = |wish: &Wish| {
+            let mut changed = all.clone();
+            let outcome = apply(&mut changed, UnixMicros(0), wish, &limits);
+            if outcome.is_ok() {
+                all = changed;
+            }
+            (outcome, uris(&all).join(" "))
+        };
+        let two = "sip:a@192.0.2.1 sip:b@192.0.2.1";
+        assert_eq!(apply(&wish("sip:a@192.0.2.1", 60, "i", 1)), (Ok(true), "sip:a@192.0.2.1".into()));
+        assert_eq!(apply(&wish("sip:b@192.0.2.1", 60, "j", 1)), (Ok(true), two.into()));
+        assert_eq!(apply(&wish("sip:a@192.0.2.1", 600, "i", 1)), (Err(Refused::OutOfOrder), two.into()));
+        assert_eq!(apply(&wish("sip:a@192.0.2.1", 600, "i", 2)), (Ok(true), two.into()));
+        assert_eq!(apply(&wish("sip:a@192.0.2.1", 59, "i", 3)), (Err(Refused::TooBrief), two.into()));
+        let mut ask = wish("", 60, "i", 4);
+        ask.wanted = Wanted::Nothing;
+        assert_eq!(apply(&ask), (Ok(false), two.into()));
+        assert_eq!(apply(&wish("sip:a@192.0.2.1", 0, "k", 1)), (Ok(true), "sip:b@192.0.2.1".into()));
+        let mut star = wish("", 0, "j", 1);
+        star.wanted = Wanted::RemoveAll;
+        assert_eq!(apply(&star).0, Err(Refused::OutOfOrder));
+        star.cseq = 2;
+        assert_eq!(apply(&star), (Ok(true), String::new()));
+    }
+
+    #[test]
+    fn times_are_cut_and_contacts_counted() {
+        let limits = Limits { contacts_max: 2, ..Limits::default() };
+        let mut all = Vec::new();
+        apply(&mut all, UnixMicros(5), &wish("sip:a@h", 1_000_000, "i", 1), &limits).unwrap();
+        assert_eq!(all[0].expires, UnixMicros(5 + 7200 * 1_000_000));
+        apply(&mut all, UnixMicros(5), &wish("sip:b@h", 60, "i", 2), &limits).unwrap();
+        let third = apply(&mut all, UnixMicros(5), &wish("sip:c@h", 60, "i", 3), &limits);
+        assert_eq!(third, Err(Refused::TooMany));
+    }
+
+    /// RFC 3261 §19.1.4, from its examples.
+    #[test]
+    fn contacts_compare_as_uris_do() {
+        for (a, b, same) in [
+            ("sip:%61lice@atlanta.com", "sip:alice@AtLanTa.CoM", true),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5", true),
+            ("SIP:ALICE@AtLanTa.CoM", "sip:alice@AtLanTa.CoM", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp", false),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off", false),
+            ("sip:a@192.0.2.1;transport=TCP", "sip:a@192.0.2.1;transport=tcp;x=1", true),
+            ("sip:192.0.2.1", "sip:a@192.0.2.1", false),
+        ] {
+            assert_eq!((is_same_contact(a, b), is_same_contact(b, a)), (same, same), "{a} {b}");
+        }
+    }
+}

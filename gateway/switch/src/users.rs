@@ -1,0 +1,53 @@
+//! The phones that may register and call: names, passwords, and how they are asked for.
+
+use crate::registrar::Limits;
+use sip::auth::Algorithm;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The users of a configuration. Printing them shows no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Users {
+    /// Passwords by name.
+    pub accounts: Accounts,
+    /// The realm of challenges.
+    pub realm: String,
+    /// The algorithms offered, the preferred one first.
+    pub algorithms: Vec<Algorithm>,
+    /// Bounds of registrations.
+    pub limits: Limits,
+}
+
+/// Passwords by name.
+pub type Accounts = Arc<BTreeMap<String, String>>;
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            accounts: Accounts::default(),
+            realm: String::from("trunkline"),
+            algorithms: vec![Algorithm::SHA_256, Algorithm::MD5],
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.accounts.keys().collect();
+        f.debug_struct("Users").field("names", &names).field("realm", &self.realm).finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    /// Whether there is none: then nobody is asked for a password.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.accounts.contains_key(name)
+    }
+}
