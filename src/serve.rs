@@ -4,7 +4,7 @@
 use crate::Error;
 use crate::arguments;
 use driver::mailbox::Receiver;
-use gatewayd::{File, Gateway, Route, Settings, Trunk, User};
+use gatewayd::{File, Gateway, Route, Secret, Settings, Trunk, User};
 use link::{Event, RouteTable, ShardId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -129,7 +129,7 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
 fn user(text: &str) -> Result<User, Error> {
     let (name, password) =
         text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("--user: write NAME:PASSWORD")?;
-    Ok(User { name: name.to_owned(), password: password.to_owned() })
+    Ok(User { name: name.to_owned(), password: Secret(password.to_owned()) })
 }
 
 /// `PREFIX=NAME[|NAME]...`

@@ -103,18 +103,23 @@ impl Default for Registrar {
 }
 
 /// A phone that may register and call.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     /// Its name: the user part of its address, and what others dial.
     pub name: String,
     /// Its password.
-    pub password: String,
+    pub password: Secret,
 }
 
-impl fmt::Debug for User {
+/// A password, which is not printed.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        f.write_str("Secret")
     }
 }
 
@@ -255,6 +260,12 @@ pub struct Trunk {
     /// Trunk to use when this one is full or down.
     #[serde(default)]
     pub backup: Option<String>,
+    /// Name to answer the carrier's challenges (401, 407) with.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The password that goes with it.
+    #[serde(default)]
+    pub password: Option<Secret>,
     /// Final statuses that send a call to the next peer.
     #[serde(default = "failover_statuses")]
     pub failover_statuses: Vec<u16>,
@@ -276,6 +287,8 @@ impl Trunk {
             priority: 0,
             codecs: Vec::new(),
             backup: None,
+            username: None,
+            password: None,
             failover_statuses: failover_statuses(),
             health: None,
         }

@@ -11,7 +11,7 @@ mod settings;
 mod users;
 
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Span, Timers, Trunk, User,
+    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Trunk, User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
 pub use settings::Settings;

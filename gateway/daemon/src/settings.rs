@@ -106,6 +106,15 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 let error = format!("{status} is no final status of a failure; 300 to 699");
                 return Err(ConfigError::new(key("failover_statuses"), error));
             }
+            let account = match (&trunk.username, &trunk.password) {
+                (None, None) => None,
+                (Some(username), Some(password)) => {
+                    let (username, password) = (username.clone(), password.0.clone());
+                    Some(Arc::new(sip::auth::Account { username, password }))
+                }
+                (Some(_), None) => return Err(ConfigError::new(key("password"), "give it beside username")),
+                (None, Some(_)) => return Err(ConfigError::new(key("username"), "give it beside password")),
+            };
             Ok(TrunkConfig {
                 name: trunk.name.clone(),
                 provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
@@ -117,6 +126,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 codecs: trunk.codecs.clone(),
                 backup: trunk.backup.clone(),
                 failover_statuses: trunk.failover_statuses.clone(),
+                account,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
             })
         })

@@ -17,10 +17,10 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
             let error = "write letters, digits and -_.+ as they stand before the @ of an address";
             return Err(ConfigError::new(key("name"), error));
         }
-        if user.password.is_empty() {
+        if user.password.0.is_empty() {
             return Err(ConfigError::new(key("password"), "give the phone a password"));
         }
-        if accounts.insert(user.name.clone(), user.password.clone()).is_some() {
+        if accounts.insert(user.name.clone(), user.password.0.clone()).is_some() {
             return Err(ConfigError::new(key("name"), "two users have it; give each its own"));
         }
     }

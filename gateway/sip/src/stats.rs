@@ -28,6 +28,8 @@ counters! {
     retransmissions_absorbed,
     /// INVITEs sent.
     invites_sent,
+    /// Challenges (401, 407) to INVITEs of ours answered with credentials.
+    challenges_answered,
     /// INVITEs received that made a leg.
     invites_received,
     /// Messages that could not be parsed and not be answered.

@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use link::{Event, Phase, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
+use sip::auth::Account;
 use sip::message::Name;
 use sip::{Body, Destination, Failure, Invite, LegId, Transport};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) struct Way {
     pub(crate) number: String,
     /// How long nothing at all may be said.
     pub(crate) patience: Duration,
+    /// What answers the callee's challenges.
+    pub(crate) account: Option<Arc<Account>>,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) seizure: Option<Seizure>,
 }
@@ -103,6 +106,7 @@ impl Shard {
             to: format!("<sip:{number}@{}>", session::host(address.ip())),
             number,
             patience,
+            account: trunk.config.account.clone(),
             peer: Some(peer),
             seizure: Some(attempt.seizure),
         };
@@ -157,6 +161,10 @@ impl Shard {
             .endpoint
             .invite(now, &invite)
             .map_err(|error| Refusal::internal(&format!("INVITE could not be sent: {error}")))?;
+        if let Some(account) = way.account {
+            // The leg was made just now, and is unanswered.
+            let _ = self.endpoint.authenticate_as(leg, account);
+        }
         self.own_call_ids.insert(sip_call_id.clone().into(), way.number.into());
         call.callee = Some(leg);
         call.draft.trunk = Some(way.name.clone());

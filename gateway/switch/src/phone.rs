@@ -79,6 +79,7 @@ impl Shard {
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
+            account: None,
             peer: None,
             seizure: None,
         })

@@ -106,7 +106,7 @@ impl Shard {
     }
 
     /// What was registered before the gateway started.
-    pub(crate) fn load_registrations(&mut self, now: Time, known: Vec<Registration>) {
+    pub(crate) fn load_registrations(&self, now: Time, known: Vec<Registration>) {
         self.registrar.load(self.wall(now), &self.config.users, known);
     }
 }
@@ -172,7 +172,7 @@ fn read_contact(
             (0.0..=1.0).contains(&q).then(|| (q * 1000.0).round() as u16)?
         }
     };
-    let expires = address.params.value("expires").and_then(seconds).or(common.flatten());
+    let expires = address.params.value("expires").and_then(seconds).or_else(|| common.flatten());
     Some(Contact { uri: written.to_owned(), q, expires, target: target(&uri, request, flow) })
 }
 

@@ -2,6 +2,7 @@
 
 use super::Dialog;
 use super::reliable::Repeated;
+use crate::endpoint::challenged::Challenged;
 use crate::event::{Flow, LegState};
 use sansio::{Key, Time, TimerId};
 
@@ -36,6 +37,8 @@ pub(crate) struct Leg {
     pub(crate) forks: Vec<u64>,
     /// Outgoing: when to give up without final response. Incoming: when the owner has to have answered.
     pub(crate) answer_by: Time,
+    /// Outgoing: what answers challenges, if the call has an account.
+    pub(crate) challenged: Option<Box<Challenged>>,
     /// The timer of whatever the leg waits for.
     pub(crate) timer: Option<TimerId>,
 }
@@ -58,6 +61,7 @@ impl Leg {
             bye_wanted: None,
             forks: Vec::new(),
             answer_by,
+            challenged: None,
             timer: None,
         }
     }

@@ -53,6 +53,7 @@ impl Endpoint {
         self.stop_repeating(key);
         let Some(leg) = self.legs.retire(key) else { return };
         self.held -= leg.dialog.len() as u64;
+        self.held -= leg.challenged.map_or(0, |challenged| challenged.len()) as u64;
         self.stop_timer(leg.timer);
         if let Link::Stream(stream) = leg.flow.link
             && let Some(connection) = self.wire.connections.get_mut(stream)

@@ -1,5 +1,6 @@
 //! The user agent of one shard: transactions, dialogs, legs and TCP connections behind one front.
 
+pub(crate) mod challenged;
 mod clients;
 mod compose;
 mod inside;

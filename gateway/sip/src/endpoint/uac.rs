@@ -249,7 +249,9 @@ impl Endpoint {
                 }
             }
             200..300 => self.invite_answered(now, key, leg_key, response),
+            401 | 407 if self.answer_challenge(now, key, leg_key, response) => {}
             _ => {
+                let Some(leg) = self.legs.get_mut(leg_key) else { return };
                 leg.invite = None;
                 let cause = Failure::Status {
                     status,

@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use core::time::Duration;
+use sip::auth::{Account, Algorithm, Authority, Authorization, Presented, Verdict};
 use sip::{Body, Event, Failure, LegId, LegState, Transport};
 
 #[test]
@@ -284,4 +285,68 @@ fn a_thousand_calls_at_once() {
     }
     assert_eq!((answered, ended), (1000, [1000, 1000]));
     pair.finish();
+}
+
+/// RFC 3261 §22.2: the challenge is answered with the same Call-ID and From, CSeq one higher; §22.3: wrong credentials once.
+#[test]
+fn a_challenged_call_shows_its_credentials_once() {
+    for (seed, password, transport) in
+        [(70, "secret", Transport::Udp), (71, "secret", Transport::Tcp), (72, "guess", Transport::Udp)]
+    {
+        let mut pair = Pair::new(seed);
+        let mut authority = Authority::new(&[3; 32], Duration::from_secs(60), 10);
+        let offered = [Algorithm::SHA_256, Algorithm::MD5];
+        let a = pair.call("call-70", transport, Some(OFFER));
+        let account = Account { username: "alice".into(), password: password.into() };
+        pair.nodes[A].endpoint.authenticate_as(a, account.into()).unwrap();
+        let mut asked = 0;
+        loop {
+            let (b, request) = pair.wait(B, |node| {
+                node.take(|event| match event {
+                    Event::Invite { leg, request, .. } => Some((*leg, request.clone())),
+                    _ => None,
+                })
+            });
+            let message = request.parse().unwrap();
+            asked += 1;
+            assert_eq!(message.cseq().unwrap().number, asked);
+            assert_eq!(request.body(), OFFER);
+            let shown = message.header(sip::message::Name::Authorization).and_then(Authorization::parse);
+            let verdict = shown.map(|shown| {
+                let (method, realm, password) = (&b"INVITE"[..], &b"r"[..], Some(&b"secret"[..]));
+                let presented = Presented { shown: &shown, method, realm, offered: &offered, password };
+                authority.judge(1, &presented)
+            });
+            let now = pair.now;
+            let endpoint = &mut pair.nodes[B].endpoint;
+            if verdict == Some(Verdict::Right) {
+                endpoint.answer(now, b, &[], Some(Body::sdp(b"answer"))).unwrap();
+                break;
+            }
+            let challenges = authority.challenges(1, b"r", &offered, false, || u64::from(asked));
+            let headers: Vec<(&str, &str)> =
+                challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();
+            endpoint.reject(now, b, 401, None, &headers).unwrap();
+            pair.settle();
+            if asked == 2 {
+                break;
+            }
+        }
+        assert_eq!((asked, pair.nodes[A].endpoint.stats().challenges_answered), (2, 1));
+        if password == "secret" {
+            pair.wait(A, |node| {
+                node.take(|event| matches!(event, Event::Answered { leg, .. } if *leg == a).then_some(()))
+            });
+            let now = pair.now;
+            pair.nodes[A].endpoint.bye(now, a, &[]).unwrap();
+        } else {
+            pair.wait(A, |node| {
+                node.take(|event| match event {
+                    Event::Failed { cause: Failure::Status { status: 401, .. }, .. } => Some(()),
+                    _ => None,
+                })
+            });
+        }
+        pair.finish();
+    }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use sansio::Time;
 use sip::Transport;
+use sip::auth::Account;
 
 /// One address of a trunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct TrunkConfig {
     pub backup: Option<String>,
     /// Statuses of a final answer that send a call to the next peer.
     pub failover_statuses: Vec<u16>,
+    /// What its challenges are answered with.
+    pub account: Option<Arc<Account>>,
     /// Health thresholds.
     pub health: HealthConfig,
 }
@@ -64,6 +67,7 @@ impl TrunkConfig {
             codecs: Vec::new(),
             backup: None,
             failover_statuses: vec![500, 502, 503, 504],
+            account: None,
             health: HealthConfig::default(),
         }
     }
