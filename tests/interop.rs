@@ -311,3 +311,31 @@ fn a_503_and_a_silent_carrier_are_failed_over() {
         );
     }
 }
+
+/// A phone registers, and another one calls it in its own name: SIPp works out the digests. It knows MD5 alone and reads
+/// the first challenge only.
+#[test]
+fn phones_register_and_call_each_other() {
+    for io in ["uring", "fallback"] {
+        let dir = scratch(&format!("phones-{io}"));
+        let (caller_at, phone_at) = (own_address(), own_address());
+        let config = dir.join("gateway.toml");
+        let users = ["1001", "1002"]
+            .map(|name| format!("[[user]]\nname = \"{name}\"\npassword = \"secret{name}\"\n"))
+            .concat();
+        fs::write(&config, format!("registrar.algorithms = [\"MD5\"]\n{users}")).unwrap();
+        let gateway = Gateway::start(&dir, io, &[], &["--config", config.to_str().unwrap()]);
+        let target = gateway.sip.to_string();
+        let options = ["-s", "1002", target.as_str()];
+        Sipp::start(&dir, &scenario("phone_registers.xml"), phone_at, 1, &options).finish(1);
+        let known = gateway.get("/api/v1/registrations");
+        assert!(known.contains(&format!("\"target\":\"{phone_at}\"")), "{known}");
+        let phone = Sipp::start(&dir, &scenario("carrier_answer.xml"), phone_at, 20, &[]);
+        std::thread::sleep(Duration::from_millis(300));
+        let options = ["-s", "1002", "-r", "20", &target];
+        Sipp::start(&dir, &scenario("caller_authenticated.xml"), caller_at, 20, &options).finish(20);
+        phone.finish(20);
+        let cdrs = gateway.cdrs(20);
+        assert!(cdrs.iter().all(|cdr| cdr["trunk"] == "user:1002" && cdr["status"] == 200), "{cdrs:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Phones with a password: asked for it, registered, called, refused, and still registered after a restart.
 
-use crate::gateway::{Gateway, folder, wait_until};
+use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way, unique};
 use crate::voice::Voice;
@@ -14,6 +14,7 @@ on_both_drivers! {
     registrations_outlive_a_restart
     a_phone_behind_a_nat_is_called_where_it_came_from
     bindings_follow_the_book
+    a_carrier_that_asks_for_the_password_is_told
 }
 
 /// A phone with a name and a password.
@@ -266,4 +267,46 @@ fn bindings_follow_the_book(io: &str) {
     let mut caller = Phone::new("127.0.0.2");
     let call = caller.invite_as("stranger", gateway.sip, "bob");
     assert_eq!(caller.final_response(&call, "1 INVITE").status(), Some(480));
+}
+
+fn a_carrier_that_asks_for_the_password_is_told(io: &str) {
+    let (mut caller, mut carrier) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
+    let data = folder("challenged");
+    let config = data.join("gateway.toml");
+    let trunk = format!(
+        "[[trunk]]\nname = \"carrier\"\npeers = [\"{}\"]\nusername = \"line7\"\npassword = \"pw7\"\n",
+        carrier.address
+    );
+    std::fs::write(&config, format!("health.probe_interval = \"0s\"\n{trunk}")).unwrap();
+    let config = config.to_str().unwrap();
+    let gateway = Gateway::start(io, &["--config", config, "--rtp-ports", &rtp_ports(240)]);
+    let sdp = Voice::new(caller.address.ip(), 1).sdp("sendrecv");
+    let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "4420", &sdp);
+    let first = carrier.expect("INVITE");
+    let challenge =
+        "Proxy-Authenticate: Digest realm=\"trunkline\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
+    carrier.respond_with(&first, 407, "asked", challenge, "");
+    carrier.expect("ACK");
+    let second = carrier.expect("INVITE");
+    let shown = second.0.field("proxy-authorization").to_owned();
+    let cnonce = shown.split("cnonce=\"").nth(1).unwrap().split('"').next().unwrap();
+    let a1 = hash("MD5", "line7:trunkline:pw7");
+    let a2 = hash("MD5", &format!("INVITE:sip:4420@{}", carrier.address));
+    let response = hash("MD5", &format!("{a1}:n1:00000001:{cnonce}:auth:{a2}"));
+    assert!(shown.contains(&format!("response=\"{response}\"")), "{shown}");
+    assert_eq!(second.0.field("call-id"), first.0.field("call-id"));
+    assert_eq!((first.0.field("cseq"), second.0.field("cseq")), ("1 INVITE", "2 INVITE"));
+    carrier.respond(&second, 200, "taken", &Voice::new(carrier.address.ip(), 2).sdp("sendrecv"));
+    assert_eq!(caller.answered(&mut dialog).status(), Some(200));
+    let ack = carrier.expect("ACK");
+    assert_eq!(ack.0.field("cseq"), "2 ACK");
+    caller.begin_request(&mut dialog, "BYE", "");
+    let bye = carrier.expect("BYE");
+    assert_eq!(bye.0.field("cseq"), "3 BYE");
+    carrier.respond(&bye, 200, "taken", "");
+    let cdrs = gateway.wait_cdrs(1);
+    assert_eq!(
+        (cdrs[0]["trunk"].as_str(), cdrs[0]["attempts"].as_array().unwrap().len()),
+        (Some("carrier"), 1)
+    );
 }
