@@ -393,6 +393,11 @@ impl Engine {
                 "API questions that some shard did not answer in time.",
                 self.gathers.incomplete,
             ),
+            Figure::gauge(
+                "control_registrations",
+                "Users with a registration, as the store knows it.",
+                self.registrations.users() as u64,
+            ),
             Figure::counter(
                 "control_registrations_refused_total",
                 "Registrations not kept since too many users were known.",

@@ -40,6 +40,11 @@ impl Registrations {
         self.users.values().filter(|it| !it.bindings.is_empty()).cloned().collect()
     }
 
+    /// How many have bindings, expired or not.
+    pub(crate) fn users(&self) -> usize {
+        self.users.values().filter(|it| !it.bindings.is_empty()).count()
+    }
+
     /// All that have bindings now, and those alone.
     pub(crate) fn current(&self, now: UnixMicros) -> Vec<Registration> {
         let mut all = self.all();
