@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the gateway: a SIP B2BUA with anchored RTP in front of one or more carriers' trunks
     Serve(Serve),
+    /// Read a configuration and say what would run, what is doubtful, or where a call would go; starts nothing
+    Check(Check),
     /// Generate load, or answer it: any SIP system can be the target
     Load(Load),
     /// The acceptance drill: 1000 calls with voice through a carrier failure on this machine, with a report
@@ -82,6 +84,41 @@ pub(crate) struct Serve {
     /// Read the configuration, say what is wrong with it, and exit
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    #[command(subcommand)]
+    pub(crate) command: CheckCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckCommand {
+    /// What would run by this configuration, and what in it is doubtful
+    #[command(mut_arg("check", |flag| flag.hide(true)))]
+    Config {
+        /// The configuration file; the same as --config
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        serve: Box<Serve>,
+    },
+    /// What would happen to a call to a number, step by step and why
+    #[command(mut_arg("check", |flag| flag.hide(true)))]
+    Route {
+        /// The number dialled, as it stands in the Request-URI
+        #[arg(value_name = "NUMBER")]
+        number: String,
+        /// The calling number [default: none]
+        #[arg(long, value_name = "NUMBER", default_value = "", hide_default_value = true)]
+        from: String,
+        /// Say it in JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        serve: Box<Serve>,
+    },
 }
 
 /// `load`.

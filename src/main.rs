@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod check;
 mod drill;
 mod load;
 mod report;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Drill(arguments::Drill::default()));
     let outcome = match command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(arguments),
         Command::Load(arguments) => load::run(arguments),
         Command::Drill(arguments) => drill::run(arguments),
         Command::Report(arguments) => report::run(&arguments),

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
 }
 
 /// The configuration: the file if one is named, the flags over it.
-fn configure(arguments: &arguments::Serve) -> Result<(File, Settings), Error> {
+pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings), Error> {
     let (mut file, place) = match &arguments.config {
         Some(path) => (File::read(path)?, path.display().to_string()),
         None => (File::default(), String::from("command line")),

@@ -17,10 +17,10 @@ on_both_drivers! {
 fn every_subcommand_has_help() {
     let (code, out, _) = run(&["--help"]);
     assert_eq!(code, 0);
-    for word in ["serve", "load", "drill", "report", "tune"] {
+    for word in ["serve", "check", "load", "drill", "report", "tune"] {
         assert!(out.contains(word), "{word} in {out}");
     }
-    let commands: [(&[&str], &[&str]); 13] = [
+    let commands: [(&[&str], &[&str]); 16] = [
         (
             &["serve"],
             &[
@@ -36,6 +36,9 @@ fn every_subcommand_has_help() {
                 "--config",
             ],
         ),
+        (&["check"], &["config", "route"]),
+        (&["check", "config"], &["[FILE]", "--config", "--trunk", "--route", "--listen"]),
+        (&["check", "route"], &["<NUMBER>", "--from", "--json", "--config", "--trunk", "--route"]),
         (&["load"], &["answer", "call", "run"]),
         (&["load", "answer"], &["--listen", "--ring", "--status", "--silent", "--rtp"]),
         (

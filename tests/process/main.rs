@@ -19,6 +19,7 @@ mod api;
 mod bad_input;
 mod basics;
 mod carrier;
+mod check;
 mod cli;
 mod gateway;
 mod life;

@@ -158,18 +158,26 @@ impl RouteTable {
 
     /// The entry with the longest prefix of `number`.
     pub fn lookup(&self, number: &str) -> Option<Routed<'_>> {
+        self.matches(number).next()
+    }
+
+    /// Every entry whose prefix `number` begins with, the longest first: the first is taken, the others would be if it
+    /// were not there.
+    pub fn matches<'a, 'n>(&'a self, number: &'n str) -> impl Iterator<Item = Routed<'a>> + use<'a, 'n> {
         let number = number.strip_prefix('+').unwrap_or(number);
         let after = self.order.partition_point(|node| key(&self.snapshot.routes[node.route]) <= number);
         let mut place = after.checked_sub(1);
-        while let Some(at) = place {
-            let node = &self.order[at];
-            let entry = &self.snapshot.routes[node.route];
-            if number.starts_with(key(entry)) {
-                return Some(Routed { entry, index: node.route });
+        core::iter::from_fn(move || {
+            while let Some(at) = place {
+                let node = &self.order[at];
+                place = node.parent;
+                let entry = &self.snapshot.routes[node.route];
+                if number.starts_with(key(entry)) {
+                    return Some(Routed { entry, index: node.route });
+                }
             }
-            place = node.parent;
-        }
-        None
+            None
+        })
     }
 }
 
@@ -257,6 +265,10 @@ mod tests {
                 .max_by_key(|prefix| prefix.trim_start_matches('+').len());
             let found = table.lookup(number).map(|routed| routed.entry.prefix.as_str());
             assert_eq!(found, best.copied(), "{number}");
+            let matches: Vec<&str> = table.matches(number).map(|routed| key(routed.entry)).collect();
+            assert!(matches.windows(2).all(|two| two[0].len() > two[1].len()), "longest first: {matches:?}");
+            let all = prefixes.iter().filter(|prefix| bare.starts_with(prefix.trim_start_matches('+')));
+            assert_eq!(matches.len(), all.count(), "{number}: {matches:?}");
         }
     }
 

@@ -4,12 +4,14 @@
 //! control reads events from, and the means to drain, reload and stop.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod config;
 mod listeners;
 mod process;
 mod settings;
 mod users;
 
+pub use advice::{Capacity, advice, capacity};
 pub use config::{
     Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Trunk, User,
 };

@@ -1,11 +1,14 @@
 //! The outgoing half of a call: one peer after the other is asked until one takes it.
 
 use crate::call::{LegSlot, Trying};
+use crate::config::Config;
 use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
-use crate::trunk::{Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk};
+use crate::trunk::{
+    Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk, TrunkConfig,
+};
 use core::net::SocketAddr;
 use core::time::Duration;
 use link::{Event, Phase, Side, TrunkChange, TrunkName};
@@ -91,12 +94,7 @@ impl Shard {
         let number = call.draft.routed.clone().unwrap_or_default();
         let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
         let suspect = peer.health.load().state() != HealthState::Up;
-        // Haste serves the next peer: where there is none, an INVITE that a bad line swallowed is sent again in time.
-        let patience = match (call.hunt.as_ref().is_some_and(Hunt::has_more), suspect) {
-            (true, true) => self.config.no_response_suspect,
-            (true, false) => self.config.no_response,
-            (false, _) => self.config.no_response * LAST_PEER_PATIENCE,
-        };
+        let patience = patience(&self.config, call.hunt.as_ref().is_some_and(Hunt::has_more), suspect);
         let way = Way {
             name: trunk.config.name.as_str().into(),
             address,
@@ -225,7 +223,7 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         let trunk = call.trying.as_ref().and_then(|trying| self.table.trunk(trying.trunk.as_str()));
-        let (evidence, mut next) = judge(&failure, trunk.map(Arc::as_ref));
+        let (evidence, mut next) = judge(&failure, trunk.map(|trunk| &trunk.config));
         if call.contacts.is_some() {
             next = !is_global(&failure);
         }
@@ -309,11 +307,21 @@ impl Shard {
     }
 }
 
+/// How long a peer may say nothing at all: haste serves the next peer; where there is none (`more` is false), an INVITE
+/// that a bad line swallowed is sent again in time.
+pub(crate) fn patience(config: &Config, more: bool, suspect: bool) -> Duration {
+    match (more, suspect) {
+        (true, true) => config.no_response_suspect,
+        (true, false) => config.no_response,
+        (false, _) => config.no_response.saturating_mul(LAST_PEER_PATIENCE),
+    }
+}
+
 /// What a failure says of the peer, and whether another peer shall be asked.
-fn judge(failure: &Failure, trunk: Option<&Trunk>) -> (Evidence, bool) {
+pub(crate) fn judge(failure: &Failure, trunk: Option<&TrunkConfig>) -> (Evidence, bool) {
     match failure {
         Failure::Status { status, .. } => {
-            if trunk.is_some_and(|trunk| trunk.config.failover_statuses.contains(status)) {
+            if trunk.is_some_and(|trunk| trunk.failover_statuses.contains(status)) {
                 (Evidence::CallFailed, true)
             } else {
                 (Evidence::CallServed, false)

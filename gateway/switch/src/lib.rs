@@ -14,6 +14,7 @@ pub mod bridge;
 mod call;
 mod command;
 mod config;
+pub mod explain;
 mod finish;
 mod invite;
 pub mod leg_media;

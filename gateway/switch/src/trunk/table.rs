@@ -24,6 +24,16 @@ pub struct PeerConfig {
     pub transport: Transport,
 }
 
+impl fmt::Display for PeerConfig {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Udp => write!(f, "{}", self.address),
+            Transport::Tcp => write!(f, "{}/tcp", self.address),
+        }
+    }
+}
+
 /// A trunk as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrunkConfig {

@@ -1,0 +1,97 @@
+//! `trunkline check config`: a summary of what would run, and warnings.
+
+use crate::arguments::Serve;
+use crate::{Error, serve};
+use gatewayd::{File, Settings};
+use link::Selection;
+use std::fmt::Write;
+use std::process::ExitCode;
+use switch::trunk::TrunkConfig;
+
+/// Says what would run by a configuration.
+pub(super) fn run(arguments: &Serve) -> Result<ExitCode, Error> {
+    let (file, settings) = serve::configure(arguments)?;
+    print!("{}", summary(arguments, &file, &settings));
+    for warning in gatewayd::advice(&file, &settings) {
+        println!("warning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing onto a String cannot fail.
+        let _ = writeln!(out, "{name:<10} {value}");
+    };
+    let source =
+        arguments.config.as_ref().map_or("flags alone".to_owned(), |path| path.display().to_string());
+    line("good", source);
+    let listen = words(settings.listen.iter());
+    let named = settings.advertise.map_or(String::new(), |address| format!(", named as {address}"));
+    line("sip", format!("{listen} (udp, tcp){named}"));
+    line("http", file.http.map_or("off".to_owned(), |address| address.to_string()));
+    line("workers", format!("{}, io {}", settings.workers, file.io));
+    line("data", file.data.display().to_string());
+    line("callers", format!("{}, and the trunks' peers", words(file.allow.iter())));
+    let capacity = gatewayd::capacity(settings);
+    let (low, high) = (settings.rtp_ports.low, settings.rtp_ports.high);
+    line("rtp ports", format!("{low}-{high} carry {} calls at a time", capacity.ports));
+    line(
+        "limits",
+        format!("{} calls at a time; the trunks' caps add up to {}", capacity.limit, capacity.caps),
+    );
+    for trunk in &settings.trunks {
+        line("trunk", describe(trunk));
+    }
+    for group in &settings.routing.groups {
+        // Every trunk is also a group of its own name, which says nothing new.
+        let own = group.trunks.len() == 1 && group.trunks[0].as_str() == group.name.as_str();
+        if !own {
+            let trunks = words(group.trunks.iter());
+            line("group", format!("{}: {} of {trunks}", group.name, selection(group.selection)));
+        }
+    }
+    for route in &settings.routing.routes {
+        let prefix = if route.prefix.is_empty() { "every number" } else { &route.prefix };
+        let mut text = format!("{prefix} -> {}", words(route.groups.iter()));
+        if route.strip > 0 {
+            let _ = write!(text, ", {} digits taken off", route.strip);
+        }
+        if !route.prepend.is_empty() {
+            let _ = write!(text, ", {} put in front", route.prepend);
+        }
+        if route.ask {
+            text.push_str(", control is asked");
+        }
+        line("route", text);
+    }
+    out
+}
+
+fn describe(trunk: &TrunkConfig) -> String {
+    let mut text = format!("{}: {}, {} calls", trunk.name, words(trunk.peers.iter()), trunk.max_calls);
+    if trunk.max_cps > 0 {
+        let _ = write!(text, ", {} new calls a second", trunk.max_cps);
+    }
+    let _ = write!(text, ", priority {}, weight {}", trunk.priority, trunk.weight);
+    if let Some(backup) = &trunk.backup {
+        let _ = write!(text, ", backup {backup}");
+    }
+    text
+}
+
+/// A rule of selection in words.
+pub(super) const fn selection(selection: Selection) -> &'static str {
+    match selection {
+        Selection::Weighted => "by weight",
+        Selection::RoundRobin => "in turns",
+        Selection::LeastCalls => "the least loaded",
+        Selection::Hash => "by the calling number",
+        Selection::Ordered => "the first that can",
+    }
+}
+
+fn words(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
+}
