@@ -40,7 +40,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
     /// A trunk and its peer; options behind it by commas: max_calls=N (100), max_cps=N, weight=N,
-    /// priority=N (lower first), backup=NAME. Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp
+    /// priority=N (lower first), backup=NAME, profile=NAME. Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp
     #[arg(long, value_name = "NAME=ADDR:PORT[,OPTION=N]...")]
     pub(crate) trunk: Vec<String>,
     /// Where numbers beginning with PREFIX go, in this order; an empty PREFIX takes all.

@@ -116,8 +116,9 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
             "priority" => trunk.priority = number()?,
             "backup" => trunk.backup = Some(value.to_owned()),
             "provider" => trunk.provider = Some(value.to_owned()),
+            "profile" => trunk.profile = Some(value.to_owned()),
             _ => {
-                let known = "max_calls, max_cps, weight, priority, backup, provider";
+                let known = "max_calls, max_cps, weight, priority, backup, provider, profile";
                 return Err(fail(format!("unknown option \"{key}\"; known are {known}")));
             }
         }

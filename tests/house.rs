@@ -216,7 +216,8 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn every_configuration_key_is_documented_and_the_example_is_the_default() {
     let example = fs::read_to_string(root().join("gateway/daemon/gateway.example.toml")).unwrap();
-    let source = fs::read_to_string(root().join("gateway/daemon/src/config.rs")).unwrap();
+    let read = |name: &str| fs::read_to_string(root().join("gateway/daemon/src").join(name)).unwrap();
+    let source = read("config.rs") + &read("profile.rs");
     let mut missing = Vec::new();
     for (number, line) in source.lines().enumerate() {
         let Some(field) = line.strip_prefix("    pub ").and_then(|rest| rest.split_once(':')) else {
@@ -227,6 +228,9 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
         }
         let tables = [
             ("users", "[[user]]"),
+            ("profiles", "[[profile]]"),
+            ("numbers", "# numbers."),
+            ("headers", "# headers."),
             ("trunks", "[[trunk]]"),
             ("groups", "[[group]]"),
             ("routes", "[[route]]"),
@@ -257,6 +261,7 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
         .collect();
     let mut all = gatewayd::File::parse(&uncommented).unwrap();
     assert_eq!((all.trunks.len(), all.groups.len(), all.routes.len()), (1, 1, 1));
+    assert_eq!(all.profiles.len(), 1);
     all.trunks.push(gatewayd::Trunk::new("carrier-b", "192.0.2.20:5060"));
     all.trunks.push(gatewayd::Trunk::new("carrier-c", "192.0.2.30:5060"));
     gatewayd::Settings::resolve(&all, "gateway.example.toml").unwrap();

@@ -25,12 +25,12 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
         let _ = writeln!(out, "{name:<10} {value}");
     };
     let source =
-        arguments.config.as_ref().map_or("flags alone".to_owned(), |path| path.display().to_string());
+        arguments.config.as_ref().map_or_else(|| "flags alone".to_owned(), |path| path.display().to_string());
     line("good", source);
     let listen = words(settings.listen.iter());
     let named = settings.advertise.map_or(String::new(), |address| format!(", named as {address}"));
     line("sip", format!("{listen} (udp, tcp){named}"));
-    line("http", file.http.map_or("off".to_owned(), |address| address.to_string()));
+    line("http", file.http.map_or_else(|| "off".to_owned(), |address| address.to_string()));
     line("workers", format!("{}, io {}", settings.workers, file.io));
     line("data", file.data.display().to_string());
     line("callers", format!("{}, and the trunks' peers", words(file.allow.iter())));
@@ -78,6 +78,7 @@ fn describe(trunk: &TrunkConfig) -> String {
     if let Some(backup) = &trunk.backup {
         let _ = write!(text, ", backup {backup}");
     }
+    let _ = write!(text, ", profile {}", trunk.profile.name);
     text
 }
 

@@ -132,7 +132,21 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     });
     let patience = attempt.patience.as_millis() as f64 / 1000.0;
     let (name, peer) = (&attempt.trunk, &attempt.peer);
-    format!("{name}{backup} {peer}: at most {limits}; given up after {patience} s of silence")
+    let mut text = format!("{name}{backup} {peer}: at most {limits}; given up after {patience} s of silence");
+    let _ = write!(text, "\n     profile {}: called {}", attempt.profile.name, attempt.called);
+    if !attempt.calling.is_empty() {
+        let _ = write!(text, ", calling {}", attempt.calling);
+    }
+    for (what, fields) in [("rewritten", &attempt.profile.rewrite), ("added", &attempt.profile.add)] {
+        if !fields.is_empty() {
+            let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+            let _ = write!(text, ", {what} {}", names.join(" "));
+        }
+    }
+    if !attempt.profile.early_media {
+        text.push_str(", no early media");
+    }
+    text
 }
 
 fn outcomes(out: &mut String, outcomes: &[Outcome]) {
@@ -151,6 +165,9 @@ fn as_json(question: &Question<'_>, told: &Explanation<'_>) -> Value {
             "backup_of": attempt.backup_of,
             "peer": attempt.peer.to_string(),
             "no_response_ms": attempt.patience.as_millis() as u64,
+            "profile": attempt.profile.name,
+            "called": attempt.called,
+            "calling": attempt.calling,
         })
     };
     let groups = told.groups.iter().map(|group| {

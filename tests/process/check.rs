@@ -22,7 +22,7 @@ fn a_good_configuration_is_summed_up() {
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
         for words in [
             "sip        127.0.0.1:5060 (udp, tcp)",
-            "trunk      a: 192.0.2.1:5060 192.0.2.2:5060/tcp, 10 calls, priority 0, weight 3, backup c",
+            "trunk      a: 192.0.2.1:5060 192.0.2.2:5060/tcp, 10 calls, priority 0, weight 3, backup c, profile carrier-lenient",
             "group      national: by weight of a b",
             "route      86 -> national, 2 digits taken off, 0 put in front",
             "rtp ports  16384-32767 carry 4096 calls at a time",

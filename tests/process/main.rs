@@ -25,6 +25,7 @@ mod gateway;
 mod life;
 mod message;
 mod phone;
+mod profiles;
 mod register;
 mod torture;
 mod trunks;

@@ -3,6 +3,7 @@
 //! `gateway.example.toml` beside this crate shows each key with its default and why; a test compares the two.
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
+use crate::profile::Profile;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub struct File {
     pub workers: u16,
     /// Networks whose INVITEs are accepted, besides the trunks' own peers.
     pub allow: Vec<String>,
+    /// Networks in our trust domain: who calls is believed from there (RFC 3325).
+    pub trusted: Vec<String>,
     /// Phones' registrations, and how phones are asked for their password.
     pub registrar: Registrar,
     /// Call handling.
@@ -40,6 +43,9 @@ pub struct File {
     /// Phones that may register and call.
     #[serde(rename = "user")]
     pub users: Vec<User>,
+    /// Profiles.
+    #[serde(rename = "profile")]
+    pub profiles: Vec<Profile>,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -61,12 +67,14 @@ impl Default for File {
             io: "auto".into(),
             workers: 0,
             allow: vec!["127.0.0.0/8".into(), "::1/128".into()],
+            trusted: Vec::new(),
             registrar: Registrar::default(),
             calls: Calls::default(),
             media: Media::default(),
             timers: Timers::default(),
             health: Health::default(),
             users: Vec::new(),
+            profiles: Vec::new(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
@@ -272,6 +280,9 @@ pub struct Trunk {
     /// Its own thresholds instead of the common ones.
     #[serde(default)]
     pub health: Option<Health>,
+    /// How INVITEs to it are written; `carrier-lenient` if left out.
+    #[serde(default)]
+    pub profile: Option<String>,
 }
 
 impl Trunk {
@@ -291,6 +302,7 @@ impl Trunk {
             password: None,
             failover_statuses: failover_statuses(),
             health: None,
+            profile: None,
         }
     }
 }

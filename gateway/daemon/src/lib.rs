@@ -8,6 +8,7 @@ mod advice;
 mod config;
 mod listeners;
 mod process;
+mod profile;
 mod settings;
 mod users;
 
@@ -16,4 +17,5 @@ pub use config::{
     Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Trunk, User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
+pub use profile::{Headers, Numbers, Profile};
 pub use settings::Settings;

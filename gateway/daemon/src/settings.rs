@@ -2,6 +2,7 @@
 //! that fit together.
 
 use crate::config::{self, ConfigError, File};
+use crate::profile;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -83,6 +84,7 @@ impl Settings {
 }
 
 fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, ConfigError> {
+    let profiles = profile::resolve(file, at)?;
     file.trunks
         .iter()
         .map(|trunk| {
@@ -115,6 +117,12 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 (Some(_), None) => return Err(ConfigError::new(key("password"), "give it beside username")),
                 (None, Some(_)) => return Err(ConfigError::new(key("username"), "give it beside password")),
             };
+            let profile = match &trunk.profile {
+                Some(name) => profiles.get(name).cloned().ok_or_else(|| {
+                    ConfigError::new(key("profile"), format!("\"{name}\" {}", profile::unknown(&profiles)))
+                })?,
+                None => Arc::default(),
+            };
             Ok(TrunkConfig {
                 name: trunk.name.clone(),
                 provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
@@ -128,6 +136,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 failover_statuses: trunk.failover_statuses.clone(),
                 account,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
+                profile,
             })
         })
         .collect()
@@ -239,11 +248,11 @@ fn shard_config(
     at: &dyn Fn(&str) -> String,
     calls_max: u32,
 ) -> Result<switch::Config, ConfigError> {
-    let allow = file
-        .allow
-        .iter()
-        .map(|text| text.parse::<Network>().map_err(|error| ConfigError::new(at("allow"), error)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let networks = |key: &str, texts: &[String]| {
+        let read = |text: &String| text.parse::<Network>().map_err(|error| ConfigError::new(at(key), error));
+        texts.iter().map(read).collect::<Result<Vec<_>, _>>()
+    };
+    let allow = networks("allow", &file.allow)?;
     let latch = LatchPolicy::named(&file.media.latch).ok_or_else(|| {
         let error = format!("\"{}\" is no latch policy; one of auto, strict, same-ip, any", file.media.latch);
         ConfigError::new(at("media.latch"), error)
@@ -257,6 +266,7 @@ fn shard_config(
     Ok(switch::Config {
         calls_max,
         allow,
+        trusted: networks("trusted", &file.trusted)?,
         users: crate::users::resolve(file, at)?,
         latch,
         no_response: file.calls.no_response.0,

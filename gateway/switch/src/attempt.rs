@@ -3,6 +3,7 @@
 use crate::call::{LegSlot, Trying};
 use crate::config::Config;
 use crate::mail::Mail;
+use crate::profile::{Outgoing, Profile};
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
@@ -14,13 +15,8 @@ use core::time::Duration;
 use link::{Event, Phase, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
-use sip::message::Name;
 use sip::{Body, Destination, Failure, Invite, LegId, Transport};
 use std::sync::Arc;
-
-/// Header fields of the caller's INVITE that mean something to the callee and say nothing of the caller's network.
-const PASSED: [(Name, &str); 3] =
-    [(Name::Subject, "Subject"), (Name::Priority, "Priority"), (Name::AcceptLanguage, "Accept-Language")];
 
 /// Where the INVITE of one attempt goes.
 pub(crate) struct Way {
@@ -31,10 +27,12 @@ pub(crate) struct Way {
     pub(crate) listener: usize,
     pub(crate) request_uri: String,
     pub(crate) to: String,
-    /// The user part of the Request-URI, to know a call that comes back.
+    /// The user part of the Request-URI, by which a call that comes back is known.
     pub(crate) number: String,
     /// How long nothing at all may be said.
     pub(crate) patience: Duration,
+    /// How the callee likes its INVITEs.
+    pub(crate) profile: Arc<Profile>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) peer: Option<Arc<Peer>>,
@@ -53,7 +51,7 @@ impl Shard {
                 return self.try_contact(now, key, out);
             }
             let Some(hunt) = call.hunt.as_mut() else { return };
-            let attempt = match hunt.next(now, &self.table) {
+            let attempt = match hunt.next(now, &call.table) {
                 Ok(attempt) => attempt,
                 Err(dry) => {
                     match dry {
@@ -91,10 +89,12 @@ impl Shard {
         let (address, transport) = (peer.config.address, peer.config.transport);
         let listener = self.listener_towards(address)?;
         let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
-        let number = call.draft.routed.clone().unwrap_or_default();
+        let profile = trunk.config.profile.clone();
+        let number = profile.called(call.draft.routed.as_deref().unwrap_or_default());
         let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
         let suspect = peer.health.load().state() != HealthState::Up;
-        let patience = patience(&self.config, call.hunt.as_ref().is_some_and(Hunt::has_more), suspect);
+        let more = call.hunt.as_ref().is_some_and(Hunt::has_more);
+        let patience = patience(&self.config, &profile, more, suspect);
         let way = Way {
             name: trunk.config.name.as_str().into(),
             address,
@@ -104,6 +104,7 @@ impl Shard {
             to: format!("<sip:{number}@{}>", session::host(address.ip())),
             number,
             patience,
+            profile,
             account: trunk.config.account.clone(),
             peer: Some(peer),
             seizure: Some(attempt.seizure),
@@ -123,6 +124,7 @@ impl Shard {
         let advertised = self.listeners[way.listener].advertised;
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
+        let caller_trusted = self.calls.get(key).is_some_and(|call| self.trusted(call.flow.remote.ip()));
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {
@@ -131,12 +133,21 @@ impl Shard {
             _ => None,
         };
         let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
-        let from = session::from_of(&message, advertised);
-        let passed: Vec<(&str, String)> = PASSED
-            .iter()
-            .flat_map(|(name, word)| message.headers(*name).map(|value| (*word, session::text(value))))
-            .collect();
-        let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let from = session::from_of(&message, advertised, &way.profile);
+        let written = way.profile.write(&Outgoing {
+            invite: &message,
+            caller_trusted,
+            trunk: way.name.as_str(),
+            called: &way.number,
+            calling: &way.profile.calling(&call.draft.from),
+            dialled: &call.draft.dialled,
+            source: call.flow.remote.ip(),
+            peer: way.address,
+            local: advertised.ip(),
+        });
+        self.stats.headers_dropped += written.dropped;
+        let headers: Vec<(&str, &str)> =
+            written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let invite = Invite {
             call_id: &sip_call_id,
             request_uri: &way.request_uri,
@@ -153,7 +164,7 @@ impl Shard {
             // The endpoint has refused 0 already (RFC 3261 §16.3; RFC 7332 for a B2BUA).
             max_forwards: message.max_forwards().unwrap_or(70).saturating_sub(1),
             no_response: way.patience,
-            no_answer: self.config.no_answer,
+            no_answer: way.profile.no_answer.unwrap_or(self.config.no_answer),
         };
         let leg = self
             .endpoint
@@ -175,6 +186,7 @@ impl Shard {
             started: now,
             patience: way.patience,
             sip_call_id,
+            early_media: way.profile.early_media,
         });
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
         Ok(())
@@ -309,11 +321,12 @@ impl Shard {
 
 /// How long a peer may say nothing at all: haste serves the next peer; where there is none (`more` is false), an INVITE
 /// that a bad line swallowed is sent again in time.
-pub(crate) fn patience(config: &Config, more: bool, suspect: bool) -> Duration {
+pub(crate) fn patience(config: &Config, profile: &Profile, more: bool, suspect: bool) -> Duration {
+    let usual = profile.no_response.unwrap_or(config.no_response);
     match (more, suspect) {
-        (true, true) => config.no_response_suspect,
-        (true, false) => config.no_response,
-        (false, _) => config.no_response.saturating_mul(LAST_PEER_PATIENCE),
+        (true, true) => config.no_response_suspect.min(usual),
+        (true, false) => usual,
+        (false, _) => usual.saturating_mul(LAST_PEER_PATIENCE),
     }
 }
 

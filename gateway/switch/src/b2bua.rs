@@ -86,10 +86,13 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         call.phase = Phase::Ringing;
+        let early = call.trying.as_ref().is_none_or(|trying| trying.early_media);
+        // Without its media, progress would leave the caller in silence; ringing lets the phone make the tone.
+        let status = if early || status != 183 { status } else { 180 };
         call.draft.ringing.get_or_insert(now);
         // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960).
         let body = match (&mut call.media, call.late_offer) {
-            (Some(media), false) if !message.body().is_empty() => {
+            (Some(media), false) if early && !message.body().is_empty() => {
                 session::answer(now, message.body(), media, Side::Callee, origin).ok()
             }
             _ => None,

@@ -3,7 +3,7 @@
 use crate::bridge::Bridge;
 use crate::ports::PairId;
 use crate::session::{Described, LegSession};
-use crate::trunk::{Hunt, Peer, Seizure};
+use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
 use link::{Attempt, Binding, CallId, Phase, Side, TrunkName, UnixMicros};
@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) flow: Flow,
     /// Which listener it came by.
     pub(crate) listener: usize,
+    /// The trunks it is searched among: a reload is for calls that come after it.
+    pub(crate) table: Arc<TrunkTable>,
     /// The search for a peer; `None` while control is asked where to go.
     pub(crate) hunt: Option<Hunt>,
     /// A call to a user: the contacts not tried yet, the next one last.
@@ -74,6 +76,8 @@ pub(crate) struct Trying {
     /// How long it may say nothing at all.
     pub(crate) patience: Duration,
     pub(crate) sip_call_id: String,
+    /// Whether its media before the answer passes.
+    pub(crate) early_media: bool,
 }
 
 /// What is known for the record so far.

@@ -19,6 +19,8 @@ pub struct Config {
     pub calls_max: u32,
     /// Networks that may place calls, besides the trunks' own peers.
     pub allow: Vec<Network>,
+    /// Networks in our trust domain besides the peers of trusted trunks: who calls is believed from there (RFC 3325 §5).
+    pub trusted: Vec<Network>,
     /// Phones that may register and call with a password.
     pub users: Users,
     /// Whose RTP is taken besides that of the address in SDP.
@@ -54,6 +56,7 @@ impl Default for Config {
         Self {
             calls_max: 10_000,
             allow: Vec::new(),
+            trusted: Vec::new(),
             users: Users::default(),
             latch: LatchPolicy::default(),
             no_response: Duration::from_millis(1500),

@@ -2,12 +2,14 @@
 
 use crate::attempt::{judge, patience};
 use crate::config::Config;
+use crate::profile::Profile;
 use crate::status::Refusal;
 use crate::trunk::{Dry, GroupConfig, Hunt, PeerConfig, TableError, TrunkConfig, TrunkTable};
 use core::time::Duration;
 use link::{RouteEntry, RouteTable, Selection};
 use sansio::Time;
 use sip::Failure;
+use std::sync::Arc;
 
 /// Turns looked at to tell how a group's first choices are shared out.
 const TURNS: u64 = 1000;
@@ -72,6 +74,12 @@ pub struct Try {
     pub peer: PeerConfig,
     /// How long it may say nothing at all.
     pub patience: Duration,
+    /// The trunk's profile.
+    pub profile: Arc<Profile>,
+    /// The number called, as the trunk sees it.
+    pub called: String,
+    /// The calling number, as the trunk sees it.
+    pub calling: String,
 }
 
 /// What the caller is told in some case.
@@ -180,6 +188,7 @@ impl Question<'_> {
         let groups: Vec<usize> =
             route.groups.iter().filter_map(|group| table.group(group.as_str())).collect();
         let mut hunt = Hunt::new(self.from, &groups, attempts_max);
+        let routed = route.rewrite(self.number);
         let mut tries: Vec<Try> = Vec::new();
         while let Ok(attempt) = hunt.next(Time::ZERO, &table) {
             let trunk = attempt.seizure.trunk().config.clone();
@@ -196,7 +205,10 @@ impl Question<'_> {
                     None => stands_in.map(|of| of.name.clone()),
                 },
                 peer: attempt.peer.config.clone(),
-                patience: patience(self.config, hunt.has_more(), false),
+                patience: patience(self.config, &trunk.profile, hunt.has_more(), false),
+                called: trunk.profile.called(&routed),
+                calling: trunk.profile.calling(self.from),
+                profile: trunk.profile,
                 trunk: trunk.name,
             });
             attempt.seizure.unused();

@@ -84,6 +84,18 @@ impl Shard {
             })
     }
 
+    /// Whether who calls is believed from there: a trusted network, or a peer of a trusted trunk (RFC 3325 §5).
+    pub(crate) fn trusted(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.config.trusted.iter().any(|network| network.contains(source))
+            || self
+                .table
+                .trunks()
+                .iter()
+                .filter(|trunk| trunk.config.profile.trusted)
+                .any(|trunk| trunk.peers.iter().any(|peer| peer.config.address.ip().to_canonical() == source))
+    }
+
     /// Answers an INVITE that did not become a call.
     pub(crate) fn refuse(&mut self, now: Time, leg: LegId, refusal: &Refusal) {
         let retry = self.config.retry_after.to_string();
@@ -140,6 +152,7 @@ impl Shard {
                 invite,
                 flow,
                 listener,
+                table: self.table.clone(),
                 hunt: None,
                 contacts: None,
                 offer: None,
@@ -217,6 +230,7 @@ impl Shard {
     fn hunt(&mut self, now: Time, key: Key, number: String, groups: &[usize], out: &mut Outbox<Mail>) {
         let attempts_max = self.config.attempts_max;
         let Some(call) = self.calls.get_mut(key) else { return };
+        call.table = self.table.clone();
         call.hunt = Some(Hunt::new(&call.draft.from, groups, attempts_max));
         call.draft.routed = Some(number);
         self.try_next(now, key, out);

@@ -24,6 +24,7 @@ pub mod media_stats;
 mod phone;
 pub mod ports;
 mod probe;
+pub mod profile;
 mod register;
 pub mod registrar;
 mod reinvite;

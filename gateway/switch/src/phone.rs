@@ -9,6 +9,7 @@ use link::Binding;
 use sansio::{Key, Outbox, Time};
 use sip::message::Uri;
 use sip::{Failure, Transport};
+use std::sync::Arc;
 
 impl Shard {
     /// Sends a call to the phones of the user it is for.
@@ -79,6 +80,7 @@ impl Shard {
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
+            profile: Arc::default(),
             account: None,
             peer: None,
             seizure: None,

@@ -7,6 +7,7 @@ use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
+use crate::profile::Profile;
 use crate::status::Refusal;
 use core::net::{IpAddr, SocketAddr};
 use link::Side;
@@ -238,11 +239,11 @@ pub(crate) fn user_of(uri: &[u8]) -> String {
     kept.map(|byte| char::from(*byte)).filter(char::is_ascii_graphic).collect()
 }
 
-/// The caller as the callee sees it: name and number, and the gateway in place of the caller's network.
-pub(crate) fn from_of(message: &Message<'_>, advertised: SocketAddr) -> String {
+/// The caller as the callee sees it: name, number as `profile` writes it, and the gateway in place of the caller's network.
+pub(crate) fn from_of(message: &Message<'_>, advertised: SocketAddr, profile: &Profile) -> String {
     let Some(from) = message.from() else { return format!("<sip:{}>", host(advertised.ip())) };
     let display = String::from_utf8_lossy(&from.display_text()).replace(['"', '\\', '\r', '\n', '\0'], "");
-    let user = user_of(from.uri);
+    let user = profile.calling(&user_of(from.uri));
     // A caller that hides stays hidden (RFC 3323 §4.1.1.3).
     let anonymous = from.uri.windows(17).any(|part| part.eq_ignore_ascii_case(b"anonymous.invalid"));
     let host = if anonymous { "anonymous.invalid".to_owned() } else { host(advertised.ip()) };

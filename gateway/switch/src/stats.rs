@@ -48,6 +48,8 @@ counters! {
     attempts,
     /// Peers tried after another one failed the same call.
     failovers,
+    /// Header fields that a profile lets pass and that were left out because there were too many.
+    headers_dropped,
     /// Messages handed to the shard that owns them.
     handovers_out,
     /// Messages taken over from another shard.

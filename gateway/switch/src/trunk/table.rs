@@ -5,6 +5,7 @@
 
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
+use crate::profile::Profile;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +62,8 @@ pub struct TrunkConfig {
     pub account: Option<Arc<Account>>,
     /// Health thresholds.
     pub health: HealthConfig,
+    /// How INVITEs to it are written.
+    pub profile: Arc<Profile>,
 }
 
 impl TrunkConfig {
@@ -79,6 +82,7 @@ impl TrunkConfig {
             failover_statuses: vec![500, 502, 503, 504],
             account: None,
             health: HealthConfig::default(),
+            profile: Arc::default(),
         }
     }
 }

@@ -1,0 +1,292 @@
+//! Profiles as written in a file, and what is made of them: base upon base, every name and template checked.
+
+use crate::config::{ConfigError, File, Span};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use switch::profile::{BUILT_IN, FieldName, NumberFormat, NumberPlan, Pattern, RULES_MAX, Template};
+
+/// How a trunk likes its INVITEs: what differs from the base.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name, for trunks and for profiles built on it.
+    pub name: String,
+    /// The profile it is built on.
+    #[serde(default = "lenient")]
+    pub base: String,
+    /// Whether the trunk is in our trust domain (RFC 3325).
+    #[serde(default)]
+    pub trusted: Option<bool>,
+    /// Whether media before the answer passes.
+    #[serde(default)]
+    pub early_media: Option<bool>,
+    /// How long a peer may say nothing at all.
+    #[serde(default)]
+    pub no_response: Option<Span>,
+    /// How long a callee may ring; not above that of `[calls]`.
+    #[serde(default)]
+    pub no_answer: Option<Span>,
+    /// How numbers are written.
+    #[serde(default)]
+    pub numbers: Numbers,
+    /// Header fields.
+    #[serde(default)]
+    pub headers: Headers,
+}
+
+fn lenient() -> String {
+    switch::profile::Profile::default().name
+}
+
+/// How numbers are written on the way out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Numbers {
+    /// The number called: `as-is`, `e164` or `national`.
+    pub called: Option<String>,
+    /// The calling number: the same.
+    pub calling: Option<String>,
+    /// Our country code, without plus.
+    pub country: Option<String>,
+    /// What is dialled in front of a number of our country.
+    pub trunk_prefix: Option<String>,
+    /// What is dialled in front of a country code.
+    pub international_prefix: Option<String>,
+}
+
+/// Header fields of the INVITE to a trunk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Headers {
+    /// Names of the caller's fields that go on to the trunk; `X-*` means all that begin so.
+    pub pass: Vec<String>,
+    /// Names of those that do not, though the base lets them.
+    pub remove: Vec<String>,
+    /// New values of fields that pass.
+    pub rewrite: BTreeMap<String, String>,
+    /// Fields to put in.
+    pub add: BTreeMap<String, String>,
+}
+
+/// The profiles by name, the built-in ones among them.
+pub(crate) type Profiles = BTreeMap<String, Arc<switch::profile::Profile>>;
+
+/// Makes the profiles of a configuration.
+///
+/// # Errors
+/// Names the key and the cure.
+pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Profiles, ConfigError> {
+    let mut made: Profiles = BUILT_IN
+        .iter()
+        .filter_map(|name| switch::profile::Profile::built_in(name))
+        .map(|profile| (profile.name.clone(), Arc::new(profile)))
+        .collect();
+    for (index, profile) in file.profiles.iter().enumerate() {
+        let key = at(&format!("profile \"{}\": name", profile.name));
+        if profile.name.is_empty() {
+            return Err(ConfigError::new(key, "give the profile a name"));
+        }
+        if BUILT_IN.contains(&profile.name.as_str()) {
+            return Err(ConfigError::new(
+                key,
+                "a built-in profile has it; choose another and name that one as base",
+            ));
+        }
+        if file.profiles[..index].iter().any(|other| other.name == profile.name) {
+            return Err(ConfigError::new(key, "two profiles have it; give each its own"));
+        }
+    }
+    // Whatever has its base is made, until nothing is: the order in the file is of no matter.
+    let mut waiting: Vec<&Profile> = file.profiles.iter().collect();
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let (ready, rest): (Vec<&Profile>, Vec<&Profile>) =
+            waiting.iter().partition(|profile| made.contains_key(&profile.base));
+        for profile in ready {
+            if let Some(base) = made.get(&profile.base).cloned() {
+                let key = |key: &str| at(&format!("profile \"{}\": {key}", profile.name));
+                made.insert(profile.name.clone(), Arc::new(build(profile, &base, file, &key)?));
+            }
+        }
+        waiting = rest;
+        if let Some(stuck) = waiting.first().filter(|_| waiting.len() == before) {
+            let key = at(&format!("profile \"{}\": base", stuck.name));
+            let known = waiting.iter().any(|other| other.name == stuck.base);
+            let what = if known { "is built on this one in turn".to_owned() } else { unknown(&made) };
+            return Err(ConfigError::new(key, format!("\"{}\" {what}", stuck.base)));
+        }
+    }
+    Ok(made)
+}
+
+/// What is said of a profile that there is not.
+pub(crate) fn unknown(made: &Profiles) -> String {
+    let names: Vec<&str> = made.keys().map(String::as_str).collect();
+    format!("is no profile; known are {}", names.join(", "))
+}
+
+fn build(
+    profile: &Profile,
+    base: &switch::profile::Profile,
+    file: &File,
+    key: &dyn Fn(&str) -> String,
+) -> Result<switch::profile::Profile, ConfigError> {
+    let mut made = switch::profile::Profile { name: profile.name.clone(), ..base.clone() };
+    made.trusted = profile.trusted.unwrap_or(made.trusted);
+    made.early_media = profile.early_media.unwrap_or(made.early_media);
+    if let Some(span) = profile.no_response {
+        if span.0.is_zero() {
+            return Err(ConfigError::new(
+                key("no_response"),
+                "0s would give every peer up at once; write 1500ms",
+            ));
+        }
+        made.no_response = Some(span.0);
+    }
+    if let Some(span) = profile.no_answer {
+        if span.0.is_zero() || span > file.calls.no_answer {
+            let error =
+                "must be above 0s and not above calls.no_answer, which is for all trunks; raise that first";
+            return Err(ConfigError::new(key("no_answer"), error));
+        }
+        made.no_answer = Some(span.0);
+    }
+    numbers(&profile.numbers, &mut made, key)?;
+    headers(&profile.headers, &mut made, key)?;
+    Ok(made)
+}
+
+fn numbers(
+    numbers: &Numbers,
+    made: &mut switch::profile::Profile,
+    key: &dyn Fn(&str) -> String,
+) -> Result<(), ConfigError> {
+    let (country, trunk, international) = made.plan.parts();
+    made.plan = NumberPlan::new(
+        numbers.country.as_deref().unwrap_or(country),
+        numbers.trunk_prefix.as_deref().unwrap_or(trunk),
+        numbers.international_prefix.as_deref().unwrap_or(international),
+    )
+    .map_err(|error| ConfigError::new(key("numbers"), error.to_string()))?;
+    for (name, given, format) in [
+        ("numbers.called", &numbers.called, &mut made.called),
+        ("numbers.calling", &numbers.calling, &mut made.calling),
+    ] {
+        if let Some(text) = given {
+            *format = NumberFormat::named(text).ok_or_else(|| {
+                ConfigError::new(key(name), format!("\"{text}\" is no format; one of as-is, e164, national"))
+            })?;
+        }
+        if *format == NumberFormat::National && !made.plan.has_country() {
+            let error = "national numbers need to know the country; set numbers.country, such as \"86\"";
+            return Err(ConfigError::new(key(name), error));
+        }
+    }
+    Ok(())
+}
+
+fn headers(
+    headers: &Headers,
+    made: &mut switch::profile::Profile,
+    key: &dyn Fn(&str) -> String,
+) -> Result<(), ConfigError> {
+    let bad = |name: &str, error: &dyn Display| ConfigError::new(key(name), error.to_string());
+    for text in &headers.pass {
+        made.let_pass(Pattern::new(text).map_err(|error| bad("headers.pass", &error))?);
+    }
+    for text in &headers.remove {
+        made.take_out(Pattern::new(text).map_err(|error| bad("headers.remove", &error))?);
+    }
+    for (name, text) in &headers.rewrite {
+        let key = format!("headers.rewrite.{name}");
+        let field = FieldName::new(name).map_err(|error| bad("headers.rewrite", &error))?;
+        if !made.passes(name) {
+            let error =
+                format!("\"{name}\" does not pass, so there is nothing to rewrite; name it in headers.pass");
+            return Err(bad("headers.rewrite", &error));
+        }
+        made.write_anew(field, Template::new(text, true).map_err(|error| bad(&key, &error))?);
+    }
+    for (name, text) in &headers.add {
+        let key = format!("headers.add.{name}");
+        let field = FieldName::new(name).map_err(|error| bad("headers.add", &error))?;
+        made.put_in(field, Template::new(text, false).map_err(|error| bad(&key, &error))?);
+    }
+    let most = made.pass.len().max(made.rewrite.len()).max(made.add.len());
+    if most > RULES_MAX {
+        return Err(bad(
+            "headers",
+            &format!("{most} rules of one kind; {RULES_MAX} at most, use patterns such as X-*"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::File;
+    use crate::settings::Settings;
+
+    fn settings(profiles: &str) -> Result<Settings, String> {
+        let text =
+            format!("{profiles}\n[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]\nprofile = \"p\"\n");
+        let file = File::parse(&text)?;
+        Settings::resolve(&file, "gateway.toml").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_profile_is_built_on_another_whatever_their_order() {
+        let settings = settings(
+            "[[profile]]\nname = \"p\"\nbase = \"q\"\nno_answer = \"40s\"\nheaders.add = { X-Trunk = \"{trunk}\" }\n\
+             headers.rewrite = { X-Colour = \"{value}!\" }\n[[profile]]\nname = \"q\"\nbase = \"ims\"\ntrusted = false\n\
+             early_media = false\nnumbers = { called = \"national\", country = \"86\" }\n\
+             headers.pass = [\"X-*\"]\nheaders.remove = [\"Subject\"]\n",
+        )
+        .unwrap();
+        let profile = &settings.trunks[0].profile;
+        assert_eq!((profile.name.as_str(), profile.trusted, profile.early_media), ("p", false, false));
+        assert!(profile.passes("X-A") && profile.passes("P-Charging-Vector") && !profile.passes("Subject"));
+        assert_eq!((profile.add.len(), profile.rewrite.len()), (1, 1));
+        assert_eq!(profile.no_answer.unwrap().as_secs(), 40);
+        assert_eq!(profile.called("+862155550123"), "02155550123");
+        assert_eq!(profile.calling("862155550123"), "+862155550123");
+    }
+
+    #[test]
+    fn mistakes_name_key_and_cure() {
+        let error = |more: &str| settings(&format!("[[profile]]\nname = \"p\"\n{more}")).unwrap_err();
+        for (more, words) in [
+            ("base = \"x\"", "profile \"p\": base: \"x\" is no profile; known are carrier-lenient"),
+            ("base = \"p\"", "base: \"p\" is built on this one in turn"),
+            ("headers.add = { Via = \"x\" }", "headers.add: \"Via\" may not be touched: the gateway routes"),
+            ("headers.add = { i = \"x\" }", "\"i\" is a compact form; write the full name"),
+            ("headers.remove = [\"C*\"]", "headers.remove: \"C*\" fits Contact, which may not be touched"),
+            ("headers.pass = [\"Call-ID\"]", "headers.pass: \"Call-ID\" may not be touched"),
+            (
+                "headers.add = { X-A = \"{nonsense}\" }",
+                "headers.add.X-A: there is no variable {nonsense}; known",
+            ),
+            ("headers.add = { X-A = \"{value}\" }", "headers.add.X-A: {value} is the value before"),
+            ("headers.rewrite = { X-A = \"1\" }", "\"X-A\" does not pass"),
+            ("headers.adds = { X-A = \"1\" }", "unknown field `adds`"),
+            ("numbers = { called = \"e.164\" }", "numbers.called: \"e.164\" is no format; one of as-is"),
+            ("numbers = { calling = \"national\" }", "numbers.calling: national numbers need"),
+            ("numbers = { country = \"+86\" }", "numbers: \"+86\" is no country code"),
+            ("no_answer = \"3m\"", "no_answer: must be above 0s and not above calls.no_answer"),
+            ("no_response = \"0s\"", "no_response: 0s would give every peer up"),
+            ("[[profile]]\nname = \"p\"", "profile \"p\": name: two profiles have it"),
+            ("[[profile]]\nname = \"pbx\"", "profile \"pbx\": name: a built-in profile has it"),
+        ] {
+            let said = error(more);
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let said = settings("").unwrap_err();
+        let words = "gateway.toml: trunk \"a\": profile: \"p\" is no profile; known are carrier-lenient, carrier-strict";
+        assert!(said.contains(words), "{said}");
+        let rules: Vec<String> = (0..65).map(|n| format!("\"X-{n}\"")).collect();
+        let said = error(&format!("headers.pass = [{}]", rules.join(", ")));
+        assert!(said.contains("64 at most"), "{said}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Profiles: how a trunk likes its INVITEs. Which header fields pass, are added, rewritten or removed, how numbers are
+//! written, who is trusted, and how long to wait.
+//!
+//! A profile is made once, when the configuration is read, and is not changed after that: a call keeps the one that its
+//! trunk had when it was tried, whatever a reload says meanwhile.
+
+mod apply;
+mod field;
+mod number;
+mod template;
+
+pub use apply::{Outgoing, Written};
+pub use field::{FieldError, FieldName, Pattern};
+pub use number::{NumberFormat, NumberPlan, PlanError};
+pub use template::{Template, TemplateError};
+
+use core::time::Duration;
+
+/// The names of the built-in profiles.
+pub const BUILT_IN: [&str; 4] = ["carrier-strict", "carrier-lenient", "pbx", "ims"];
+
+/// Most rules of one kind in a profile.
+pub const RULES_MAX: usize = 64;
+
+/// How INVITEs to a trunk are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// Whether the trunk is in our trust domain (RFC 3325 §2.4): only then it sees what was said in confidence.
+    pub trusted: bool,
+    /// Whether media before the answer passes; without it 183 becomes 180, and provisional responses have no SDP.
+    pub early_media: bool,
+    /// How long a peer may say nothing at all; none: as for all trunks.
+    pub no_response: Option<Duration>,
+    /// How long the callee may ring; none: as for all trunks.
+    pub no_answer: Option<Duration>,
+    /// How the number called is written.
+    pub called: NumberFormat,
+    /// How the calling number is written.
+    pub calling: NumberFormat,
+    /// What the two formats need to know.
+    pub plan: NumberPlan,
+    /// What passes: of all rules that fit a field the last one says whether it does; without any it does not.
+    pub pass: Vec<(Pattern, bool)>,
+    /// Fields that pass with another value.
+    pub rewrite: Vec<(FieldName, Template)>,
+    /// Fields that are put in.
+    pub add: Vec<(FieldName, Template)>,
+}
+
+impl Default for Profile {
+    /// `carrier-lenient`: the profile of a trunk that names none.
+    fn default() -> Self {
+        Self::of("carrier-lenient", false, &["Subject", "Priority", "Accept-Language"], NumberFormat::AsIs)
+    }
+}
+
+impl Profile {
+    /// The built-in profile of that name.
+    pub fn built_in(name: &str) -> Option<Self> {
+        const USUAL: [&str; 3] = ["Subject", "Priority", "Accept-Language"];
+        const PBX: [&str; 6] =
+            ["Diversion", "History-Info", "P-Asserted-Identity", "Privacy", "Alert-Info", "Call-Info"];
+        const IMS: [&str; 4] =
+            ["P-Asserted-Identity", "Privacy", "P-Charging-Vector", "P-Access-Network-Info"];
+        match name {
+            "carrier-strict" => Some(Self::of(name, false, &[], NumberFormat::E164)),
+            "carrier-lenient" => Some(Self::default()),
+            "pbx" => Some(Self::of(name, true, &[&USUAL[..], &PBX].concat(), NumberFormat::AsIs)),
+            "ims" => Some(Self::of(name, true, &[&USUAL[..], &IMS].concat(), NumberFormat::E164)),
+            _ => None,
+        }
+    }
+
+    fn of(name: &str, trusted: bool, pass: &[&str], numbers: NumberFormat) -> Self {
+        Self {
+            name: name.to_owned(),
+            trusted,
+            early_media: true,
+            no_response: None,
+            no_answer: None,
+            called: numbers,
+            calling: numbers,
+            plan: NumberPlan::default(),
+            // Every name above can be passed; a test shows it.
+            pass: pass.iter().filter_map(|name| Some((Pattern::new(name).ok()?, true))).collect(),
+            rewrite: Vec::new(),
+            add: Vec::new(),
+        }
+    }
+
+    /// Whether a field of the caller's INVITE goes on to the trunk, as far as the rules say.
+    pub fn passes(&self, name: &str) -> bool {
+        let rule = self.pass.iter().rev().find(|(pattern, _)| pattern.fits(name));
+        rule.is_some_and(|(_, passes)| *passes) && field::reserved(name).is_none()
+    }
+
+    /// Lets fields pass, in addition to those that do.
+    pub fn let_pass(&mut self, pattern: Pattern) {
+        self.pass.push((pattern, true));
+    }
+
+    /// Takes fields out: they pass no more, and what was to be added or rewritten so far is forgotten.
+    pub fn take_out(&mut self, pattern: Pattern) {
+        self.add.retain(|(name, _)| !pattern.fits(name.as_str()));
+        self.rewrite.retain(|(name, _)| !pattern.fits(name.as_str()));
+        self.pass.push((pattern, false));
+    }
+
+    /// Adds a field, in place of one of that name added so far.
+    pub fn put_in(&mut self, name: FieldName, template: Template) {
+        self.add.retain(|(other, _)| *other != name);
+        self.add.push((name, template));
+    }
+
+    /// Gives a field that passes another value.
+    pub fn write_anew(&mut self, name: FieldName, template: Template) {
+        self.rewrite.retain(|(other, _)| *other != name);
+        self.rewrite.push((name, template));
+    }
+
+    /// The number called as the trunk sees it.
+    pub fn called(&self, number: &str) -> String {
+        self.plan.write(number, self.called)
+    }
+
+    /// The calling number as the trunk sees it.
+    pub fn calling(&self, number: &str) -> String {
+        self.plan.write(number, self.calling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_profiles_are_what_their_names_say() {
+        for name in BUILT_IN {
+            assert_eq!(Profile::built_in(name).unwrap().name, name);
+        }
+        assert_eq!(Profile::built_in("nonsense"), None);
+        let profile = |name| Profile::built_in(name).unwrap();
+        assert!(profile("pbx").passes("diversion") && profile("pbx").trusted);
+        assert!(profile("ims").passes("P-Charging-Vector") && profile("ims").trusted);
+        assert!(!profile("carrier-lenient").passes("Diversion") && !profile("carrier-lenient").trusted);
+        assert!(profile("carrier-lenient").passes("Subject") && !profile("carrier-strict").passes("Subject"));
+        assert_eq!((profile("pbx").pass.len(), profile("ims").pass.len()), (9, 7), "no name is refused");
+        assert_eq!(profile("carrier-strict").called("861380013800"), "+861380013800");
+    }
+
+    #[test]
+    fn the_last_rule_that_fits_decides() {
+        let mut profile = Profile::built_in("pbx").unwrap();
+        let pattern = |text| Pattern::new(text).unwrap();
+        profile.let_pass(pattern("X-*"));
+        profile.take_out(pattern("X-Secret"));
+        profile.take_out(pattern("Diversion"));
+        assert!(profile.passes("x-colour") && !profile.passes("X-SECRET") && !profile.passes("Diversion"));
+        profile.let_pass(pattern("Diversion"));
+        assert!(profile.passes("Diversion"));
+        assert!(!profile.passes("Contact") && !profile.passes("P-Preferred-Identity"));
+    }
+
+    #[test]
+    fn what_a_base_adds_can_be_taken_out() {
+        let mut profile = Profile::default();
+        let name = |text| FieldName::new(text).unwrap();
+        let template = |text| Template::new(text, false).unwrap();
+        profile.put_in(name("X-A"), template("1"));
+        profile.put_in(name("x-a"), template("2"));
+        assert_eq!(profile.add.len(), 1);
+        profile.take_out(Pattern::new("X-*").unwrap());
+        assert!(profile.add.is_empty());
+    }
+}
