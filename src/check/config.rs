@@ -6,6 +6,7 @@ use gatewayd::{File, Settings};
 use link::Selection;
 use std::fmt::Write;
 use std::process::ExitCode;
+use switch::profile::{NumberFormat, Profile};
 use switch::trunk::TrunkConfig;
 
 /// Says what would run by a configuration.
@@ -44,6 +45,13 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
     for trunk in &settings.trunks {
         line("trunk", describe(trunk));
     }
+    let mut told: Vec<&str> = Vec::new();
+    for profile in settings.trunks.iter().map(|trunk| &trunk.profile) {
+        if !told.contains(&profile.name.as_str()) {
+            told.push(&profile.name);
+            line("profile", profile_text(profile));
+        }
+    }
     for group in &settings.routing.groups {
         // Every trunk is also a group of its own name, which says nothing new.
         let own = group.trunks.len() == 1 && group.trunks[0].as_str() == group.name.as_str();
@@ -80,6 +88,39 @@ fn describe(trunk: &TrunkConfig) -> String {
     }
     let _ = write!(text, ", profile {}", trunk.profile.name);
     text
+}
+
+fn profile_text(profile: &Profile) -> String {
+    let trust = if profile.trusted { "trusted" } else { "not trusted" };
+    let (called, calling) = (spelling(profile.called), spelling(profile.calling));
+    let mut text = format!("{}: {trust}, called {called}, calling {calling}", profile.name);
+    let pass: Vec<String> = profile
+        .pass
+        .iter()
+        .map(|(pattern, passes)| format!("{}{pattern}", if *passes { "" } else { "not " }))
+        .collect();
+    let _ = match pass.is_empty() {
+        true => write!(text, ", no header passes"),
+        false => write!(text, ", headers that pass: {}", pass.join(", ")),
+    };
+    for (what, fields) in [("rewritten", &profile.rewrite), ("added", &profile.add)] {
+        if !fields.is_empty() {
+            let _ = write!(text, ", {what}: {}", words(fields.iter().map(|(name, _)| name.as_str())));
+        }
+    }
+    if !profile.early_media {
+        text.push_str(", no early media");
+    }
+    text
+}
+
+/// A number format as the configuration writes it.
+const fn spelling(format: NumberFormat) -> &'static str {
+    match format {
+        NumberFormat::AsIs => "as-is",
+        NumberFormat::E164 => "e164",
+        NumberFormat::National => "national",
+    }
 }
 
 /// A rule of selection in words.

@@ -93,6 +93,42 @@ fn a_route_is_explained_step_by_step() {
 }
 
 #[test]
+fn profiles_are_told() {
+    let config = written(
+        "[[profile]]\nname = \"p\"\nbase = \"pbx\"\nearly_media = false\nno_response = \"800ms\"\n\
+         numbers = { called = \"national\", calling = \"e164\", country = \"86\" }\nheaders.remove = [\"Subject\"]\n\
+         headers.add = { X-Trunk = \"{trunk}\" }\n\
+         [[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]\nprofile = \"p\"\nbackup = \"b\"\n\
+         [[trunk]]\nname = \"b\"\npeers = [\"192.0.2.2:5060\"]\nprofile = \"carrier-strict\"\n",
+    );
+    let (code, out, _) = run(&["check", "config", &config]);
+    assert_eq!(code, 0);
+    for words in ["p: trusted, called national, calling e164", "not Subject, added: X-Trunk, no early media"]
+    {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let call = ["check", "route", "+862155550123", "--from", "862177770123", "--config", &config];
+    let (code, out, _) = run(&call);
+    assert_eq!(code, 0);
+    for words in [
+        "given up after 0.8 s of silence",
+        "profile p: called 02155550123, calling +862177770123, added X-Trunk, no early media",
+        "profile carrier-strict: called +862155550123, calling +862177770123",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let (_, out, _) = run(&[&call[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&told["tries"][0]["profile"], &told["tries"][0]["called"]),
+        (&"p".into(), &"02155550123".into())
+    );
+    let (code, out, err) = run(&["check", "config", "--trunk=a=192.0.2.1:5060,profile=x"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("trunk \"a\": profile: \"x\" is no profile; known are"), "{err}");
+}
+
+#[test]
 fn a_route_is_explained_in_json() {
     let config = written(GOOD);
     let (code, out, err) = run(&["check", "route", "8621", "--json", "--config", &config]);

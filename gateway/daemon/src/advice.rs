@@ -40,6 +40,7 @@ pub fn advice(file: &File, settings: &Settings) -> Vec<String> {
     loops(file, &mut warnings);
     shadows(settings, &mut warnings);
     addresses(settings, &mut warnings);
+    profiles(file, &mut warnings);
     for text in file.allow.iter().filter(|text| text.ends_with("/0")) {
         warnings.push(format!(
             "allow = \"{text}\" lets anybody on earth place calls at your cost; name the networks of your callers"
@@ -94,6 +95,20 @@ fn reach(file: &File, settings: &Settings, warnings: &mut Vec<String>) {
 
 fn find<'a>(file: &'a File, name: &str) -> Option<&'a Trunk> {
     file.trunks.iter().find(|trunk| trunk.name == name)
+}
+
+/// Profiles that no trunk and no other profile uses.
+fn profiles(file: &File, warnings: &mut Vec<String>) {
+    for profile in &file.profiles {
+        let used = file.trunks.iter().any(|trunk| trunk.profile.as_ref() == Some(&profile.name))
+            || file.profiles.iter().any(|other| other.base == profile.name);
+        if !used {
+            warnings.push(format!(
+                "profile \"{}\" is used by no trunk; name it there as profile = \"{}\"",
+                profile.name, profile.name
+            ));
+        }
+    }
 }
 
 /// Chains of backups that come back to where they began, each told once.
@@ -241,6 +256,9 @@ mod tests {
         has("[[trunk]]\nname = \"a\"\npeers = [\"[2001:db8::1]:5060\"]\n", &["address family"]);
         has(&format!("allow = [\"0.0.0.0/0\"]\n{}", trunk("a", "")), &["anybody"]);
         has(&trunk("a", "max_calls = 0"), &["max_calls = 0"]);
+        let profile = "[[profile]]\nname = \"p\"\n";
+        has(&[profile, &trunk("a", "")].concat(), &["\"p\" is used by no trunk"]);
+        assert_eq!(warnings(&[profile, &trunk("a", "profile = \"p\"")].concat()).len(), 0);
     }
 
     #[test]
