@@ -14,6 +14,7 @@ on_both_drivers! {
     headers_and_numbers_are_written_as_the_profile_says
     an_identity_stays_within_the_trust_domain
     a_reload_changes_new_calls_and_leaves_live_ones
+    a_call_that_hunts_keeps_its_profiles_through_a_reload
     early_media_is_held_back
 }
 
@@ -151,6 +152,34 @@ fn a_reload_changes_new_calls_and_leaves_live_ones(io: &str) {
     let inside: Vec<_> = all.iter().filter(|invite| !invite.tag("to").is_empty()).collect();
     assert_eq!(inside.len(), 1, "the re-INVITE went through");
     assert_eq!(inside[0].field("x-word"), "", "inside a call nothing is added");
+}
+
+fn a_call_that_hunts_keeps_its_profiles_through_a_reload(io: &str) {
+    let (silent, second) = (Carrier::start(Manner::Silent), Carrier::start(Manner::Answer));
+    let text = |word: &str| {
+        format!(
+            "[health]\nprobe_interval = \"0s\"\n[[profile]]\nname = \"p\"\nheaders.add = {{ X-Word = \"{word}\" }}\n\
+             [[trunk]]\nname = \"first\"\npeers = [\"{}\"]\n\
+             [[trunk]]\nname = \"second\"\npeers = [\"{}\"]\nprofile = \"p\"\n\
+             [[route]]\nto = [\"first\", \"second\"]\n",
+            silent.address, second.address
+        )
+    };
+    let path = folder("hunt").join("gateway.toml");
+    std::fs::write(&path, text("old")).unwrap();
+    let gateway = start(io, &path);
+    let mut phone = Phone::new("127.0.0.1");
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    let mut hunting = phone.invite(Way::Udp(gateway.sip), gateway.sip, "1", &sdp);
+    wait_until("the first trunk to be asked", || silent.seen().count("INVITE") > 0);
+    std::fs::write(&path, text("new")).unwrap();
+    gateway.signal(Signal::HUP);
+    wait_until("the reload", || gateway.logged("reloaded: 2 trunks").is_some());
+    assert_eq!(phone.answered(&mut hunting).status(), Some(200));
+    assert_eq!(invites(&second)[0].field("x-word"), "old", "it hunts among the trunks it began with");
+    let mut later = phone.invite(Way::Udp(gateway.sip), gateway.sip, "2", &sdp);
+    assert_eq!(phone.answered(&mut later).status(), Some(200));
+    assert_eq!(invites(&second)[1].field("x-word"), "new");
 }
 
 fn early_media_is_held_back(io: &str) {

@@ -193,6 +193,17 @@ mod tests {
         assert_eq!(china().write("02155550123", NumberFormat::AsIs), "02155550123");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn writing_twice_changes_nothing_more(number in "[+0-9*#a-z]{0,20}", country in "[1-9][0-9]{0,2}") {
+            let plan = NumberPlan::new(&country, "0", "00").unwrap();
+            for format in [NumberFormat::E164, NumberFormat::National, NumberFormat::AsIs] {
+                let once = plan.write(&number, format);
+                proptest::prop_assert_eq!(plan.write(&once, format), once);
+            }
+        }
+    }
+
     #[test]
     fn nonsense_is_refused() {
         assert_eq!(NumberPlan::new("+86", "0", "00"), Err(PlanError::Country("+86".into())));

@@ -153,6 +153,16 @@ mod tests {
         assert_eq!(fill("<sip:{calling}@x>"), None, "the call has no calling number");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_template_of_one_line_or_none(text in ".{0,80}|[a-z{}]{0,20}") {
+            if let Ok(template) = Template::new(&text, true) {
+                let value = template.fill(|_| "1".into());
+                proptest::prop_assert!(value.is_some_and(|value| !value.chars().any(char::is_control)));
+            }
+        }
+    }
+
     #[test]
     fn mistakes_are_named() {
         let error = |text: &str, value| Template::new(text, value).unwrap_err();
