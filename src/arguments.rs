@@ -113,6 +113,9 @@ pub(crate) enum CheckCommand {
         /// The calling number [default: none]
         #[arg(long, value_name = "NUMBER", default_value = "", hide_default_value = true)]
         from: String,
+        /// Where the call comes from: says whether it would be taken [default: that it is]
+        #[arg(long, value_name = "ADDR")]
+        source: Option<std::net::IpAddr>,
         /// Say it in JSON
         #[arg(long)]
         json: bool,

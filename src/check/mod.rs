@@ -14,6 +14,8 @@ pub(crate) fn run(arguments: Check) -> Result<ExitCode, Error> {
             serve.config = serve.config.or(file);
             config::run(&serve)
         }
-        CheckCommand::Route { number, from, json, serve } => route::run(&number, &from, json, &serve),
+        CheckCommand::Route { number, from, source, json, serve } => {
+            route::run(&number, &from, source, json, &serve)
+        }
     }
 }

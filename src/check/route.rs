@@ -7,6 +7,7 @@ use gatewayd::Settings;
 use link::{RouteEntry, RouteTable};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use switch::explain::{Explanation, GroupSearch, Outcome, Question, Try};
 
@@ -14,7 +15,13 @@ use switch::explain::{Explanation, GroupSearch, Outcome, Question, Try};
 const MISSED_SHOWN: usize = 10;
 
 /// Says what would happen to a call of `from` to `number`.
-pub(super) fn run(number: &str, from: &str, json: bool, arguments: &Serve) -> Result<ExitCode, Error> {
+pub(super) fn run(
+    number: &str,
+    from: &str,
+    source: Option<IpAddr>,
+    json: bool,
+    arguments: &Serve,
+) -> Result<ExitCode, Error> {
     let usable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if number.is_empty() || !usable(number) || !usable(from) {
         return Err("NUMBER and --from are user parts of SIP URIs: printable ASCII without spaces".into());
@@ -28,6 +35,7 @@ pub(super) fn run(number: &str, from: &str, json: bool, arguments: &Serve) -> Re
         routes: &routes,
         number,
         from,
+        source,
     };
     let told = question.explain()?;
     if json {
@@ -47,6 +55,16 @@ fn as_text(question: &Question<'_>, told: &Explanation<'_>, settings: &Settings)
     // Writing onto a String cannot fail, here and below.
     let caller = if question.from.is_empty() { "a caller without number" } else { question.from };
     let _ = writeln!(out, "call to {} from {caller}", question.number);
+    if let (Some(source), Some((allowed, trusted))) = (question.source, told.admitted) {
+        let verdict = match (allowed, trusted) {
+            (false, _) => {
+                "in no allowed network and no trunk's peer: refused with 403, and what follows does not happen"
+            }
+            (true, false) => "allowed; what it asserts of who calls is not believed",
+            (true, true) => "allowed and trusted",
+        };
+        let _ = writeln!(out, "source: {source} is {verdict}");
+    }
     matched(&mut out, question, told);
     let Some(route) = told.matching.first() else {
         outcomes(&mut out, &told.outcomes);
@@ -194,6 +212,9 @@ fn as_json(question: &Question<'_>, told: &Explanation<'_>) -> Value {
     json!({
         "number": question.number,
         "from": question.from,
+        "source": question.source,
+        "allowed": told.admitted.map(|(allowed, _)| allowed),
+        "trusted": told.admitted.map(|(_, trusted)| trusted),
         "route": told.matching.first(),
         "shorter": told.matching.iter().skip(1).map(|route| &route.prefix).collect::<Vec<_>>(),
         "missed": told.missed.iter().map(|(route, at)| json!({"prefix": route.prefix, "differs_at": at}))

@@ -87,6 +87,10 @@ fn a_route_is_explained_step_by_step() {
     let (code, out, _) = run(&["check", "route", "8613", "--config", &config]);
     assert_eq!(code, 0);
     assert!(out.contains("route: 861 -> c") && out.contains("86 fits too, and is shorter"), "{out}");
+    let from = |source: &str| run(&["check", "route", "8613", "--source", source, "--config", &config]).1;
+    assert!(from("203.0.113.1").contains("source: 203.0.113.1 is in no allowed network"), "403");
+    assert!(from("127.0.0.1").contains("source: 127.0.0.1 is allowed"));
+    assert!(from("192.0.2.4").contains("source: 192.0.2.4 is allowed"), "a trunk's peer");
     let (code, out, _) = run(&["check", "route", "44", "--config", &config]);
     assert_eq!(code, 0);
     assert!(out.contains("route: none") && out.contains("404 if no route matches"), "{out}");

@@ -38,7 +38,10 @@ fn every_subcommand_has_help() {
         ),
         (&["check"], &["config", "route"]),
         (&["check", "config"], &["[FILE]", "--config", "--trunk", "--route", "--listen"]),
-        (&["check", "route"], &["<NUMBER>", "--from", "--json", "--config", "--trunk", "--route"]),
+        (
+            &["check", "route"],
+            &["<NUMBER>", "--from", "--source", "--json", "--config", "--trunk", "--route"],
+        ),
         (&["load"], &["answer", "call", "run"]),
         (&["load", "answer"], &["--listen", "--ring", "--status", "--silent", "--rtp"]),
         (

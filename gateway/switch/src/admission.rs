@@ -1,5 +1,7 @@
 //! Who may place a call: the networks that are allowed, besides the trunks' own peers.
 
+use crate::config::Config;
+use crate::trunk::TrunkConfig;
 use core::net::IpAddr;
 use core::str::FromStr;
 
@@ -27,6 +29,35 @@ impl Network {
     }
 }
 
+/// Whether calls are taken from an address: of an allowed network, or of a trunk's peer.
+pub(crate) fn allowed<'a>(
+    config: &Config,
+    trunks: impl Iterator<Item = &'a TrunkConfig>,
+    source: IpAddr,
+) -> bool {
+    covers(&config.allow, trunks, source)
+}
+
+/// Whether who calls is believed from an address: of a trusted network, or of a peer of a trusted trunk (RFC 3325 §5).
+pub(crate) fn trusted<'a>(
+    config: &Config,
+    trunks: impl Iterator<Item = &'a TrunkConfig>,
+    source: IpAddr,
+) -> bool {
+    covers(&config.trusted, trunks.filter(|trunk| trunk.profile.trusted), source)
+}
+
+fn covers<'a>(
+    networks: &[Network],
+    mut trunks: impl Iterator<Item = &'a TrunkConfig>,
+    source: IpAddr,
+) -> bool {
+    let source = source.to_canonical();
+    let is_it =
+        |trunk: &TrunkConfig| trunk.peers.iter().any(|peer| peer.address.ip().to_canonical() == source);
+    networks.iter().any(|network| network.contains(source)) || trunks.any(is_it)
+}
+
 impl FromStr for Network {
     type Err = String;
 
@@ -46,6 +77,7 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Profile;
 
     #[test]
     fn networks_hold_what_lies_in_them() {
@@ -60,6 +92,29 @@ mod tests {
         assert!(holds("::/0", "2001:db8::1"));
         assert!(holds("127.0.0.1", "::ffff:127.0.0.1"));
         assert!(!holds("127.0.0.1", "127.0.0.2"));
+    }
+
+    #[test]
+    fn peers_of_trunks_are_let_in_and_those_of_trusted_trunks_believed() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let config = Config {
+            allow: vec!["192.0.2.0/24".parse().unwrap()],
+            trusted: vec!["192.0.2.7".parse().unwrap()],
+            ..Config::default()
+        };
+        let plain = TrunkConfig::new("a", "198.51.100.1:5060".parse().unwrap());
+        let mut believed = TrunkConfig::new("b", "198.51.100.2:5060".parse().unwrap());
+        believed.profile = Profile::built_in("ims").unwrap().into();
+        let trunks = [plain, believed];
+        let facts = |text| {
+            let source = address(text);
+            (allowed(&config, trunks.iter(), source), trusted(&config, trunks.iter(), source))
+        };
+        assert_eq!(facts("192.0.2.1"), (true, false));
+        assert_eq!(facts("192.0.2.7"), (true, true));
+        assert_eq!(facts("198.51.100.1"), (true, false));
+        assert_eq!(facts("::ffff:198.51.100.2"), (true, true));
+        assert_eq!(facts("203.0.113.1"), (false, false));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What would happen to a call, told without placing it: the same look-up, hunt and refusals that a call goes through.
 
+use crate::admission::{allowed, trusted};
 use crate::attempt::{judge, patience};
 use crate::config::Config;
 use crate::profile::Profile;
 use crate::status::Refusal;
 use crate::trunk::{Dry, GroupConfig, Hunt, PeerConfig, TableError, TrunkConfig, TrunkTable};
+use core::net::IpAddr;
 use core::time::Duration;
 use link::{RouteEntry, RouteTable, Selection};
 use sansio::Time;
@@ -29,11 +31,15 @@ pub struct Question<'a> {
     pub number: &'a str,
     /// The calling number; empty if there is none.
     pub from: &'a str,
+    /// Where the call comes from, if that is asked, too.
+    pub source: Option<IpAddr>,
 }
 
 /// What would happen.
 #[derive(Clone, Debug)]
 pub struct Explanation<'a> {
+    /// Whether calls are taken from the source, and whether who calls is believed from there.
+    pub admitted: Option<(bool, bool)>,
     /// The routes whose prefix the number begins with, the longest first; the first is taken.
     pub matching: Vec<&'a RouteEntry>,
     /// Longer routes below the one taken, and the place in the number (from 0) at which each parts from it.
@@ -103,10 +109,15 @@ impl Question<'_> {
     /// # Errors
     /// Trunks and groups that make no table.
     pub fn explain(&self) -> Result<Explanation<'_>, TableError> {
+        let admitted = self.source.map(|source| {
+            let trunks = self.trunks.iter();
+            (allowed(self.config, trunks.clone(), source), trusted(self.config, trunks, source))
+        });
         let matching: Vec<&RouteEntry> =
             self.routes.matches(self.number).map(|routed| routed.entry).collect();
         let Some(taken) = matching.first().copied() else {
             return Ok(Explanation {
+                admitted,
                 missed: self.missed(""),
                 matching,
                 routed: String::new(),
@@ -121,6 +132,7 @@ impl Question<'_> {
         let now = self.hunt(taken, self.config.attempts_max)?;
         let beyond = tries.split_off(now.len().min(tries.len()));
         Ok(Explanation {
+            admitted,
             missed: self.missed(&taken.prefix),
             routed: taken.rewrite(self.number),
             groups,
@@ -313,6 +325,7 @@ mod tests {
                 routes: &self.routes,
                 number,
                 from: "",
+                source: None,
             }
         }
     }
@@ -344,6 +357,18 @@ mod tests {
         assert_eq!(told.groups[0].first, [("a".to_owned(), 750), ("b".to_owned(), 250)]);
         let more = told.tries.iter().map(|t| t.patience.as_millis()).collect::<Vec<_>>();
         assert_eq!(more, [1500, 6000], "nobody waits long while there is a next peer");
+    }
+
+    #[test]
+    fn limits_that_one_call_fills_do_not_hide_its_next_peers() {
+        let mut world = World::new(5);
+        let peer = PeerConfig { address: "192.0.2.1:9".parse().unwrap(), ..world.trunks[0].peers[0].clone() };
+        world.trunks[0].peers.push(peer);
+        (world.trunks[0].max_calls, world.trunks[0].max_cps) = (1, 1);
+        let question = world.ask("8610");
+        let ports: Vec<u16> =
+            question.explain().unwrap().tries.iter().map(|attempt| attempt.peer.address.port()).collect();
+        assert_eq!(ports, [1, 9, 3, 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An INVITE comes in: whether it becomes a call, and where it is to go.
 
+use crate::admission::{allowed, trusted};
 use crate::call::{Call, Draft, LegSlot};
 use crate::mail::Mail;
 use crate::session::{self, Described};
@@ -77,23 +78,14 @@ impl Shard {
 
     /// Whether calls are taken from there: an allowed network, or a trunk's peer.
     pub(crate) fn allowed(&self, source: IpAddr) -> bool {
-        self.config.allow.iter().any(|network| network.contains(source))
-            || self.table.trunks().iter().any(|trunk| {
-                let source = source.to_canonical();
-                trunk.peers.iter().any(|peer| peer.config.address.ip().to_canonical() == source)
-            })
+        let trunks = self.table.trunks().iter().map(|trunk| &trunk.config);
+        allowed(&self.config, trunks, source)
     }
 
     /// Whether who calls is believed from there: a trusted network, or a peer of a trusted trunk (RFC 3325 §5).
     pub(crate) fn trusted(&self, source: IpAddr) -> bool {
-        let source = source.to_canonical();
-        self.config.trusted.iter().any(|network| network.contains(source))
-            || self
-                .table
-                .trunks()
-                .iter()
-                .filter(|trunk| trunk.config.profile.trusted)
-                .any(|trunk| trunk.peers.iter().any(|peer| peer.config.address.ip().to_canonical() == source))
+        let trunks = self.table.trunks().iter().map(|trunk| &trunk.config);
+        trusted(&self.config, trunks, source)
     }
 
     /// Answers an INVITE that did not become a call.

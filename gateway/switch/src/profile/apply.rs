@@ -4,6 +4,7 @@ use super::template::Variable;
 use super::{Profile, Template};
 use core::net::{IpAddr, SocketAddr};
 use sip::message::{Message, Name, unfold};
+use std::borrow::Cow;
 
 /// Most fields that pass from one INVITE to the next.
 const PASSED_MAX: usize = 32;
@@ -60,8 +61,8 @@ impl Profile {
         let mut written = Written::default();
         for field in call.invite.fields() {
             let spelling = match field.name {
-                Name::Other => String::from_utf8_lossy(field.spelling).into_owned(),
-                known => known.as_str().to_owned(),
+                Name::Other => String::from_utf8_lossy(field.spelling),
+                known => Cow::Borrowed(known.as_str()),
             };
             let confided = is_one_of(&spelling, &CONFIDENTIAL) || is_one_of(&spelling, &IDENTITY);
             if !self.passes(&spelling) || confided && !call.caller_trusted {
@@ -80,7 +81,7 @@ impl Profile {
                 written.dropped += 1;
                 continue;
             }
-            written.fields.push((spelling, value));
+            written.fields.push((spelling.into_owned(), value));
         }
         for (name, template) in &self.add {
             if let Some(value) = call.fill(template, "") {
