@@ -190,7 +190,7 @@ impl Default for Media {
     }
 }
 
-/// RFC 3261 table 4.
+/// RFC 3261 table 4, and session timers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timers {
@@ -200,11 +200,21 @@ pub struct Timers {
     pub t2: Span,
     /// Longest life of a message in the network.
     pub t4: Span,
+    /// Session interval (RFC 4028) asked for on every leg and granted at most, in whole seconds; 0s: no session timers.
+    pub session_expires: Span,
+    /// The least session interval agreed to, in whole seconds, at least 90; a peer that asks for less is told by 422.
+    pub min_se: Span,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { t1: Span::from_millis(500), t2: Span::from_millis(4000), t4: Span::from_millis(5000) }
+        Self {
+            t1: Span::from_millis(500),
+            t2: Span::from_millis(4000),
+            t4: Span::from_millis(5000),
+            session_expires: Span::from_millis(1_800_000),
+            min_se: Span::from_millis(90_000),
+        }
     }
 }
 

@@ -260,6 +260,14 @@ fn shard_config(
     if file.timers.t1.0.is_zero() || file.timers.t2.0 < file.timers.t1.0 {
         return Err(ConfigError::new(at("timers"), "t1 must be above 0 and t2 not below t1"));
     }
+    let (expires, least) = (file.timers.session_expires.0, file.timers.min_se.0);
+    if least.as_secs() < 90 || least.as_secs() > 86_400 {
+        return Err(ConfigError::new(at("timers.min_se"), "RFC 4028 allows no less than 90s; 90s to 24h"));
+    }
+    if !expires.is_zero() && (expires < least || expires.as_secs() > 86_400) {
+        let error = "it must not be below timers.min_se; give that to 24h, or 0s for no session timers";
+        return Err(ConfigError::new(at("timers.session_expires"), error));
+    }
     if file.calls.attempts_max == 0 {
         return Err(ConfigError::new(at("calls.attempts_max"), "0 would try no peer at all; 1 to 255"));
     }
@@ -278,6 +286,8 @@ fn shard_config(
         media_timeout: file.media.timeout.0,
         drain_limit: file.calls.drain_limit.0,
         user_agent: file.calls.user_agent.clone(),
+        session_expires: expires,
+        min_se: least,
         t1: file.timers.t1.0,
         t2: file.timers.t2.0,
         t4: file.timers.t4.0,

@@ -15,9 +15,12 @@ pub struct Config {
     pub user_agent: String,
     /// Option tags for Supported, which may stand in Require of requests; empty leaves the header out.
     pub extensions: Vec<String>,
+    /// Session timers (RFC 4028) on all legs; `None`: neither asked for nor granted. `timer` has to be in `extensions`.
+    pub session: Option<SessionTimers>,
     /// The methods handed to the owner as [`crate::Event::Request`] (outside or inside dialogs). INVITE, ACK,
     /// BYE and CANCEL are the endpoint's own and always understood; every other known method not in here is
-    /// answered 405, an unknown one 501.
+    /// answered 405, an unknown one 501. UPDATE in here is understood by the endpoint: [`crate::Event::Update`] if it
+    /// carries an offer.
     pub methods: Vec<Method>,
     /// Whether an INVITE that begins a call is refused with 483 when its Max-Forwards is 0: for who passes calls on.
     pub refuse_exhausted: bool,
@@ -42,6 +45,7 @@ impl Default for Config {
             limits: Limits::default(),
             user_agent: String::from("Trunkline"),
             extensions: Vec::new(),
+            session: None,
             methods: vec![Method::Options],
             trying: true,
             refuse_exhausted: true,
@@ -51,6 +55,15 @@ impl Default for Config {
             streams_end: sansio::StreamId::ACCEPTED,
         }
     }
+}
+
+/// Session timers (RFC 4028).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimers {
+    /// Session interval asked for and granted at most, in seconds; RFC 4028 §4 recommends 1800.
+    pub expires: u32,
+    /// The least interval agreed to, in seconds; less is refused with 422. At least 90 (RFC 4028 §5).
+    pub min_se: u32,
 }
 
 /// Timer values (RFC 3261 §17.1.1.1 and its table 4). The lettered timers follow from the first three.

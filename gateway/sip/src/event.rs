@@ -147,6 +147,9 @@ pub enum Event {
         status: u16,
         /// Which early dialog, in order of appearance: 0 the first (and of all without To tag), above 0 further forks.
         fork: u8,
+        /// Whether it came reliably (RFC 3262): its session description counts. PRACK was sent, unless it makes an offer:
+        /// then `prack` is wanted.
+        reliable: bool,
         /// The response.
         message: Received,
     },
@@ -226,6 +229,34 @@ pub enum Event {
         /// How it came.
         flow: Flow,
     },
+    /// The answer to an offer that went out in a reliable provisional response came in its PRACK (RFC 3262 §5).
+    Pracked {
+        /// The leg.
+        leg: LegId,
+        /// The answer.
+        body: Box<[u8]>,
+    },
+    /// The peer changes the session with UPDATE (RFC 3311): to be followed by `answer_update`.
+    Update {
+        /// The leg.
+        leg: LegId,
+        /// The UPDATE, with an offer; one without is answered by the endpoint.
+        message: Received,
+    },
+    /// Our UPDATE has its final answer.
+    UpdateDone {
+        /// The leg.
+        leg: LegId,
+        /// 200 to 699; 408 if none came, 503 if it could not be sent.
+        status: u16,
+        /// The response, if one came.
+        message: Option<Received>,
+    },
+    /// It is time to refresh the session (RFC 4028 §10): `refresh` is wanted.
+    RefreshDue {
+        /// The leg.
+        leg: LegId,
+    },
     /// The final response to a request sent with `request`.
     Response {
         /// The request.
@@ -299,6 +330,10 @@ pub enum LostCause {
     DialogGone,
     /// The owner did not answer within `Timers::ringing`: 480 was sent.
     Unanswered,
+    /// A reliable provisional response was not acknowledged within 64 × T1: 504 was sent (RFC 3262 §3).
+    NoPrack,
+    /// The session was not refreshed in time (RFC 4028 §10).
+    SessionExpired,
 }
 
 /// A body to be sent.
@@ -332,7 +367,8 @@ pub struct Invite<'a> {
     pub destination: Destination,
     /// User part of our Contact; may be empty.
     pub contact_user: &'a str,
-    /// Further headers. Via, Contact, Max-Forwards, CSeq, Allow, Supported and Content-* are written by the endpoint.
+    /// Further headers. Via, Contact, Max-Forwards, CSeq, Allow, Supported and Content-* are written by the endpoint; an
+    /// INVITE without body says `Supported: 100rel` only if that stands here: an offer may then come early.
     pub headers: &'a [(&'a str, &'a str)],
     /// The offer; `None` for a late offer (then `ack` is wanted after `Answered`).
     pub body: Option<Body<'a>>,

@@ -14,7 +14,7 @@ mod shards;
 mod stats;
 pub mod transaction;
 
-pub use config::{Config, Limits, Timers};
+pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{

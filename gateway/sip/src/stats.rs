@@ -78,6 +78,20 @@ counters! {
     unsendable,
     /// Calls lost since our 2xx was never acknowledged.
     acks_missing,
+    /// Calls lost since a reliable provisional response was never acknowledged (504, RFC 3262).
+    pracks_missing,
+    /// Provisional responses not sent since too many waited for a PRACK.
+    provisionals_dropped,
+    /// Reliable provisional responses that came before one they follow, passed over until they come again (RFC 3262).
+    provisionals_early,
+    /// Sessions refreshed, by either side (RFC 4028).
+    sessions_refreshed,
+    /// Calls ended since their session was not refreshed in time (RFC 4028).
+    sessions_expired,
+    /// Requests refused with 422 since their session interval was too small (RFC 4028).
+    intervals_refused,
+    /// Own requests sent again with a longer session interval after a 422 (RFC 4028).
+    intervals_raised,
     /// Timers not set since the wheel was full; cannot happen while limits hold, else the state ends at once.
     timers_full,
 }

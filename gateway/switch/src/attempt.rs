@@ -15,6 +15,7 @@ use core::time::Duration;
 use link::{Event, Phase, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
+use sip::message::Name;
 use sip::{Body, Destination, Failure, Invite, LegId, Transport};
 use std::sync::Arc;
 
@@ -122,13 +123,20 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Result<(), Refusal> {
         let advertised = self.listeners[way.listener].advertised;
+        if self.calls.get(key).is_some_and(|call| call.told) && !self.keeps_media(key, way.listener) {
+            return Err(Refusal::sdp("the caller was told of ports on another address"));
+        }
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
         let caller_trusted = self.calls.get(key).is_some_and(|call| self.trusted(call.flow.remote.ip()));
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
+        call.agreed = false;
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {
-                Some(session::anchor(call.invite.body(), media, Side::Callee, codecs)?)
+                // The caller may have been told of a session already: only its codecs are left to choose from.
+                let told = if call.told { media.sessions[1].codec_names() } else { Vec::new() };
+                let codecs = session::common(codecs, told)?;
+                Some(session::anchor(call.invite.body(), media, Side::Callee, &codecs)?)
             }
             _ => None,
         };
@@ -146,8 +154,14 @@ impl Shard {
             local: advertised.ip(),
         });
         self.stats.headers_dropped += written.dropped;
-        let headers: Vec<(&str, &str)> =
+        let mut headers: Vec<(&str, &str)> =
             written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if offer.is_none()
+            && [Name::Supported, Name::Require].iter().any(|name| message.lists(*name, "100rel"))
+        {
+            // The caller can answer an offer that comes before the call is answered.
+            headers.push(("Supported", "100rel"));
+        }
         let invite = Invite {
             call_id: &sip_call_id,
             request_uri: &way.request_uri,
@@ -239,6 +253,8 @@ impl Shard {
         if call.contacts.is_some() {
             next = !is_global(&failure);
         }
+        // Another callee would make another offer, and the caller has answered this one's.
+        let next = next && !(call.told && call.offer.is_none());
         let patience = call.trying.as_ref().map_or(Duration::ZERO, |trying| trying.patience);
         let (status, cause) = describe(&failure, patience);
         self.close_attempt(now, key, status, &cause, evidence, out);

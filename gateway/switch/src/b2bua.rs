@@ -1,5 +1,6 @@
 //! What happens on one leg of a call and what follows from it on the other.
 
+use crate::call::Change;
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard};
@@ -42,6 +43,10 @@ impl Shard {
             | Event::Cancelled { leg, .. }
             | Event::Bye { leg, .. }
             | Event::Lost { leg, .. }
+            | Event::Pracked { leg, .. }
+            | Event::Update { leg, .. }
+            | Event::UpdateDone { leg, .. }
+            | Event::RefreshDue { leg }
             | Event::Reinvite { leg, .. }
             | Event::ReinviteDone { leg, .. } => self.on_leg(now, leg, event, out),
         }
@@ -55,7 +60,10 @@ impl Shard {
         }
         match event {
             Event::Progress { status: 100, .. } => self.on_trying(now, key),
-            Event::Progress { status, message, .. } => self.on_progress(now, key, status, &message),
+            Event::Progress { status, reliable, message, .. } => {
+                self.on_progress(now, key, status, reliable, &message);
+            }
+            Event::Pracked { body, .. } => self.on_pracked(now, key, &body, out),
             Event::Answered { message, .. } => self.on_answered(now, key, leg, &message, out),
             Event::Failed { cause, .. } => self.on_failed(now, key, cause, out),
             Event::Acked { body, .. } => self.on_acked(now, key, side, &body),
@@ -65,10 +73,12 @@ impl Shard {
             }
             Event::Bye { message, .. } => self.on_bye(now, key, side, &message, out),
             Event::Lost { why, .. } => self.on_lost(now, key, side, why, out),
-            Event::Reinvite { message, .. } => self.on_reinvite(now, key, side, &message),
-            Event::ReinviteDone { status, message, .. } => {
-                self.on_reinvite_done(now, key, side, status, message.as_ref());
+            Event::Reinvite { message, .. } => self.on_change(now, key, side, Change::Reinvite, &message),
+            Event::Update { message, .. } => self.on_change(now, key, side, Change::Update, &message),
+            Event::ReinviteDone { status, message, .. } | Event::UpdateDone { status, message, .. } => {
+                self.on_change_done(now, key, side, status, message.as_ref());
             }
+            Event::RefreshDue { .. } => self.on_refresh_due(now, key, side, leg),
             Event::Invite { .. }
             | Event::Gone { .. }
             | Event::Request { .. }
@@ -79,7 +89,7 @@ impl Shard {
         }
     }
 
-    fn on_progress(&mut self, now: Time, key: Key, status: u16, message: &Received) {
+    fn on_progress(&mut self, now: Time, key: Key, status: u16, reliable: bool, message: &Received) {
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(timer) = call.timer.take() {
@@ -90,15 +100,53 @@ impl Shard {
         // Without its media, progress would leave the caller in silence; ringing lets the phone make the tone.
         let status = if early || status != 183 { status } else { 180 };
         call.draft.ringing.get_or_insert(now);
-        // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960).
-        let body = match (&mut call.media, call.late_offer) {
-            (Some(media), false) if early && !message.body().is_empty() => {
+        let caller = call.caller;
+        // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960). An offer in one counts only if
+        // it came reliably, and only then the caller can answer it, in its PRACK (RFC 3262 §5).
+        let described = !message.body().is_empty() && (reliable || !call.late_offer);
+        let body = match &mut call.media {
+            Some(media) if described && !call.told => {
                 session::answer(now, message.body(), media, Side::Callee, origin).ok()
+            }
+            Some(media) if described => {
+                // The caller has its answer, and is told no other; the callee's media is where it says all the same.
+                if let Ok(described) = Described::read(message.body()) {
+                    session::apply(now, media, Side::Callee, &described, origin);
+                }
+                None
             }
             _ => None,
         };
-        let caller = call.caller;
-        let _ = self.endpoint.provisional(now, caller, status, &[], body.as_deref().map(Body::sdp));
+        call.agreed |= reliable && described && !call.late_offer;
+        // An answer that is held back is told when the call is answered; an offer needs its answer now.
+        let body = body.filter(|_| early || call.late_offer);
+        let sdp = body.as_deref().map(Body::sdp);
+        // What the callee may still change is not told as the last word, unless the caller takes nothing else.
+        if sdp.is_some() && !reliable {
+            call.told |= self.endpoint.only_reliably(caller);
+            let _ = self.endpoint.provisional_preview(now, caller, status, &[], sdp);
+        } else {
+            call.told |= sdp.is_some() && self.endpoint.sends_reliably(caller);
+            let _ = self.endpoint.provisional(now, caller, status, &[], sdp);
+        }
+    }
+
+    /// The caller answered, in its PRACK, the offer that the callee made in a provisional response.
+    fn on_pracked(&mut self, now: Time, key: Key, body: &[u8], out: &mut Outbox<Mail>) {
+        let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller)) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (Some(media), Some(callee)) = (call.media.as_mut(), call.callee) else { return };
+        match session::answer(now, body, media, Side::Caller, origin) {
+            Ok(answer) => {
+                call.late_offer = false;
+                // The callee may have refused in the meantime: that is on its way.
+                let _ = self.endpoint.prack(now, callee, Body::sdp(&answer));
+            }
+            Err(refusal) => {
+                self.stats.calls_sdp_refused += 1;
+                self.end_refused(now, key, &refusal, out);
+            }
+        }
     }
 
     fn on_answered(&mut self, now: Time, key: Key, leg: LegId, message: &Received, out: &mut Outbox<Mail>) {
@@ -108,12 +156,25 @@ impl Shard {
         if let Some(timer) = call.timer.take() {
             self.wheel.cancel(timer);
         }
+        let told = call.told;
         let body = match call.media.as_mut() {
+            // The caller has its session: what the callee says now is heard, and not passed on (RFC 3261 §13.2.1).
+            Some(media) if told => {
+                if let Ok(described) = Described::read(message.body()) {
+                    session::apply(now, media, Side::Callee, &described, origin);
+                }
+                if call.late_offer {
+                    // Another fork's offer, of which the caller never heard.
+                    let _ = self.endpoint.ack(now, leg, None);
+                }
+                Ok(None)
+            }
             // Offer or answer (a late offer makes it the former): either goes through the same way.
             Some(media) if !message.body().is_empty() => {
-                session::answer(now, message.body(), media, Side::Callee, origin)
+                session::answer(now, message.body(), media, Side::Callee, origin).map(Some)
             }
-            // The answer may have come with a reliable provisional response only; without one nothing was agreed.
+            // The answer came with a reliable provisional response (RFC 3262 §5).
+            Some(media) if call.agreed => Ok(Some(media.sessions[0].last())),
             _ => Err(Refusal::sdp("the answer to the call has none")),
         };
         let body = match body {
@@ -136,7 +197,7 @@ impl Shard {
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
-        let _ = self.endpoint.answer(now, caller, &[], Some(Body::sdp(&body)));
+        let _ = self.endpoint.answer(now, caller, &[], body.as_deref().map(Body::sdp));
         self.start_media_check(now, key);
     }
 
@@ -180,10 +241,16 @@ impl Shard {
             LostCause::NoAck => (102, format!("{who} sent no ACK")),
             LostCause::DialogGone => (41, format!("{who} does not know the call any more")),
             LostCause::Unanswered => (102, String::from("not answered in time")),
+            LostCause::NoPrack => (102, format!("{who} sent no PRACK")),
+            LostCause::SessionExpired => {
+                (102, format!("session expired: no refresh on the side of the {who}"))
+            }
         };
+        let reason = [("Reason", "Q.850;cause=102;text=\"session expired\"")];
+        let headers: &[_] = if why == LostCause::SessionExpired { &reason } else { &[] };
         let status = self.status_so_far(key);
         let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
-        self.finish(now, key, end, &[], out);
+        self.finish(now, key, end, headers, out);
     }
 
     /// The leg is over for the endpoint: its place on the trunk is free.

@@ -35,6 +35,10 @@ pub(crate) struct Call {
     pub(crate) offer: Option<Described>,
     /// The INVITE had no offer: it comes in the 2xx (RFC 3264 §4), its answer in the ACK.
     pub(crate) late_offer: bool,
+    /// The callee tried now has answered the offer in a reliable provisional response: its 2xx need not.
+    pub(crate) agreed: bool,
+    /// The caller has been told of a session reliably: nothing else may be told before the call is answered.
+    pub(crate) told: bool,
     /// The attempt under way.
     pub(crate) trying: Option<Trying>,
     /// Why the last attempt failed.
@@ -44,7 +48,7 @@ pub(crate) struct Call {
     /// Media check timer.
     pub(crate) media_timer: Option<TimerId>,
     pub(crate) media: Option<CallMedia>,
-    /// A re-INVITE being relayed, by the side that sent it.
+    /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,
     pub(crate) draft: Draft,
 }
@@ -57,12 +61,24 @@ pub(crate) struct CallMedia {
     pub(crate) sessions: [LegSession; 2],
 }
 
-/// A re-INVITE on its way through.
+/// By what a side changes the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// RFC 3261 §14.
+    Reinvite,
+    /// RFC 3311.
+    Update,
+}
+
+/// A re-INVITE or UPDATE on its way through.
 #[derive(Debug)]
 pub(crate) struct Relayed {
     pub(crate) from: Side,
+    pub(crate) how: Change,
     /// The session the asking side described, to be used when the other side agrees.
-    pub(crate) offer: Option<Described>,
+    pub(crate) offer: Described,
+    /// What the other side had been told before.
+    pub(crate) before: Vec<u8>,
 }
 
 /// The attempt under way.

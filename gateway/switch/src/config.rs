@@ -43,6 +43,10 @@ pub struct Config {
     pub drain_limit: Duration,
     /// Name in User-Agent and Server.
     pub user_agent: String,
+    /// Session interval (RFC 4028) asked for and granted at most, in whole seconds; zero: no session timers.
+    pub session_expires: Duration,
+    /// The least session interval agreed to, in whole seconds.
+    pub min_se: Duration,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -68,6 +72,8 @@ impl Default for Config {
             media_timeout: Duration::from_secs(30),
             drain_limit: Duration::from_secs(7200),
             user_agent: String::from("trunkline"),
+            session_expires: Duration::from_secs(1800),
+            min_se: Duration::from_secs(90),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

@@ -149,6 +149,8 @@ impl Shard {
                 contacts: None,
                 offer: None,
                 late_offer,
+                agreed: false,
+                told: false,
                 trying: None,
                 last_failure: None,
                 timer: None,

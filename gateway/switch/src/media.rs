@@ -51,6 +51,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether the ports a call has serve a callee reached from listener `towards` as well.
+    pub(crate) fn keeps_media(&self, key: Key, towards: usize) -> bool {
+        self.calls.get(key).and_then(|call| call.media.as_ref()).is_some_and(|media| {
+            self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip()
+        })
+    }
+
     /// Whether a call of a listener would find too few ports now, and more in a moment.
     pub(crate) fn ports_opening(&self, listener: usize) -> bool {
         let address = self.listeners[listener].local.ip();

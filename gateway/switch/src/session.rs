@@ -9,12 +9,14 @@ use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::status::Refusal;
+use core::hash::{Hash as _, Hasher as _};
 use core::net::{IpAddr, SocketAddr};
 use link::Side;
 use rtp::quality::Codec;
 use sansio::Time;
 use sip::message::{Message, Scheme, Uri, unfold};
 use sip::sdp::{self, LocalOrigin, Media, Relay, Session};
+use std::collections::hash_map::DefaultHasher;
 
 /// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct LegSession {
     origin: LocalOrigin,
     address: IpAddr,
     last: Vec<u8>,
+    /// What the peer described last, see [`Described::substance`].
+    heard: Option<u64>,
     /// The speech codecs agreed upon, by payload type.
     codecs: Vec<(u8, String)>,
 }
@@ -29,12 +33,27 @@ pub(crate) struct LegSession {
 impl LegSession {
     /// A session of this identifier in which the gateway names `address`.
     pub(crate) const fn new(id: u64, address: IpAddr) -> Self {
-        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), codecs: Vec::new() }
+        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), heard: None, codecs: Vec::new() }
     }
 
     /// What the gateway said on this leg last.
     pub(crate) fn last(&self) -> Vec<u8> {
         self.last.clone()
+    }
+
+    /// Names of the speech codecs agreed upon.
+    pub(crate) fn codec_names(&self) -> Vec<String> {
+        self.codecs.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// What was said last is void: this holds again.
+    pub(crate) fn restore(&mut self, before: Vec<u8>) {
+        self.last = before;
+    }
+
+    /// Whether the peer describes what it described before, the version aside.
+    pub(crate) fn is_unchanged(&self, described: &Described) -> bool {
+        self.heard == Some(described.substance)
     }
 }
 
@@ -48,6 +67,8 @@ pub(crate) struct Described {
     formats: Vec<Format>,
     event_type: Option<u8>,
     codecs: Vec<(u8, String)>,
+    /// A hash of all it says but who says it and in which version (`o=`).
+    substance: u64,
 }
 
 /// From where and by which rule a side's media is latched.
@@ -87,6 +108,7 @@ impl Described {
             formats: formats.collect(),
             event_type: audio.codecs().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
+            substance: substance(body),
         })
     }
 }
@@ -118,6 +140,19 @@ pub(crate) fn anchor(
         .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
     leg.last.clone_from(&out);
     Ok(out)
+}
+
+/// The codecs named by both; of an empty list, all.
+///
+/// # Errors
+/// There are none: 488.
+pub(crate) fn common(trunk: &[String], told: Vec<String>) -> Result<Vec<String>, Refusal> {
+    if trunk.is_empty() || told.is_empty() {
+        return Ok(if told.is_empty() { trunk.to_vec() } else { told });
+    }
+    let both: Vec<String> =
+        told.into_iter().filter(|name| trunk.iter().any(|other| other.eq_ignore_ascii_case(name))).collect();
+    if both.is_empty() { Err(Refusal::sdp("no codec that the caller was told of")) } else { Ok(both) }
 }
 
 /// Takes the answer of `from` and writes it for the other side.
@@ -154,6 +189,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
         formats: described.formats.clone(),
         event_type: described.event_type,
     };
+    media.sessions[at(side)].heard = Some(described.substance);
     media.sessions[at(side)].codecs.clone_from(&described.codecs);
     media.bridge.set_remote(now, side.into(), &remote);
 }
@@ -197,6 +233,16 @@ fn facts(stream: &StreamQuality) -> link::StreamFacts {
         r: stream.r.map(|r| r as f32),
         mos: stream.mos.map(|mos| mos as f32),
     }
+}
+
+/// A number that two descriptions share if they say the same (RFC 3264 §8 has the version in `o=` for that, which not
+/// every phone keeps).
+fn substance(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"o=")) {
+        line.trim_ascii_end().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn parse(body: &[u8]) -> Result<Session<'_>, Refusal> {
@@ -277,6 +323,13 @@ mod tests {
         assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "multiplexing is never agreed to");
         assert_eq!((described.formats.len(), described.event_type), (2, Some(101)));
         assert_eq!(described.codecs, [(96, "opus".to_owned()), (8, "PCMA".to_owned())]);
+        let (again, held) = (b"v=0\no=x 1 9 IN IP4 h\nm=", b"v=0\r\no=x 1 2 IN IP4 h\r\na=sendonly\r\nm=");
+        assert_eq!(
+            substance(b"v=0\r\no=x 1 2 IN IP4 h\r\nm="),
+            substance(again),
+            "the version alone is no change"
+        );
+        assert_ne!(substance(again), substance(held));
         let hold = b"v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 8\r\n";
         assert!(!Described::read(hold).unwrap().direction.receives);
     }

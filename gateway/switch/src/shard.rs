@@ -13,7 +13,7 @@ use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::message::Method;
-use sip::{Endpoint, LegId, RequestId, Shards};
+use sip::{Endpoint, LegId, RequestId, SessionTimers, Shards};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -365,9 +365,9 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
     Some(((number / MEDIA_SPAN) as usize, (within / 2) as usize, within % 2 == 1))
 }
 
-/// What the endpoint hands over: REGISTER once there are users who may.
+/// What the endpoint knows or hands over: REGISTER once there are users who may.
 pub(crate) fn methods(config: &Config) -> Vec<Method> {
-    let mut methods = vec![Method::Options];
+    let mut methods = vec![Method::Options, Method::Prack, Method::Update];
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }
@@ -379,6 +379,13 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     sip.user_agent.clone_from(&config.user_agent);
     sip.methods = methods(config);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
+    sip.extensions.push(String::from("100rel"));
+    if !config.session_expires.is_zero() {
+        let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);
+        sip.extensions.push(String::from("timer"));
+        sip.session =
+            Some(SessionTimers { expires: seconds(config.session_expires), min_se: seconds(config.min_se) });
+    }
     sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
     // A finished call leaves three transactions for 64 × T1 each: about 100 of them per call and second.

@@ -304,6 +304,10 @@ impl Agent {
             | Event::Lost { leg, .. }
             | Event::Reinvite { leg, .. }
             | Event::ReinviteDone { leg, .. }
+            | Event::Pracked { leg, .. }
+            | Event::Update { leg, .. }
+            | Event::UpdateDone { leg, .. }
+            | Event::RefreshDue { leg }
             | Event::Gone { leg } => *leg,
         };
         let Some(held) = self.held.get(&leg).cloned() else {
@@ -354,6 +358,20 @@ impl Agent {
                 }
                 self.change(leg, |held| held.over = true);
             }
+            Event::RefreshDue { .. } => {
+                let sdp = self.sdp();
+                let result = self.endpoint.refresh(now, leg, Body::sdp(sdp.as_bytes()));
+                if !held.over {
+                    self.demand(now, "refresh", serial, result);
+                }
+            }
+            Event::Update { .. } => {
+                let sdp = self.sdp();
+                let result = self.endpoint.answer_update(now, leg, 200, Some(Body::sdp(sdp.as_bytes())));
+                if !held.over && result != Err(LegError::Unknown) {
+                    self.demand(now, "answer to an UPDATE", serial, result);
+                }
+            }
             Event::Reinvite { .. } => {
                 let sdp = self.sdp();
                 let result = self.endpoint.answer_reinvite(now, leg, 200, Some(Body::sdp(sdp.as_bytes())));
@@ -386,6 +404,8 @@ impl Agent {
                 }
             }
             Event::Invite { .. }
+            | Event::Pracked { .. }
+            | Event::UpdateDone { .. }
             | Event::Request { .. }
             | Event::Response { .. }
             | Event::RequestFailed { .. }

@@ -182,7 +182,13 @@ fn endpoints(topology: Topology, seed: u64, options: Options) -> Report {
     ] {
         let seed = random.u64();
         let machine = if name == "agent" || topology == Topology::Endpoints {
-            let mut agent = Agent::new(own, seed, sip::Config::default(), plans);
+            let mut config = sip::Config::default();
+            if random.chance(0.5) {
+                // Reliable provisional responses where both know of them (RFC 3262).
+                config.extensions = vec![String::from("100rel")];
+                config.methods.push(sip::message::Method::Prack);
+            }
+            let mut agent = Agent::new(own, seed, config, plans);
             agent.answers = answers;
             Lone::Agent(Box::new(agent))
         } else {

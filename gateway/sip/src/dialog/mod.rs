@@ -2,6 +2,7 @@
 
 pub(crate) mod invite;
 pub(crate) mod reliable;
+pub(crate) mod session;
 
 use crate::message::{Elements, Message, Name, NameAddr, Uri, unfold};
 

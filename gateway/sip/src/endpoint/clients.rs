@@ -26,6 +26,8 @@ pub(crate) enum Owner {
     Invite(Key),
     /// The leg inside which this INVITE changes the session.
     Reinvite(Key),
+    /// The leg inside which this UPDATE changes or refreshes the session.
+    Update(Key),
     /// The leg that this BYE ends.
     Bye(Key),
     /// The application.
@@ -273,13 +275,20 @@ impl Endpoint {
             self.client_settled(key);
             self.client_lifetime(now, key);
         }
+        // A refused INVITE may be made anew of what was sent; the ACK takes its place.
+        let sent = match (response, owner) {
+            (Some(response), Owner::Invite(_)) if response.status() == 422 => {
+                self.clients.get(key).map(|client| client.bytes.clone())
+            }
+            _ => None,
+        };
         if actions.has(Actions::ACK) {
             self.client_ack(key, response);
         }
         if actions.has(Actions::DELIVER)
             && let Some(response) = response
         {
-            self.client_deliver(now, key, owner, response);
+            self.client_deliver(now, key, owner, response, sent.as_deref());
         }
         if actions.has(Actions::TIMED_OUT) {
             self.stats.transactions_timed_out += 1;

@@ -2,7 +2,7 @@
 
 use crate::dialog::Dialog;
 use crate::event::{Body, Flow, Transport};
-use crate::message::reason_phrase;
+use crate::message::{Message, Name, reason_phrase};
 use core::net::{IpAddr, SocketAddr};
 use std::io::Write as _;
 
@@ -17,6 +17,8 @@ pub(crate) struct Identity {
     pub(crate) allow: Box<[u8]>,
     /// `Supported: ...` or nothing.
     pub(crate) supported: Box<[u8]>,
+    /// The same without 100rel, for an INVITE without offer.
+    pub(crate) supported_late: Box<[u8]>,
 }
 
 /// Whether a text may stand in a line.
@@ -174,6 +176,34 @@ pub(crate) fn begin_inside(
     parts(out, &[b"From: ", texts.local, b"\r\nTo: ", texts.remote]);
     parts(out, &[b"\r\nCall-ID: ", texts.call_id, b"\r\n"]);
     cseq(out, number, method);
+}
+
+/// Appends a request of ours once more, for another transaction: other branch and CSeq, and `lines` in place of what
+/// it said of session timers.
+pub(crate) fn again(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    flow: &Flow,
+    branch: &[u8],
+    number: u32,
+    lines: &[u8],
+) {
+    let hops = request.max_forwards().unwrap_or(70);
+    let method = request.method_bytes();
+    begin_request(out, method, request.request_uri(), flow, &[branch], hops);
+    for field in request.fields() {
+        match field.name {
+            Name::Via | Name::MaxForwards | Name::SessionExpires | Name::MinSe | Name::ContentLength => {}
+            Name::CSeq => {
+                cseq(out, number, method);
+                out.extend_from_slice(lines);
+            }
+            _ => parts(out, &[field.spelling, b": ", field.value, b"\r\n"]),
+        }
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, u32::try_from(request.body().len()).unwrap_or(u32::MAX));
+    parts(out, &[b"\r\n\r\n", request.body()]);
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ impl Endpoint {
             return self.refuse_counted(flow, request, 481);
         };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
-        if leg.outgoing && leg.is_unanswered() {
+        let early = matches!(method, Method::Update | Method::Info) && !leg.earlies.is_empty();
+        if leg.outgoing && leg.is_unanswered() && !early {
             // The peer may not speak before its answer; its 2xx may have been lost, and will come again.
             return self.refuse_counted(flow, request, 481);
         }
@@ -39,11 +40,12 @@ impl Endpoint {
             Method::Bye => self.receive_bye(now, flow, request, hash, leg_key),
             _ if leg.state == LegState::Ending => self.refuse_counted(flow, request, 481),
             Method::Invite => self.receive_reinvite(now, flow, request, hash, leg_key),
+            Method::Prack if self.reliable => self.receive_prack(now, flow, request, hash, leg_key),
+            Method::Update if self.config.methods.contains(&method) => {
+                self.receive_update(now, flow, request, hash, leg_key);
+            }
             _ if self.config.methods.contains(&method) => {
                 if self.accepts(flow, request) {
-                    if method == Method::Update {
-                        self.leg_refresh(leg_key, request);
-                    }
                     self.receive_for_owner(now, flow, request, hash, Some(leg_key));
                 }
             }
@@ -80,8 +82,9 @@ impl Endpoint {
         hash: u64,
         leg_key: Key,
     ) {
+        let Ok(grant) = self.grant_to(request) else { return self.refuse_interval(flow, request) };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
-        let refused = if leg.invite.is_some() || leg.reinvite_in.is_some() {
+        let refused = if leg.invite.is_some() || leg.reinvite_in.is_some() || leg.update_in.is_some() {
             Some(500)
         } else if leg.is_changing() {
             Some(491)
@@ -105,11 +108,15 @@ impl Endpoint {
             self.stats.requests_refused += 1;
             return self.server_answer_with(now, server, status, None, lines.as_bytes());
         }
+        if let Some(server) = self.servers.get_mut(server) {
+            server.grant = grant;
+        }
         self.server_trying(now, server, request);
         self.leg_refresh(leg_key, request);
         let timer = self.set_timer(now + self.config.timers.reinvite, Timer::Leg(leg_key));
         if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.reinvite_in = Some(server);
+            leg.abilities.learn(request);
             let old = core::mem::replace(&mut leg.timer, timer);
             self.stop_timer(old);
         }
@@ -210,6 +217,9 @@ impl Endpoint {
         let name = method.as_str().as_bytes();
         compose::begin_inside(&mut out, &leg.dialog, &flow, name, cseq, &[&token.branch()]);
         compose::contact(&mut out, leg.dialog.parts().user, &flow);
+        if matches!(method, Method::Invite | Method::Update) {
+            self.session_lines(&mut out, Some(leg));
+        }
         let identity = &self.identity;
         compose::parts(&mut out, &[&identity.allow, &identity.supported, &identity.user_agent]);
         let fits = compose::headers(&mut out, headers) && compose::end(&mut out, body);
@@ -230,8 +240,10 @@ impl Endpoint {
         }
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
         leg.reinvite_out = None;
+        leg.abilities.learn(response);
         let timer = leg.timer.take();
         self.stop_timer(timer);
+        self.refresh_done(now, leg_key, response);
         if status < 300 {
             self.leg_refresh(leg_key, response);
             if self.clients.get(key).is_some_and(|client| client.late_offer) {
@@ -269,6 +281,7 @@ impl Endpoint {
                 self.server_send(now, server, status, &out);
                 self.repeat_until_acked(now, leg.0, server, &out, true);
                 self.scratch = out;
+                self.session_granted(now, leg.0, server);
             }
             300..700 => self.server_answer(now, server, status, None),
             _ => return Err(LegError::WrongState),

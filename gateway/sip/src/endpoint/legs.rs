@@ -51,6 +51,8 @@ impl Endpoint {
     /// this leg by it while events wait.
     fn leg_retire(&mut self, key: Key) {
         self.stop_repeating(key);
+        self.session_stop(key);
+        self.provisionals_stop(key);
         let Some(leg) = self.legs.retire(key) else { return };
         self.held -= leg.dialog.len() as u64;
         self.held -= leg.challenged.map_or(0, |challenged| challenged.len()) as u64;
@@ -66,6 +68,9 @@ impl Endpoint {
     /// Ends what is pending in a leg: its INVITEs go on without it, the peer's are answered 487, nothing is repeated.
     pub(crate) fn leg_stop(&mut self, now: Time, key: Key) {
         self.stop_repeating(key);
+        self.session_stop(key);
+        self.provisionals_stop(key);
+        self.updates_stop(now, key);
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (timer, invite, out, inward) =
             (leg.timer.take(), leg.invite.take(), leg.reinvite_out.take(), leg.reinvite_in.take());

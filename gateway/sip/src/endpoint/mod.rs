@@ -6,12 +6,15 @@ mod compose;
 mod inside;
 mod legs;
 mod receive;
+mod reliable;
 mod requests;
 mod servers;
+mod session;
 mod streams;
 mod timers;
 mod uac;
 mod uas;
+mod update;
 mod wire;
 
 use crate::config::Config;
@@ -96,6 +99,8 @@ pub struct Endpoint {
     pending: HashMap<(Link, SocketAddr), Vec<Key>, BuildHasherDefault<DefaultHasher>>,
     legs: Slab<Leg>,
     events: VecDeque<Event>,
+    /// Whether reliable provisional responses (RFC 3262) are among the extensions.
+    reliable: bool,
     /// Bytes of messages kept.
     held: u64,
     /// Where messages are written before they are sent.
@@ -106,8 +111,9 @@ impl Endpoint {
     /// An endpoint without sockets. `random` names everything it generates (branches, tags).
     pub fn new(config: Config, mut random: Random, now: Time) -> Self {
         let limits = config.limits;
-        // Two timers per transaction and leg, one per connection: the wheel is never the first to be full.
-        let timers = limits.transactions.saturating_add(limits.legs).saturating_mul(2);
+        // Two timers per transaction, four per leg, one per connection: the wheel is never the first to be full.
+        let legs = limits.legs.saturating_mul(2);
+        let timers = limits.transactions.saturating_add(legs).saturating_mul(2);
         let connections = Connections::new(limits.connections, config.streams_first, config.streams_end);
         Self {
             identity: identity(&config),
@@ -125,6 +131,7 @@ impl Endpoint {
             pending: HashMap::default(),
             legs: Slab::new(limits.legs),
             events: VecDeque::new(),
+            reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             held: 0,
             scratch: Vec::new(),
             config,
@@ -240,11 +247,14 @@ fn identity(config: &Config) -> Identity {
             allow.push_str(method.as_str());
         }
     }
+    let late: Vec<&str> =
+        config.extensions.iter().map(String::as_str).filter(|tag| *tag != "100rel").collect();
     Identity {
         user_agent: line("User-Agent", &config.user_agent),
         server: line("Server", &config.user_agent),
         allow: line("Allow", &allow),
         supported: line("Supported", &config.extensions.join(", ")),
+        supported_late: line("Supported", &late.join(", ")),
     }
 }
 

@@ -101,6 +101,10 @@ impl Endpoint {
         if method != Method::Invite && !self.config.methods.contains(&method) {
             return self.refuse_method(flow, request);
         }
+        if matches!(method, Method::Update | Method::Prack | Method::Info) {
+            // These exist inside dialogs only (RFC 3311 §5, RFC 3262 §4, RFC 6086 §4.2).
+            return self.refuse_counted(flow, request, 481);
+        }
         // RFC 3261 §8.2.2.2: the same request by another way.
         if self.by_merge.contains_key(&self.hasher.merge(request)) {
             self.stats.merged_refused += 1;
@@ -110,6 +114,9 @@ impl Endpoint {
             return;
         }
         if method == Method::Invite {
+            if self.grant_to(request).is_err() {
+                return self.refuse_interval(flow, request);
+            }
             if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
                 return self.refuse_counted(flow, request, 483);
             }
@@ -223,8 +230,8 @@ impl Endpoint {
         let token = OwnToken::parse(our_tag)?;
         let leg = self.legs.get(token.key).filter(|leg| leg.nonce == token.nonce)?;
         let parts = leg.dialog.parts();
-        let same = parts.call_id == request.call_id()
-            && (leg.is_unanswered() && leg.outgoing || parts.remote_tag == request.from_tag);
+        let unknown = leg.is_unanswered() && leg.outgoing && parts.remote_tag.is_empty();
+        let same = parts.call_id == request.call_id() && (unknown || parts.remote_tag == request.from_tag);
         same.then_some(token.key)
     }
 
@@ -278,7 +285,7 @@ impl Endpoint {
                     leg.reinvite_in = None;
                 }
             }
-            Owner::Request | Owner::Nobody => {}
+            Owner::Update(_) | Owner::Request | Owner::Nobody => {}
         }
     }
 }

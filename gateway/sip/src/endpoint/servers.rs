@@ -3,6 +3,7 @@
 use super::Endpoint;
 use super::compose;
 use super::timers::Timer;
+use crate::dialog::session::Grant;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
 use crate::transaction::key::{Arrived, OwnToken};
@@ -28,6 +29,8 @@ pub(crate) enum Owner {
     Invite(Key),
     /// The leg inside which this INVITE changes the session.
     Reinvite(Key),
+    /// The leg inside which this UPDATE changes the session.
+    Update(Key),
     /// The application.
     Request,
     /// Nobody any more.
@@ -45,6 +48,8 @@ pub(crate) struct Server {
     /// Where responses go (RFC 3261 §18.2.2); over TCP where to connect when the connection is gone.
     pub(crate) reply_to: SocketAddr,
     pub(crate) cseq: u32,
+    /// The session timer that its 2xx grants.
+    pub(crate) grant: Option<Grant>,
     /// Our tag in its responses.
     pub(crate) tag: Option<OwnToken>,
     /// What every response begins with behind the status line, then Record-Route; until the final response.
@@ -156,6 +161,7 @@ impl Endpoint {
             flow,
             reply_to: reply_address(&request.via, flow.remote, datagram),
             cseq: request.cseq,
+            grant: None,
             tag: to_tag.and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,

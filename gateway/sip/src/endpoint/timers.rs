@@ -18,6 +18,10 @@ pub(crate) enum Timer {
     Leg(Key),
     /// The next repetition of a 2xx.
     Repeat(Key),
+    /// The next repetition of a reliable provisional response.
+    Provisional(Key),
+    /// A session is to be refreshed, or has run out.
+    Session(Key),
     /// A connection being made, or idle.
     Connection(StreamId),
 }
@@ -69,6 +73,8 @@ impl Endpoint {
                 self.leg_timer(now, key);
             }
             Timer::Repeat(key) => self.repeat(now, key),
+            Timer::Provisional(key) => self.provisional_repeat(now, key),
+            Timer::Session(key) => self.session_timer(now, key),
             Timer::Connection(stream) => self.connection_timer(now, stream),
         }
     }

@@ -5,6 +5,7 @@ use super::clients::{Cancel, Owner};
 use super::timers::Timer;
 use super::{Endpoint, Silence, compose};
 use crate::dialog::invite::Leg;
+use crate::dialog::session::granted;
 use crate::dialog::{Dialog, Parts};
 use crate::error::{LegError, StartError};
 use crate::event::{
@@ -68,8 +69,10 @@ impl Endpoint {
         compose::parts(&mut out, &[b"\r\nCall-ID: ", invite.call_id.as_bytes(), b"\r\n"]);
         compose::cseq(&mut out, 1, b"INVITE");
         compose::contact(&mut out, invite.contact_user.as_bytes(), &flow);
+        self.session_lines(&mut out, None);
         let identity = &self.identity;
-        compose::parts(&mut out, &[&identity.allow, &identity.supported, &identity.user_agent]);
+        let supported = if invite.body.is_some() { &identity.supported } else { &identity.supported_late };
+        compose::parts(&mut out, &[&identity.allow, supported, &identity.user_agent]);
         let fits = compose::headers(&mut out, invite.headers) && compose::end(&mut out, invite.body);
         if !fits {
             self.client_remove(key);
@@ -87,6 +90,7 @@ impl Endpoint {
         if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.invite = Some(key);
             leg.timer = timer;
+            leg.offered = invite.body.is_some();
         }
         self.stats.invites_sent += 1;
         Ok(LegId(leg_key))
@@ -150,7 +154,16 @@ impl Endpoint {
     }
 
     /// A response reached its INVITE transaction.
-    pub(crate) fn client_deliver(&mut self, now: Time, key: Key, owner: Owner, response: &Message<'_>) {
+    ///
+    /// `sent` is the INVITE that was refused, if it may be sent anew.
+    pub(crate) fn client_deliver(
+        &mut self,
+        now: Time,
+        key: Key,
+        owner: Owner,
+        response: &Message<'_>,
+        sent: Option<&[u8]>,
+    ) {
         let status = response.status();
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.method == Method::Invite {
@@ -161,8 +174,10 @@ impl Endpoint {
             }
         }
         match owner {
+            Owner::Invite(leg) if self.invite_longer(now, key, leg, response, sent) => {}
             Owner::Invite(leg) => self.invite_response(now, key, leg, response),
             Owner::Reinvite(leg) => self.reinvite_response(now, key, leg, response),
+            Owner::Update(leg) => self.update_response(now, key, leg, response),
             Owner::Bye(leg) => {
                 if status >= 200 {
                     self.leg_finish(now, leg);
@@ -231,6 +246,13 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
         let id = LegId(leg_key);
         leg.heard = true;
+        leg.abilities.learn(response);
+        let reliable =
+            self.reliable && (101..200).contains(&status) && response.lists(Name::Require, "100rel");
+        if reliable && !self.reliable_response(now, key, leg_key, response) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
         match status {
             ..200 => {
                 if status > 100 && leg.state == LegState::Started {
@@ -243,7 +265,7 @@ impl Endpoint {
                 match fork {
                     Some(fork) => {
                         let message = Received::of(response);
-                        self.events.push_back(Event::Progress { leg: id, status, fork, message });
+                        self.events.push_back(Event::Progress { leg: id, status, fork, reliable, message });
                     }
                     None => self.stats.forks_beyond += 1,
                 }
@@ -281,10 +303,14 @@ impl Endpoint {
         }
         leg.state = LegState::Confirmed;
         let dialog = Dialog::of_response(response, leg.dialog.parts().user);
+        let dialog = self.continue_early(leg_key, dialog);
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
+        leg.settled = true;
         self.stop_timer(timer);
         if let Some(dialog) = dialog {
             self.leg_dialog(leg_key, dialog);
         }
+        self.session_start(now, leg_key, granted(response));
         if self.clients.get(key).is_some_and(|client| client.late_offer) {
             if let Some(leg) = self.legs.get_mut(leg_key) {
                 leg.ack_wanted = Some(key);
@@ -390,6 +416,10 @@ impl Endpoint {
                 if status == 408 {
                     self.leg_lost(now, leg, LostCause::DialogGone);
                 }
+            }
+            Owner::Update(leg) => {
+                let status = if silence == Silence::Unreachable { 503 } else { 408 };
+                self.update_failed(now, key, leg, status);
             }
             Owner::Bye(leg) => self.leg_finish(now, leg),
             Owner::Request => {

@@ -6,6 +6,7 @@ use super::{Endpoint, compose};
 use crate::dialog::Dialog;
 use crate::dialog::invite::Leg;
 use crate::dialog::reliable::Repeated;
+use crate::dialog::session::response_lines;
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Name, unfold};
@@ -34,10 +35,16 @@ impl Endpoint {
             return self.refuse_busy(flow, request);
         };
         self.leg_dialog(leg_key, dialog);
+        let grant = self.grant_to(request).ok().flatten();
+        if let Some(server) = self.servers.get_mut(server) {
+            server.grant = grant;
+        }
         let timer = self.set_timer(answer_by.min(now + self.config.timers.refresh), Timer::Leg(leg_key));
         if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.invite = Some(server);
             leg.timer = timer;
+            leg.abilities.learn(request);
+            leg.offered = !request.body().is_empty();
         }
         if self.config.trying {
             self.server_trying(now, server, request);
@@ -52,7 +59,8 @@ impl Endpoint {
         leg.invite.filter(|_| !leg.outgoing).ok_or(LegError::WrongState)
     }
 
-    /// Sends a provisional response (101 to 199) to an incoming call.
+    /// Sends a provisional response (101 to 199) to an incoming call: reliably, one after the other, if the caller knows
+    /// of that and `Config::extensions` has `100rel` (RFC 3262).
     ///
     /// # Errors
     /// The leg is unknown or already has its final response, or the status is another.
@@ -68,6 +76,44 @@ impl Endpoint {
         if !(101..200).contains(&status) {
             return Err(LegError::WrongState);
         }
+        if self.sends_reliably(leg) {
+            return self.provisional_reliable(now, leg.0, server, status, headers, body);
+        }
+        self.send_provisional(now, leg, server, status, headers, body)
+    }
+
+    /// As [`Self::provisional`], but reliably only if the caller requires that: for a session description that may not be
+    /// the last word.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn provisional_preview(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
+        let server = self.unanswered(leg)?;
+        if !(101..200).contains(&status) {
+            return Err(LegError::WrongState);
+        }
+        if self.only_reliably(leg) {
+            return self.provisional_reliable(now, leg.0, server, status, headers, body);
+        }
+        self.send_provisional(now, leg, server, status, headers, body)
+    }
+
+    fn send_provisional(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        server: Key,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
         let out = self.session_response(leg.0, server, status, headers, body)?;
         self.server_send(now, server, status, &out);
         self.scratch = out;
@@ -77,7 +123,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Answers an incoming call with 200, repeated until the ACK comes (RFC 3261 §13.3.1.4): `Acked`, or `Lost`.
+    /// Answers an incoming call with 200, repeated until the ACK comes (RFC 3261 §13.3.1.4): `Acked`, or `Lost`. It waits
+    /// for the PRACK of a provisional response that described a session (RFC 3262 §3).
     ///
     /// # Errors
     /// The leg is unknown or already has its final response.
@@ -90,16 +137,26 @@ impl Endpoint {
     ) -> Result<(), LegError> {
         let server = self.unanswered(leg)?;
         let out = self.session_response(leg.0, server, 200, headers, body)?;
-        self.server_send(now, server, 200, &out);
-        self.repeat_until_acked(now, leg.0, server, &out, false);
+        if !self.answer_held(leg.0, &out) {
+            self.send_answer(now, leg.0, server, &out);
+        }
         self.scratch = out;
-        if let Some(leg) = self.legs.get_mut(leg.0) {
+        Ok(())
+    }
+
+    /// Sends the 2xx of a call, and repeats it.
+    pub(crate) fn send_answer(&mut self, now: Time, leg_key: Key, server: Key, answer: &[u8]) {
+        self.provisionals_quiet(leg_key);
+        self.server_send(now, server, 200, answer);
+        self.repeat_until_acked(now, leg_key, server, answer, false);
+        self.session_granted(now, leg_key, server);
+        if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.state = LegState::Answered;
+            leg.settled = true;
             leg.invite = None;
             let timer = leg.timer.take();
             self.stop_timer(timer);
         }
-        Ok(())
     }
 
     /// A response that makes or changes a session, in the scratch buffer, which the caller gives back.
@@ -120,6 +177,9 @@ impl Endpoint {
         }
         compose::contact(&mut out, leg.dialog.parts().user, &leg.flow);
         compose::parts(&mut out, &[&self.identity.allow, &self.identity.supported, &self.identity.server]);
+        if let (200..300, Some(grant)) = (status, self.servers.get(server).and_then(|server| server.grant)) {
+            out.extend_from_slice(response_lines(grant).as_bytes());
+        }
         if compose::headers(&mut out, headers) && compose::end(&mut out, body) {
             Ok(out)
         } else {

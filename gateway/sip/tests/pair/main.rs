@@ -5,5 +5,7 @@ mod calls;
 mod harness;
 mod races;
 mod refusals;
+mod reliable;
+mod session;
 mod torture;
 mod transport;
