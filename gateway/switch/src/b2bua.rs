@@ -248,7 +248,12 @@ impl Shard {
         };
         let reason = [("Reason", "Q.850;cause=102;text=\"session expired\"")];
         let headers: &[_] = if why == LostCause::SessionExpired { &reason } else { &[] };
-        let status = self.status_so_far(key);
+        let status = match why {
+            // What the endpoint has answered the caller.
+            LostCause::NoPrack => 504,
+            LostCause::Unanswered => 480,
+            _ => self.status_so_far(key),
+        };
         let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
         self.finish(now, key, end, headers, out);
     }

@@ -178,6 +178,7 @@ impl Agent {
             cancelled: false,
             byes: (false, false),
             rtp: (0, 0),
+            refreshes: 0,
             reinvites: 0,
             moved: None,
         };

@@ -19,6 +19,8 @@ pub enum Topology {
     Endpoints,
     /// Callers, gateway shards, carriers and control: a mix of calls over bad lines.
     Gateway,
+    /// The same with peers that know reliable provisional responses, UPDATE and session timers; long calls.
+    Extensions,
     /// The same with small caps and bursts of calls.
     Caps,
     /// The same with a carrier that dies and comes back.
@@ -35,10 +37,11 @@ pub enum Topology {
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
+        Self::Extensions,
         Self::Caps,
         Self::Deaths,
         Self::Stops,
@@ -53,6 +56,7 @@ impl Topology {
             Self::Endpoint => "endpoint",
             Self::Endpoints => "endpoints",
             Self::Gateway => "gateway",
+            Self::Extensions => "extensions",
             Self::Caps => "caps",
             Self::Deaths => "deaths",
             Self::Stops => "stops",
@@ -68,6 +72,7 @@ impl Topology {
             Self::Endpoint => "an application on the SIP endpoint and a scripted peer call each other",
             Self::Endpoints => "two applications on the SIP endpoint call each other",
             Self::Gateway => "callers, gateway shards, carriers, control: a mix of calls over bad lines",
+            Self::Extensions => "peers with 100rel, UPDATE and session timers: no call ends before its time",
             Self::Caps => "small caps and bursts of calls: never one too many, never a needless refusal",
             Self::Stops => "the gateway is told to stop with calls up, drained or at once",
             Self::Chaos => {
@@ -129,6 +134,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
     match topology {
         Topology::Endpoint | Topology::Endpoints => endpoints(topology, seed, options),
         Topology::Gateway => gateway::mixed(seed, options),
+        Topology::Extensions => gateway::extensions(seed, options),
         Topology::Caps => gateway::caps(seed, options),
         Topology::Deaths => gateway::deaths(seed, options),
         Topology::Stops => gateway::stops(seed, options),

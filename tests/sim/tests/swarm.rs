@@ -35,6 +35,11 @@ fn gateway_over_bad_lines() {
 }
 
 #[test]
+fn peers_with_extensions() {
+    fresh(Topology::Extensions);
+}
+
+#[test]
 fn caps_under_racing_shards() {
     fresh(Topology::Caps);
 }

@@ -59,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) owner: Owner,
     pub(crate) flow: Flow,
     pub(crate) cseq: u32,
+    /// CSeq of the last request in a dialog that this INVITE began (PRACK, UPDATE).
+    pub(crate) used_cseq: u32,
     /// The request; once an INVITE was refused, its ACK; once it was accepted, the ACK if it has a body of its own.
     pub(crate) bytes: Box<[u8]>,
     /// Fate of an INVITE.
@@ -94,6 +96,7 @@ impl Client {
             owner,
             flow,
             cseq,
+            used_cseq: cseq,
             bytes: Box::default(),
             cancel: Cancel::No,
             reason: None,

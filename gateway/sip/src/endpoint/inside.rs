@@ -210,6 +210,10 @@ impl Endpoint {
         let flow = self.leg_flow(now, leg_key).ok_or(LegError::Unknown)?;
         let leg = self.legs.get_mut(leg_key).ok_or(LegError::Unknown)?;
         let cseq = leg.dialog.next_cseq();
+        let begun = leg.invite.filter(|_| leg.outgoing);
+        if let Some(client) = begun.and_then(|key| self.clients.get_mut(key)) {
+            client.used_cseq = client.used_cseq.max(cseq);
+        }
         let (key, token) = self.client_insert(method, owner, flow, cseq).ok_or(LegError::Full)?;
         let leg = self.legs.get(leg_key).ok_or(LegError::Unknown)?;
         let mut out = core::mem::take(&mut self.scratch);

@@ -348,7 +348,9 @@ impl Endpoint {
     pub(crate) fn acknowledge_and_end(&mut self, now: Time, key: Key, response: &Message<'_>, bye: bool) {
         let Some(client) = self.clients.get(key) else { return };
         let (cseq, token, flow) = (client.cseq, OwnToken { key, nonce: client.nonce }, client.flow);
+        let used_cseq = client.used_cseq;
         let Some(mut dialog) = Dialog::of_response(response, b"") else { return };
+        dialog.local_cseq = dialog.local_cseq.max(used_cseq);
         let flow = self.inside_flow(now, &dialog, flow);
         // Each dialog has its own ACK, so its tag takes part in the branch.
         let tag = format!("{:016x}", self.hasher.text(dialog.parts().remote_tag));

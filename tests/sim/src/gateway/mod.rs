@@ -3,6 +3,7 @@
 mod caps;
 mod chaos;
 mod deaths;
+mod extensions;
 mod mixed;
 mod restarts;
 mod scarce;
@@ -11,6 +12,7 @@ mod stops;
 pub(crate) use caps::caps;
 pub(crate) use chaos::chaos;
 pub(crate) use deaths::deaths;
+pub(crate) use extensions::extensions;
 pub(crate) use mixed::mixed;
 pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;

@@ -2,7 +2,8 @@
 
 use super::Peer;
 use super::media::Media;
-use super::script::{Behaviour, CallPlan, Outcome, Record, Role};
+use super::script::{Behaviour, CallPlan, Outcome, Record, Role, Skills};
+use super::skills::Extras;
 use super::transport::Way;
 use sansio::Time;
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ pub(super) struct Call {
     pub(super) unacked: BTreeMap<u32, Unacked>,
     /// CSeq of INVITEs of the other side whose 2xx was acknowledged.
     pub(super) acked: Vec<u32>,
+    /// What was said and is due of RFC 3262 and RFC 4028.
+    pub(super) extras: Extras,
     pub(super) started: Time,
     pub(super) answered: Option<Time>,
     pub(super) ended: Option<Time>,
@@ -83,6 +86,13 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn is_alive(&self) -> bool {
         self.state != State::Ended
+    }
+
+    pub(super) fn skills(&self) -> Skills {
+        match &self.script {
+            Script::Caller(plan) => plan.skills,
+            Script::Carrier(behaviour) => behaviour.skills,
+        }
     }
 
     pub(super) fn rtp(&self) -> Option<Duration> {
@@ -149,6 +159,7 @@ impl Peer {
             cancelled: call.cancelled,
             byes: (call.bye_sent, call.bye_received),
             rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
+            refreshes: call.extras.refreshes,
             reinvites: call.reinvites,
             moved: call.media.as_ref().and_then(|media| Some((media.moved?, media.received_moved))),
         }

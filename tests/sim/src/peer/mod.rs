@@ -9,12 +9,13 @@ mod media;
 mod requests;
 mod responses;
 mod script;
+mod skills;
 mod steps;
 mod text;
 mod transport;
 mod write;
 
-pub use script::{Behaviour, CallPlan, Outcome, Probed, Record, Role, Verdict};
+pub use script::{Behaviour, CallPlan, Outcome, Probed, Record, Role, Skills, Verdict};
 pub use text::Text;
 
 use call::{Call, Client, Server};
@@ -47,6 +48,8 @@ enum Timer {
     Resend2xx(String, u32),
     /// Send the non-2xx final response of this branch again.
     ResendFinal(String),
+    /// Send the reliable provisional response of this call again, by its number.
+    ResendReliable(String, u32),
     /// The next packet of this call.
     Rtp(String),
     /// A step of the script.
@@ -63,6 +66,8 @@ enum Step {
     EarlyMedia,
     Verdict,
     Patience,
+    Refresh,
+    Expire,
 }
 
 /// Counts of a peer.
@@ -292,6 +297,7 @@ impl Peer {
                 Timer::GiveUp(branch, method) => self.give_up(branch, method),
                 Timer::Resend2xx(call, cseq) => self.resend_2xx(call, cseq),
                 Timer::ResendFinal(branch) => self.resend_final(branch),
+                Timer::ResendReliable(call, number) => self.resend_reliable(call, number),
                 Timer::Rtp(call) => self.send_rtp(call),
                 Timer::Do(call, step) => self.step(&call, step),
             }

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Script, Server, State};
 use super::script::{Outcome, Probed, Role, Verdict};
+use super::skills::Extras;
 use super::text::{uri_of, user_of};
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, Text, Timer};
@@ -45,7 +46,7 @@ impl Peer {
             ("INVITE", None) => self.invited(back, text, bytes),
             ("OPTIONS", None) => self.probe(&key, text),
             ("CANCEL", None) => self.cancelled(&key, text, bytes),
-            ("INVITE" | "BYE", Some(_)) => self.inside(&key, text, bytes),
+            ("INVITE" | "BYE" | "UPDATE" | "PRACK", Some(_)) => self.inside(&key, text, bytes),
             (method, _) => {
                 self.fault(&format!("an unexpected {method}"), bytes);
                 self.reply(&key, text, 481);
@@ -66,7 +67,7 @@ impl Peer {
     }
 
     /// Answers a request, final for its transaction.
-    fn reply(&mut self, key: &(String, String), text: &Text, status: u16) {
+    pub(super) fn reply(&mut self, key: &(String, String), text: &Text, status: u16) {
         let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
         let tag = self.token("rt");
         let bytes = self.write_response(way, text, status, &tag, "");
@@ -143,6 +144,7 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            extras: Extras::default(),
             started: self.now,
             answered: None,
             ended: None,
@@ -306,6 +308,14 @@ impl Peer {
             self.end(&id);
             return;
         }
+        if text.method() == "PRACK" {
+            self.pracked(key, &id, text, bytes);
+            return;
+        }
+        if text.method() == "UPDATE" {
+            self.updated(key, &id, text, bytes);
+            return;
+        }
         match state {
             State::Ended => {
                 // One that the BYE has overtaken is no fault.
@@ -338,7 +348,8 @@ impl Peer {
         let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
         let port = self.open_media(id);
         let body = self.write_sdp(port, version);
-        let response = self.write_response(local, text, 200, "", &body);
+        let lines = self.grant_again(id, text);
+        let response = self.write_response_with(local, text, 200, "", &lines, &body);
         self.conclude(key, 200, &response);
         self.learn_media(id, text, bytes);
         self.await_ack(id, way, text.cseq().0, response);

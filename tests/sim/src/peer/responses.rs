@@ -57,6 +57,8 @@ impl Peer {
                     self.fault("a BYE that was not answered 200", bytes);
                 }
             }
+            "PRACK" => self.prack_done(&client, status, bytes),
+            "UPDATE" => self.update_done(&client, text, bytes, status),
             "CANCEL" if status != 200 && status != 481 => {
                 self.fault("a CANCEL that was not answered 200", bytes);
             }
@@ -105,6 +107,9 @@ impl Peer {
     }
 
     fn progress(&mut self, client: &Client, text: &Text, bytes: &[u8]) {
+        if !self.reliable_progress(client, text, bytes) {
+            return;
+        }
         let Some(call) = self.calls.get_mut(&client.call) else { return };
         if call.state == State::Inviting {
             call.provisional = true;
@@ -146,11 +151,12 @@ impl Peer {
         uri_of(text.field("Contact")).clone_into(&mut call.target);
         let (late_offer, cancelled) = (!call.offered, call.cancelled);
         let Script::Caller(plan) = call.script.clone() else { return };
-        if text.body.is_empty() {
+        if text.body.is_empty() && !call.extras.agreed {
             self.fault("a 2xx without a session", bytes);
         }
         self.learn_media(&client.call, text, bytes);
         self.ack_success(client, late_offer, bytes);
+        self.session_agreed(&client.call, text, true);
         if cancelled {
             self.hang_up(&client.call);
             return;
@@ -177,6 +183,7 @@ impl Peer {
             self.media_moved(&client.call);
             self.learn_media(&client.call, text, bytes);
             self.ack_success(client, false, bytes);
+            self.session_agreed(&client.call, text, true);
             return;
         }
         self.ack_failure(key, client, text);

@@ -4,6 +4,27 @@ use sansio::Time;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// What a peer knows beyond RFC 3261.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skills {
+    /// Reliable provisional responses (RFC 3262).
+    pub reliable: bool,
+    /// UPDATE (RFC 3311).
+    pub update: bool,
+    /// Session timers (RFC 4028): the interval it asks for or grants at most, in seconds.
+    pub session: Option<u32>,
+    /// It wants to refresh the session itself.
+    pub refreshes: bool,
+    /// It says that it will refresh, and does not.
+    pub forgets: bool,
+}
+
+impl Skills {
+    /// RFC 3261 and no more.
+    pub const NONE: Self =
+        Self { reliable: false, update: false, session: None, refreshes: false, forgets: false };
+}
+
 /// A call that a peer shall make.
 #[derive(Clone, Debug)]
 pub struct CallPlan {
@@ -29,6 +50,8 @@ pub struct CallPlan {
     pub rtp: Option<Duration>,
     /// Without a final answer for this long something is wrong.
     pub patience: Duration,
+    /// What it knows beyond RFC 3261.
+    pub skills: Skills,
 }
 
 impl CallPlan {
@@ -46,6 +69,7 @@ impl CallPlan {
             reinvite: None,
             rtp: Some(Duration::from_millis(200)),
             patience: Duration::from_secs(240),
+            skills: Skills::NONE,
         }
     }
 }
@@ -71,6 +95,8 @@ pub struct Behaviour {
     pub answer_on_cancel: bool,
     /// Send audio packets this often.
     pub rtp: Option<Duration>,
+    /// What it knows beyond RFC 3261.
+    pub skills: Skills,
 }
 
 /// The final answer of a [`Behaviour`].
@@ -99,6 +125,7 @@ impl Behaviour {
             reinvite: None,
             answer_on_cancel: false,
             rtp: Some(Duration::from_millis(200)),
+            skills: Skills::NONE,
         }
     }
 
@@ -172,6 +199,8 @@ pub struct Record {
     pub byes: (bool, bool),
     /// RTP packets sent and received.
     pub rtp: (u64, u64),
+    /// Refreshes of the session that went through, begun by either side (RFC 4028).
+    pub refreshes: u32,
     /// Session changes that went through, begun by either side.
     pub reinvites: u32,
     /// When this peer's audio had moved to another port by a session change, and packets received there since.

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Client, Script, State, Unacked};
 use super::script::{Behaviour, Outcome, Role, Verdict};
+use super::skills::Extras;
 use super::text::place_of;
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, T2, Text, Timer};
@@ -47,6 +48,7 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            extras: Extras::default(),
             started: self.now,
             answered: None,
             ended: None,
@@ -96,7 +98,7 @@ impl Peer {
     }
 
     /// Begins a request inside the dialog, to the other side's Contact.
-    fn begin_inside(&mut self, id: &str, method: &str, body: &str) {
+    pub(super) fn begin_inside(&mut self, id: &str, method: &str, body: &str) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.local_cseq += 1;
         if method == "INVITE" {
@@ -205,6 +207,8 @@ impl Peer {
             (Step::Ring, State::Inviting) => self.provisional(id, 180, false),
             (Step::EarlyMedia, State::Inviting) => self.provisional(id, 183, true),
             (Step::Verdict, State::Inviting) => self.verdict(id),
+            (Step::Refresh, State::Talking) => self.refresh(id),
+            (Step::Expire, State::Talking) => self.expire(id),
             _ => {}
         }
     }
@@ -289,15 +293,18 @@ impl Peer {
                 self.learn_media(id, &invite, &call.invite);
             }
         }
-        self.respond_invite(&call, status, &body);
+        if self.provisional_reliable(id, status, &body) {
+            return;
+        }
+        self.respond_invite(&call, status, "", &body);
     }
 
     /// Sends a response to the INVITE that began the call.
-    fn respond_invite(&mut self, call: &Call, status: u16, body: &str) -> Vec<u8> {
+    pub(super) fn respond_invite(&mut self, call: &Call, status: u16, lines: &str, body: &str) -> Vec<u8> {
         let Ok(invite) = Text::read(&call.invite) else { return Vec::new() };
         let tag = Text::read(format!("X\r\nTo: {}\r\n\r\n", call.local).as_bytes());
         let tag = tag.ok().and_then(|text| text.tag("To").map(str::to_owned)).unwrap_or_default();
-        let bytes = self.write_response(call.way, &invite, status, &tag, body);
+        let bytes = self.write_response_with(call.way, &invite, status, &tag, lines, body);
         let key = (call.invite_branch.clone(), "INVITE".to_owned());
         self.conclude(&key, status, &bytes);
         bytes
@@ -317,20 +324,28 @@ impl Peer {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.outcome = Outcome::Status(status);
         let call = call.clone();
-        self.respond_invite(&call, status, "");
+        self.respond_invite(&call, status, "", "");
         self.end(id);
     }
 
     /// 200 to the INVITE, again until the ACK comes (RFC 3261 §13.3.1.4).
     pub(super) fn answer(&mut self, id: &str) {
+        if self.answer_waits(id) {
+            return;
+        }
         let port = self.open_media(id);
-        let body = self.write_sdp(port, 1);
+        let mut body = self.write_sdp(port, 1);
+        let lines = self.grant(id);
         let Some(call) = self.calls.get_mut(id) else { return };
+        if call.extras.agreed {
+            // Said reliably before (RFC 3262 §5).
+            body.clear();
+        }
         call.state = State::Talking;
         call.answered = Some(self.now);
         call.outcome = Outcome::Answered;
         let call = call.clone();
-        let bytes = self.respond_invite(&call, 200, &body);
+        let bytes = self.respond_invite(&call, 200, &lines, &body);
         if let Ok(invite) = Text::read(&call.invite) {
             self.learn_media(id, &invite, &call.invite);
         }

@@ -56,13 +56,13 @@ impl Peer {
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nUser-Agent: Scripted\r\n",
             self.address, call.local, call.remote, call.id
         );
-        if method == "INVITE" {
-            let _ = write!(
-                head,
-                "Contact: {}\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS\r\n",
-                self.contact(call.way)
-            );
+        if matches!(method, "INVITE" | "UPDATE") {
+            let _ = write!(head, "Contact: {}\r\n", self.contact(call.way));
         }
+        if method == "INVITE" {
+            let _ = write!(head, "Allow: {}\r\n", call.skills().allow());
+        }
+        call.write_extras(&mut head, method);
         finish(head, body)
     }
 
@@ -73,6 +73,19 @@ impl Peer {
         request: &Text,
         status: u16,
         tag: &str,
+        body: &str,
+    ) -> Vec<u8> {
+        self.write_response_with(way, request, status, tag, "", body)
+    }
+
+    /// The same with further header lines.
+    pub(super) fn write_response_with(
+        &self,
+        way: Way,
+        request: &Text,
+        status: u16,
+        tag: &str,
+        lines: &str,
         body: &str,
     ) -> Vec<u8> {
         let mut head = format!("SIP/2.0 {status} {}\r\n", reason(status));
@@ -91,6 +104,7 @@ impl Peer {
             request.field("Call-ID"),
             request.field("CSeq")
         );
+        head.push_str(lines);
         if request.method() == "INVITE" && (101..300).contains(&status) {
             let _ = write!(head, "Contact: {}\r\n", self.contact(way));
         }
