@@ -249,6 +249,24 @@ fn reinvite_of_the_callee() {
 }
 
 #[test]
+fn reliable_provisional_responses_updates_and_session_timers() {
+    let cdrs = meet("extensions", "caller_extensions.xml", "carrier_extensions.xml", 20, &[]);
+    assert!(cdrs.iter().all(|cdr| cdr["status"] == 200 && cdr["ended_by"] == "caller"), "{cdrs:?}");
+}
+
+#[test]
+fn session_intervals_that_are_too_small_on_either_side() {
+    let cdrs = meet("intervals", "caller_422.xml", "carrier_422.xml", 20, &[]);
+    assert!(cdrs.iter().all(|cdr| cdr["status"] == 200 && cdr["ended_by"] == "caller"), "{cdrs:?}");
+}
+
+#[test]
+fn dtmf_by_info_and_the_reason_of_a_bye() {
+    let cdrs = meet("info", "caller_info.xml", "carrier_info.xml", 20, &[]);
+    assert!(cdrs.iter().all(|cdr| cdr["status"] == 200 && cdr["q850"] == 31), "{cdrs:?}");
+}
+
+#[test]
 fn bye_from_the_callee() {
     let cdrs = meet("hangup", "caller_hung_up_on.xml", "carrier_hangs_up.xml", 20, &[]);
     assert!(cdrs.iter().all(|cdr| cdr["ended_by"] == "callee"), "{cdrs:?}");

@@ -2,8 +2,9 @@
 
 use crate::call::Change;
 use crate::mail::Mail;
+use crate::relay;
 use crate::session::{self, Described};
-use crate::shard::{Service, Shard};
+use crate::shard::Shard;
 use crate::status::Refusal;
 use crate::trunk::Evidence;
 use link::{CallAnswered, End, Event as LinkEvent, Phase, Side};
@@ -18,12 +19,19 @@ impl Shard {
             Event::Request { id, method: Method::Register, message, flow, .. } => {
                 self.on_register(now, id, &message, &flow, out);
             }
-            Event::Request { id, .. } => {
-                // Only OPTIONS reaches the owner besides. It may have timed out meanwhile: then nobody waits.
-                let _ = self.endpoint.respond_options(now, id, self.service != Service::Open);
+            Event::Request { id, method, leg, message, .. } => {
+                self.on_request(now, id, method, leg, &message)
             }
-            Event::Response { id, status, .. } => self.on_probe_answer(now, id, Some(status), out),
-            Event::RequestFailed { id, cause } => self.on_probe_failure(now, id, &cause, out),
+            Event::Response { id, status, .. } => {
+                if !self.on_relayed(now, id, Some(status)) {
+                    self.on_probe_answer(now, id, Some(status), out);
+                }
+            }
+            Event::RequestFailed { id, cause } => {
+                if !self.on_relayed(now, id, None) {
+                    self.on_probe_failure(now, id, &cause, out);
+                }
+            }
             Event::Gone { leg } => self.on_gone(leg),
             Event::Foreign { owner, stream, local, remote, bytes } => {
                 self.stats.handovers_out += 1;
@@ -67,9 +75,11 @@ impl Shard {
             Event::Answered { message, .. } => self.on_answered(now, key, leg, &message, out),
             Event::Failed { cause, .. } => self.on_failed(now, key, cause, out),
             Event::Acked { body, .. } => self.on_acked(now, key, side, &body),
-            Event::Cancelled { .. } => {
-                let end = self.end(Side::Caller, 487, 16, "caller gave up");
-                self.finish(now, key, end, &[], out);
+            Event::Cancelled { reason, .. } => {
+                let cause = reason.as_deref().and_then(relay::q850).unwrap_or(16);
+                let end = self.end(Side::Caller, 487, cause, "caller gave up");
+                let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", &**text)).collect();
+                self.finish(now, key, end, &headers, out);
             }
             Event::Bye { message, .. } => self.on_bye(now, key, side, &message, out),
             Event::Lost { why, .. } => self.on_lost(now, key, side, why, out),
@@ -228,11 +238,10 @@ impl Shard {
     }
 
     fn on_bye(&mut self, now: Time, key: Key, side: Side, message: &Received, out: &mut Outbox<Mail>) {
-        let reason =
-            message.parse().ok().and_then(|bye| bye.header(sip::message::Name::Reason).map(session::text));
-        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
+        let (reasons, cause) = message.parse().map(|bye| relay::reasons(&bye)).unwrap_or_default();
+        let headers: Vec<(&str, &str)> = reasons.iter().map(|text| ("Reason", text.as_str())).collect();
         let status = self.status_so_far(key);
-        self.finish(now, key, self.end(side, status, 16, "normal"), &headers, out);
+        self.finish(now, key, self.end(side, status, cause.unwrap_or(16), "normal"), &headers, out);
     }
 
     fn on_lost(&mut self, now: Time, key: Key, side: Side, why: LostCause, out: &mut Outbox<Mail>) {

@@ -28,6 +28,7 @@ pub mod profile;
 mod register;
 pub mod registrar;
 mod reinvite;
+mod relay;
 mod report;
 mod session;
 mod shard;

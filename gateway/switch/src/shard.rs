@@ -82,6 +82,8 @@ pub struct Shard {
     pub(crate) own_call_ids: BTreeMap<Box<str>, Box<str>>,
     /// Probes awaiting their answer, by request.
     pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
+    /// INFO and the like on their way through: the request sent to one leg, and the other leg's that waits for its answer.
+    pub(crate) relays: BTreeMap<RequestId, RequestId>,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
     pub(crate) spool: Spool,
@@ -126,6 +128,8 @@ pub struct Census {
     pub call_timers: usize,
     /// Probes under way.
     pub probes: usize,
+    /// Requests inside calls on their way through.
+    pub relays: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
     /// The SIP endpoint's tables.
@@ -158,6 +162,7 @@ impl Shard {
             legs: Vec::new(),
             own_call_ids: BTreeMap::new(),
             probes: BTreeMap::new(),
+            relays: BTreeMap::new(),
             generation: 0,
             spool: Spool::default(),
             service: Service::Open,
@@ -205,6 +210,7 @@ impl Shard {
             pairs: self.pools.iter().map(PortPool::in_use).sum(),
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len(),
+            relays: self.relays.len(),
             spooled: self.spool.len(),
             sip: self.endpoint.census(),
         }
@@ -367,7 +373,7 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
 
 /// What the endpoint knows or hands over: REGISTER once there are users who may.
 pub(crate) fn methods(config: &Config) -> Vec<Method> {
-    let mut methods = vec![Method::Options, Method::Prack, Method::Update];
+    let mut methods = vec![Method::Options, Method::Prack, Method::Update, Method::Info, Method::Message];
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }

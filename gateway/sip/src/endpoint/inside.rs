@@ -124,7 +124,7 @@ impl Endpoint {
     }
 
     /// Ends a leg in whatever state: BYE when it stands (after the ACK if that is still awaited), CANCEL when it is
-    /// outgoing and unanswered, 480 when it is incoming and unanswered. `Gone` follows when it is over.
+    /// outgoing and unanswered (with the Reason among `headers`), 480 when it is incoming and unanswered. `Gone` follows when it is over.
     ///
     /// # Errors
     /// The leg is unknown or ending already.
@@ -135,7 +135,8 @@ impl Endpoint {
         }
         if state.invite.is_some() {
             return if state.outgoing {
-                self.cancel(now, leg, None)
+                let reason = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("Reason"));
+                self.cancel(now, leg, reason.map(|(_, value)| *value))
             } else {
                 self.reject(now, leg, 480, None, headers)
             };
