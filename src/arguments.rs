@@ -39,8 +39,18 @@ pub(crate) struct Serve {
     /// SIP address, served over UDP and TCP; may be given several times [default: 127.0.0.1:5060]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// SIP address served over TLS, with --cert and --key; may be given several times
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) tls: Vec<SocketAddr>,
+    /// Certificate for TLS and its chain (PEM); read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key to the certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
     /// A trunk and its peer; options behind it by commas: max_calls=N (100), max_cps=N, weight=N,
-    /// priority=N (lower first), backup=NAME, profile=NAME. Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp
+    /// priority=N (lower first), backup=NAME, profile=NAME. Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP:
+    /// ADDR:PORT/tcp, over TLS: ADDR:PORT/tls
     #[arg(long, value_name = "NAME=ADDR:PORT[,OPTION=N]...")]
     pub(crate) trunk: Vec<String>,
     /// Where numbers beginning with PREFIX go, in this order; an empty PREFIX takes all.

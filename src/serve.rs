@@ -19,6 +19,7 @@ use switch::Mail;
 pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
     let (file, mut settings) = configure(arguments)?;
     if arguments.check {
+        settings.tls.policy()?;
         println!("configuration is good: {} trunks, {} workers", settings.trunks.len(), settings.workers);
         return Ok(ExitCode::SUCCESS);
     }
@@ -56,6 +57,11 @@ pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings)
     if !arguments.listen.is_empty() {
         file.listen.clone_from(&arguments.listen);
     }
+    if !arguments.tls.is_empty() {
+        file.tls_listen.clone_from(&arguments.tls);
+    }
+    file.tls.certificate = arguments.cert.clone().or(file.tls.certificate);
+    file.tls.key = arguments.key.clone().or(file.tls.key);
     for text in &arguments.trunk {
         file.trunks.push(trunk(text)?);
     }
@@ -280,8 +286,13 @@ fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings) 
     }
     let listen: Vec<String> = gateway.listen().iter().map(SocketAddr::to_string).collect();
     let http = control.http().map_or_else(|| "off".to_owned(), |address| address.to_string());
+    for trunk in &settings.tls.unverified {
+        log(&format!("trunk {trunk}: tls_verify = false: whoever is on the way can listen to its calls and alter them"));
+    }
+    let further: String =
+        gateway.streams().iter().map(|(over, at)| format!(", {} {at}", over.via().to_lowercase())).collect();
     log(&format!(
-        "ready: sip {} (udp, tcp), http {http}, io {io}, workers {}, trunks {}, records {}",
+        "ready: sip {} (udp, tcp){further}, http {http}, io {io}, workers {}, trunks {}, records {}",
         listen.join(" "),
         settings.workers,
         settings.trunks.len(),

@@ -252,13 +252,9 @@ impl Caller {
         self.config.caller.write(due.number, &mut texts.user);
         let _ = write!(texts.from, "<sip:{}@{}>", texts.user, own);
         lines.describe(&mut texts.body, name, local);
-        let transport = match to.transport {
-            SipTransport::Udp => Transport::Udp,
-            SipTransport::Tcp => Transport::Tcp,
-        };
-        let socket = match transport {
-            Transport::Udp => crate::shard::SIP_UDP,
-            Transport::Tcp => crate::shard::SIP_TCP,
+        let (transport, socket) = match to.transport {
+            SipTransport::Udp => (Transport::Udp, crate::shard::SIP_UDP),
+            SipTransport::Tcp => (Transport::Tcp, crate::shard::SIP_TCP),
         };
         lines.endpoint.invite(
             now,

@@ -16,6 +16,8 @@ use std::time::Duration;
 pub struct File {
     /// SIP addresses; each is served over UDP and TCP.
     pub listen: Vec<SocketAddr>,
+    /// SIP addresses served over TLS.
+    pub tls_listen: Vec<SocketAddr>,
     /// Address to name in SIP and SDP instead of the one bound, when bound to a wildcard or behind NAT.
     pub advertise: Option<std::net::IpAddr>,
     /// HTTP address of API and metrics; none: no HTTP.
@@ -36,6 +38,8 @@ pub struct File {
     pub calls: Calls,
     /// RTP.
     pub media: Media,
+    /// Certificates and trust.
+    pub tls: Tls,
     /// RFC 3261 timers.
     pub timers: Timers,
     /// When a peer counts as dead and as alive again; a trunk may have its own.
@@ -61,6 +65,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5060))],
+            tls_listen: Vec::new(),
             advertise: None,
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data: PathBuf::from("trunkline-data"),
@@ -71,6 +76,7 @@ impl Default for File {
             registrar: Registrar::default(),
             calls: Calls::default(),
             media: Media::default(),
+            tls: Tls::default(),
             timers: Timers::default(),
             health: Health::default(),
             users: Vec::new(),
@@ -190,6 +196,34 @@ impl Default for Media {
     }
 }
 
+/// Certificates and trust. All files are PEM and read again on SIGHUP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Our certificate, with the chain behind it. Also shown to peers we connect to that ask for one.
+    pub certificate: Option<PathBuf>,
+    /// The key to it.
+    pub key: Option<PathBuf>,
+    /// Whose certificates peers we connect to may bear; none: those the host trusts.
+    pub ca: Option<PathBuf>,
+    /// Who connects has to show a certificate that one of these signed; none: needs none.
+    pub client_ca: Option<PathBuf>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Span,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            ca: None,
+            client_ca: None,
+            handshake_timeout: Span::from_millis(5000),
+        }
+    }
+}
+
 /// RFC 3261 table 4, and session timers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -258,8 +292,14 @@ pub struct Trunk {
     /// Whose it is, for reports; the name if left out.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Addresses, tried in this order: `ADDR:PORT` or `ADDR:PORT/tcp`.
+    /// Addresses, tried in this order: `ADDR:PORT`, `ADDR:PORT/tcp` or `ADDR:PORT/tls`.
     pub peers: Vec<String>,
+    /// The name that certificates of its peers have to bear; none: the peer's IP address.
+    #[serde(default)]
+    pub tls_name: Option<String>,
+    /// Whether certificates of its peers are checked at all.
+    #[serde(default = "yes")]
+    pub tls_verify: bool,
     /// Calls at a time.
     #[serde(default = "hundred")]
     pub max_calls: u32,
@@ -302,6 +342,8 @@ impl Trunk {
             name: name.into(),
             provider: None,
             peers: vec![peer.into()],
+            tls_name: None,
+            tls_verify: true,
             max_calls: hundred(),
             max_cps: 0,
             weight: one(),
@@ -319,6 +361,10 @@ impl Trunk {
 
 const fn hundred() -> u32 {
     100
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn one() -> u32 {

@@ -10,12 +10,14 @@ mod listeners;
 mod process;
 mod profile;
 mod settings;
+mod tls;
 mod users;
 
 pub use advice::{Capacity, advice, capacity};
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Trunk, User,
+    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Tls, Trunk, User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};
 pub use settings::Settings;
+pub use tls::TlsSettings;

@@ -7,7 +7,8 @@ use sansio::{SocketId, SocketOptions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
-use switch::Listener;
+use sip::Transport;
+use switch::{Listener, StreamListener};
 
 /// Receive buffer of SIP sockets: at 5000 calls a second a burst of a quarter second fits.
 const RECEIVE_BUFFER: u32 = 4 << 20;
@@ -36,8 +37,11 @@ pub(crate) fn open(
     for (number, address) in addresses.iter().enumerate() {
         // Shards share a port by SO_REUSEPORT, which would let a second gateway in as well: so the port is
         // first taken for ourselves alone.
-        let local = alone(*address)?;
-        let failed = |error| StartError::Listen(local, error);
+        let local = alone("--listen", *address, |address| {
+            let udp = open_udp(address, SocketOptions::default(), Share::Alone)?;
+            open_listener(udp.local, Share::Alone).map(|_| udp.local)
+        })?;
+        let failed = |error| StartError::Listen("--listen", local, error);
         let udp = (0..shards)
             .map(|_| Ok(open_udp(local, OPTIONS, Share::Port)?.socket))
             .collect::<io::Result<Vec<_>>>()
@@ -58,18 +62,61 @@ pub(crate) fn open(
     Ok(all)
 }
 
+/// A SIP address for connections only: its sockets, one per shard.
+#[derive(Debug)]
+pub(crate) struct OpenedStream {
+    pub(crate) listener: StreamListener,
+    pub(crate) tcp: Vec<TcpListener>,
+}
+
+/// Opens the addresses for connections only, their sockets numbered from `first` on.
+pub(crate) fn open_streams(
+    addresses: &[(Transport, SocketAddr)],
+    advertise: Option<IpAddr>,
+    shards: u16,
+    first: u32,
+) -> Result<Vec<OpenedStream>, StartError> {
+    let mut all = Vec::with_capacity(addresses.len());
+    for (number, (transport, address)) in addresses.iter().enumerate() {
+        let flag = flag_of(*transport);
+        let local = alone(flag, *address, |address| open_listener(address, Share::Alone)?.local_addr())?;
+        let tcp = (0..shards)
+            .map(|_| open_listener(local, Share::Port))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(|error| StartError::Listen(flag, local, error))?;
+        let listener = StreamListener {
+            socket: SocketId(first + number as u32),
+            transport: *transport,
+            local,
+            advertised: SocketAddr::new(named(local.ip(), advertise)?, local.port()),
+        };
+        all.push(OpenedStream { listener, tcp });
+    }
+    Ok(all)
+}
+
+/// The flag that names addresses of a transport.
+const fn flag_of(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp | Transport::Tcp => "--listen",
+        Transport::Tls => "--tls",
+    }
+}
+
 /// Binds the address as its only owner and lets it go; tells the address with its port.
-fn alone(address: SocketAddr) -> Result<SocketAddr, StartError> {
+fn alone(
+    flag: &'static str,
+    address: SocketAddr,
+    take: impl Fn(SocketAddr) -> io::Result<SocketAddr>,
+) -> Result<SocketAddr, StartError> {
     let (tries, pause) = RETRY;
     for attempt in 1.. {
-        let taken = open_udp(address, SocketOptions::default(), Share::Alone)
-            .and_then(|udp| open_listener(udp.local, Share::Alone).map(|_| udp.local));
-        match taken {
+        match take(address) {
             Ok(local) => return Ok(local),
             Err(error) if error.kind() == ErrorKind::AddrInUse && attempt < tries => {
                 std::thread::sleep(pause)
             }
-            Err(error) => return Err(StartError::Listen(address, error)),
+            Err(error) => return Err(StartError::Listen(flag, address, error)),
         }
     }
     unreachable!("the last attempt returned")

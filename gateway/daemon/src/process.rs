@@ -1,5 +1,6 @@
 //! The shards of a process: started, told what changes, and joined.
 
+use crate::config::ConfigError;
 use crate::listeners;
 use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
@@ -8,9 +9,12 @@ use link::{Command, Event, Figure, ShardId, UnixMicros};
 use sansio::Time;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use secure::{Secured, Shared};
+use sip::Transport;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
 use switch::{Mail, Shard, Shards, Start};
@@ -23,8 +27,10 @@ const CONTROL_MAIL: usize = 65_536;
 /// Why a gateway did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// A SIP address could not be opened.
-    Listen(SocketAddr, io::Error),
+    /// A SIP address could not be opened: the flag, the address, why.
+    Listen(&'static str, SocketAddr, io::Error),
+    /// What the configuration names cannot be used.
+    Config(ConfigError),
     /// A wildcard address was given and the host has no address to name instead.
     NoAddress(IpAddr),
     /// The driver could not be made.
@@ -36,24 +42,25 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) => match error.kind() {
+            Self::Config(error) => error.fmt(f),
+            Self::Listen(flag, address, error) => match error.kind() {
                 io::ErrorKind::AddrInUse => write!(
                     f,
-                    "--listen {address}: the port is in use; stop the process that serves it, or choose another port"
+                    "{flag} {address}: the port is in use; stop the process that serves it, or choose another port"
                 ),
                 io::ErrorKind::PermissionDenied => write!(
                     f,
-                    "--listen {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+                    "{flag} {address}: not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
                 ),
                 io::ErrorKind::AddrNotAvailable => write!(
                     f,
-                    "--listen {address}: no interface of this host has that address; choose one of its own or 0.0.0.0"
+                    "{flag} {address}: no interface of this host has that address; choose one of its own or 0.0.0.0"
                 ),
                 _ if error.raw_os_error() == Some(24) => write!(
                     f,
-                    "--listen {address}: no file descriptors left; raise the limit (ulimit -n) above the number of RTP ports"
+                    "{flag} {address}: no file descriptors left; raise the limit (ulimit -n) above the number of RTP ports"
                 ),
-                _ => write!(f, "--listen {address}: {error}"),
+                _ => write!(f, "{flag} {address}: {error}"),
             },
             Self::NoAddress(bound) => write!(
                 f,
@@ -77,6 +84,8 @@ pub struct Gateway {
     io: Io,
     refusal: Option<String>,
     listen: Vec<SocketAddr>,
+    streams: Vec<(Transport, SocketAddr)>,
+    policy: Shared,
     table: Arc<TrunkTable>,
 }
 
@@ -99,8 +108,13 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         .map_err(|error| StartError::Driver(error.to_string()))?;
     let table = Arc::new(table);
     let registrar = Arc::new(Registrar::new(&secret()));
+    let policy = Shared::new(settings.tls.policy().map_err(StartError::Config)?);
     let mut opened = listeners::open(&settings.listen, settings.advertise, count)?;
     let listeners: Vec<_> = opened.iter().map(|opened| opened.listener).collect();
+    let first = 2 * opened.len() as u32;
+    let mut opened_streams =
+        listeners::open_streams(&settings.streams, settings.advertise, count, first)?;
+    let streams: Vec<_> = opened_streams.iter().map(|opened| opened.listener).collect();
     let boxes = |error| StartError::System("mailbox", error);
     let (control, events) = mailbox(CONTROL_MAIL).map_err(boxes)?;
     let mut senders = Vec::new();
@@ -119,6 +133,8 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
             config: per_shard(&settings.shard, count),
             shards: Shards { count, me },
             listeners: listeners.clone(),
+            streams: streams.clone(),
+            tls: true,
             rtp_ports: settings.rtp_ports,
             table: table.clone(),
             registrar: registrar.clone(),
@@ -128,17 +144,20 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         };
         let mut posts: Vec<_> = senders.iter().cloned().map(Some).collect();
         posts.push(Some(control.clone()));
-        let sockets =
-            opened.iter_mut().filter_map(|o| Some((o.listener, o.udp.pop()?, o.tcp.pop()?))).collect();
+        let sockets = Sockets {
+            both: opened.iter_mut().filter_map(|o| Some((o.listener, o.udp.pop()?, o.tcp.pop()?))).collect(),
+            streams: opened_streams.iter_mut().filter_map(|o| Some((o.listener, o.tcp.pop()?))).collect(),
+        };
+        let secured = (settings.tls.handshake, policy.clone());
         let cpu = (usize::from(count) <= cpus.len()).then(|| cpus[usize::from(me)]);
         let options = Options { io: settings.io, cpu, ..Options::default() };
         let ready = ready.clone();
         let thread = driver::spawn(&format!("shard-{me}"), cpu, move || {
-            run_shard(options, inbox, posts, sockets, start, &ready)
+            run_shard(options, inbox, posts, sockets, secured, start, &ready)
         });
         threads.push(thread.map_err(|error| StartError::System("starting a thread", error))?);
     }
-    drop((ready, opened));
+    drop((ready, opened, opened_streams));
     let mut gateway = Gateway {
         threads,
         senders,
@@ -147,6 +166,8 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         io: Io::Fallback,
         refusal: None,
         listen: listeners.iter().map(|listener| listener.local).collect(),
+        streams: streams.iter().map(|listener| (listener.transport, listener.local)).collect(),
+        policy,
         table,
     };
     gateway.await_shards(count, &started)?;
@@ -174,20 +195,45 @@ fn per_shard(config: &switch::Config, count: u16) -> switch::Config {
 /// What a shard's thread says once it runs, or why it does not.
 type Ready = Result<(Io, Option<String>, Arc<Gauges>), String>;
 
+/// The sockets of one shard.
+struct Sockets {
+    both: Vec<(switch::Listener, UdpSocket, TcpListener)>,
+    streams: Vec<(switch::StreamListener, TcpListener)>,
+}
+
+/// Most TLS sessions of a shard.
+const SESSIONS_MAX: u32 = 4096;
+
 fn run_shard(
     options: Options,
     inbox: Receiver<Mail>,
     posts: Vec<Option<Sender<Mail>>>,
-    sockets: Vec<(switch::Listener, std::net::UdpSocket, std::net::TcpListener)>,
+    sockets: Sockets,
+    (handshake, policy): (Duration, Shared),
     start: Start,
     ready: &mpsc::Sender<Ready>,
 ) -> Outcome {
+    let layer = secure::Config {
+        listeners: sockets
+            .streams
+            .iter()
+            .filter(|(listener, _)| listener.transport == Transport::Tls)
+            .map(|(listener, _)| listener.socket)
+            .collect(),
+        handshake,
+        sessions: SESSIONS_MAX,
+    };
     let made =
         Driver::new(options, inbox, posts).map_err(|error| error.to_string()).and_then(|mut driver| {
-            for (listener, udp, tcp) in sockets {
+            for (listener, udp, tcp) in sockets.both {
                 driver
                     .adopt_udp(listener.udp, udp, listeners::OPTIONS)
                     .and_then(|()| driver.adopt_listener(listener.tcp, tcp))
+                    .map_err(|error| format!("socket of {}: {error}", listener.local))?;
+            }
+            for (listener, tcp) in sockets.streams {
+                driver
+                    .adopt_listener(listener.socket, tcp)
                     .map_err(|error| format!("socket of {}: {error}", listener.local))?;
             }
             Ok(driver)
@@ -200,13 +246,28 @@ fn run_shard(
         }
     };
     let refusal = driver.refusal().map(ToString::to_string);
-    let mut shard = Shard::new(driver::clock::now(), start);
-    let gauges = driver.gauges();
-    shard.report_also(move || driver_figures(&gauges));
+    let now = driver::clock::now();
+    let mut machine = Secured::new(now, Shard::new(now, start), layer, policy);
+    let (gauges, sessions) = (driver.gauges(), machine.gauges());
+    machine.inner_mut().report_also(move || {
+        let mut figures = driver_figures(&gauges);
+        tls_figures(&sessions, &mut figures);
+        figures
+    });
     // The main thread waits for this; it is gone only if it gave up, and then there is nobody to tell.
     let _ = ready.send(Ok((driver.io(), refusal, driver.gauges())));
-    let run = driver.run(&mut shard);
-    Outcome { run, census: shard.census() }
+    let run = driver.run(&mut machine);
+    Outcome { run, census: machine.inner().census() }
+}
+
+/// The TLS layer's counters as figures of its shard.
+fn tls_figures(gauges: &secure::Gauges, figures: &mut Vec<Figure>) {
+    gauges.read().visit(|name, help, value| {
+        figures.push(match name {
+            "sessions" => Figure::gauge(format!("tls_{name}"), help, value),
+            _ => Figure::counter(format!("tls_{name}_total"), help, value),
+        });
+    });
 }
 
 /// A driver's counters as figures of its shard.
@@ -263,6 +324,11 @@ impl Gateway {
         &self.listen
     }
 
+    /// The SIP addresses for connections only, and what is spoken there.
+    pub fn streams(&self) -> &[(Transport, SocketAddr)] {
+        &self.streams
+    }
+
     /// The drivers' counters, by shard.
     pub fn gauges(&self) -> &[Arc<Gauges>] {
         &self.gauges
@@ -301,13 +367,15 @@ impl Gateway {
         self.tell(|| Mail::Quit);
     }
 
-    /// New settings for new calls. Addresses, workers, ports and driver stay as they are until a restart.
+    /// New settings for new calls, and certificates for new TLS handshakes. Addresses, workers, ports and driver stay as they are until a restart.
     ///
     /// # Errors
-    /// The trunk table's, in words; nothing was changed.
+    /// The trunk table's or the certificates', in words; nothing was changed.
     pub fn reload(&mut self, settings: &Settings) -> Result<(), String> {
         let table = TrunkTable::new(settings.trunks.clone(), settings.groups.clone(), Some(&self.table))
             .map_err(|error| error.to_string())?;
+        let policy = settings.tls.policy().map_err(|error| error.to_string())?;
+        self.policy.replace(policy);
         self.table = Arc::new(table);
         let config = per_shard(&settings.shard, self.senders.len() as u16);
         let table = self.table.clone();

@@ -3,6 +3,7 @@
 
 use crate::config::{self, ConfigError, File};
 use crate::profile;
+use crate::tls::TlsSettings;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,10 @@ use switch::{Network, RtpPorts};
 pub struct Settings {
     /// SIP addresses.
     pub listen: Vec<SocketAddr>,
+    /// Further SIP addresses, for connections only.
+    pub streams: Vec<(Transport, SocketAddr)>,
+    /// Certificates and trust.
+    pub tls: TlsSettings,
     /// Address to name instead of the bound one.
     pub advertise: Option<IpAddr>,
     /// Number of shards.
@@ -69,8 +74,12 @@ impl Settings {
             n => n,
         };
         let shard = shard_config(file, &at, calls_max)?;
+        let streams = streams(file, &at)?;
+        let tls = TlsSettings::resolve(file, &trunks, &at)?;
         Ok(Self {
             listen: file.listen.clone(),
+            streams,
+            tls,
             advertise: file.advertise,
             workers,
             io,
@@ -81,6 +90,25 @@ impl Settings {
             shard,
         })
     }
+}
+
+/// The addresses for connections only. Media of their calls uses the address of one of `listen`.
+fn streams(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<(Transport, SocketAddr)>, ConfigError> {
+    let mut all = Vec::new();
+    for (key, transport, addresses) in [("tls_listen", Transport::Tls, &file.tls_listen)] {
+        for address in addresses {
+            if file.listen.iter().all(|listen| listen.ip() != address.ip()) {
+                let error = format!(
+                    "{address}: no address of `listen` (--listen) has this IP, where media of its calls could be \
+                     received; add one, such as \"{}\"",
+                    SocketAddr::new(address.ip(), 5060)
+                );
+                return Err(ConfigError::new(at(key), error));
+            }
+            all.push((transport, *address));
+        }
+    }
+    Ok(all)
 }
 
 fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, ConfigError> {
@@ -143,14 +171,18 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
 }
 
 fn peer(text: &str) -> Result<PeerConfig, String> {
-    let (address, transport) = match text.rsplit_once('/') {
+    let named = text.split_once(";transport=").or_else(|| text.rsplit_once('/'));
+    let (address, transport) = match named {
         Some((address, "tcp")) => (address, Transport::Tcp),
         Some((address, "udp")) => (address, Transport::Udp),
-        Some((_, other)) => return Err(format!("\"{text}\": no transport \"{other}\"; use /udp or /tcp")),
+        Some((address, "tls")) => (address, Transport::Tls),
+        Some((_, other)) => {
+            return Err(format!("\"{text}\": no transport \"{other}\"; use /udp, /tcp or /tls"));
+        }
         None => (text, Transport::Udp),
     };
     let address: SocketAddr = address.parse().map_err(|_| {
-        format!("\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP")
+        format!("\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP, /tls for TLS")
     })?;
     if address.port() == 0 {
         return Err(format!("\"{text}\" names port 0; name the port the peer listens on"));

@@ -54,8 +54,8 @@ pub struct Datagram<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
 
-/// A TCP stream. The machine chooses numbers below [`StreamId::ACCEPTED`] for those it connects, the
-/// driver those above for streams it accepts; a driver never reuses a number while late events may come.
+/// A TCP stream. The machine chooses numbers below [`StreamId::ACCEPTED`] for those it connects (from
+/// [`StreamId::SECURED`] on where TLS shall be spoken), the driver those above for streams it accepts; a driver never reuses a number while late events may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u32);
 
@@ -63,9 +63,18 @@ impl StreamId {
     /// The first number of accepted streams.
     pub const ACCEPTED: u32 = 1 << 31;
 
+    /// The first number of streams that a machine connects and wants TLS on: the layer between it and the driver that
+    /// speaks TLS knows them by their numbers. Without such a layer they are plain like all others.
+    pub const SECURED: u32 = 1 << 30;
+
     /// Whether the driver accepted this stream (rather than the machine connecting it).
     pub const fn is_accepted(self) -> bool {
         self.0 >= Self::ACCEPTED
+    }
+
+    /// Whether the machine connected this stream to speak TLS on it.
+    pub const fn is_secured(self) -> bool {
+        self.0 >= Self::SECURED && self.0 < Self::ACCEPTED
     }
 }
 

@@ -148,6 +148,21 @@ impl<M> Outbox<M> {
         self.actions.push_back(Action::Stop);
     }
 
+    /// For layers between a machine and its driver: actions waiting.
+    pub fn actions_waiting(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// For layers between a machine and its driver: takes back the actions written after the first `kept`.
+    pub fn take_actions(&mut self, kept: usize, into: &mut VecDeque<Action<M>>) {
+        into.extend(self.actions.drain(kept.min(self.actions.len())..));
+    }
+
+    /// For layers between a machine and its driver: writes an action down.
+    pub fn act(&mut self, action: Action<M>) {
+        self.actions.push_back(action);
+    }
+
     /// For drivers: the next action, oldest first.
     pub fn next_action(&mut self) -> Option<Action<M>> {
         self.actions.pop_front()

@@ -31,6 +31,9 @@ pub struct Config {
     pub trying: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
+    /// Whether the layer below speaks TLS on the connections numbered from [`sansio::StreamId::SECURED`] on. Without
+    /// it no connection over TLS is opened.
+    pub tls: bool,
     /// The endpoints that share this one's addresses: a message that belongs to another one is handed out as
     /// [`crate::Event::Foreign`] if it came over TCP. (Datagrams are for the owner to steer before they come here.)
     pub shards: Shards,
@@ -50,6 +53,7 @@ impl Default for Config {
             trying: true,
             refuse_exhausted: true,
             refuse_loops: true,
+            tls: false,
             shards: Shards::ALONE,
             streams_first: 1,
             streams_end: sansio::StreamId::ACCEPTED,

@@ -1,5 +1,6 @@
-//! TCP connections of an endpoint: found by peer, opened when wanted, cut into messages, closed when idle.
+//! TCP and TLS connections of an endpoint: found by peer, opened when wanted, cut into messages, closed when idle.
 
+use crate::event::{Flow, Link, Transport};
 use crate::framing::Framer;
 use core::net::SocketAddr;
 use sansio::{StreamId, TimerId};
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// What is spoken on it.
+    pub(crate) transport: Transport,
     /// The peer.
     pub(crate) remote: SocketAddr,
     /// Our address as told to others.
@@ -28,30 +31,70 @@ pub(crate) struct Connection {
     pub(crate) timer: Option<TimerId>,
 }
 
+impl Connection {
+    /// The way over it.
+    pub(crate) const fn flow(&self, stream: StreamId) -> Flow {
+        Flow {
+            transport: self.transport,
+            link: Link::Stream(stream),
+            local: self.local,
+            remote: self.remote,
+        }
+    }
+}
+
 /// All connections of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Connections {
     table: BTreeMap<StreamId, Connection>,
-    by_remote: BTreeMap<SocketAddr, StreamId>,
+    by_remote: BTreeMap<(Transport, SocketAddr), StreamId>,
     /// Those that other endpoints hold, by holder and its number.
     borrowed: BTreeMap<(u16, StreamId), StreamId>,
     limit: usize,
+    plain: Numbers,
+    secured: Numbers,
+}
+
+/// The numbers of the connections we open, given out in turn.
+#[derive(Debug)]
+struct Numbers {
     first: u32,
     next: u32,
     end: u32,
 }
 
+impl Numbers {
+    const fn new(first: u32, end: u32) -> Self {
+        Self { first, next: first, end }
+    }
+
+    /// The next that is free. At most `held` are taken, so this ends.
+    fn draw(&mut self, held: usize, is_free: impl Fn(StreamId) -> bool) -> Option<StreamId> {
+        if self.first >= self.end {
+            return None;
+        }
+        for _ in 0..=held {
+            let stream = StreamId(self.next);
+            self.next = if self.next + 1 >= self.end { self.first } else { self.next + 1 };
+            if is_free(stream) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+}
+
 impl Connections {
-    /// None yet; at most `limit`, numbered from `first` up to before `end`.
+    /// None yet; at most `limit`, numbered from `first` up to before `end`; those over TLS from
+    /// [`StreamId::SECURED`] on.
     pub(crate) const fn new(limit: u32, first: u32, end: u32) -> Self {
         Self {
             table: BTreeMap::new(),
             by_remote: BTreeMap::new(),
             borrowed: BTreeMap::new(),
             limit: limit as usize,
-            first,
-            next: first,
-            end,
+            plain: Numbers::new(first, if end < StreamId::SECURED { end } else { StreamId::SECURED }),
+            secured: Numbers::new(StreamId::SECURED, StreamId::ACCEPTED),
         }
     }
 
@@ -59,6 +102,7 @@ impl Connections {
     pub(crate) fn insert(
         &mut self,
         stream: StreamId,
+        transport: Transport,
         remote: SocketAddr,
         local: SocketAddr,
         open: bool,
@@ -68,6 +112,7 @@ impl Connections {
         }
         let framer = Some(Framer::new());
         let connection = Connection {
+            transport,
             remote,
             local,
             open,
@@ -79,38 +124,33 @@ impl Connections {
             timer: None,
         };
         self.table.insert(stream, connection);
-        self.by_remote.insert(remote, stream);
+        self.by_remote.insert((transport, remote), stream);
         true
     }
 
     /// A number for a connection to be opened; `None` if the table is full.
-    pub(crate) fn fresh(&mut self) -> Option<StreamId> {
-        if self.table.len() >= self.limit || self.first >= self.end {
+    pub(crate) fn fresh(&mut self, transport: Transport) -> Option<StreamId> {
+        let held = self.table.len();
+        if held >= self.limit {
             return None;
         }
-        // At most `limit` numbers are taken, so this ends.
-        for _ in 0..=self.table.len() {
-            let stream = StreamId(self.next);
-            self.next = if self.next + 1 >= self.end { self.first } else { self.next + 1 };
-            if !self.table.contains_key(&stream) {
-                return Some(stream);
-            }
-        }
-        None
+        let numbers = if transport == Transport::Tls { &mut self.secured } else { &mut self.plain };
+        numbers.draw(held, |stream| !self.table.contains_key(&stream))
     }
 
     /// Our number of a connection that another endpoint holds; taken into the table if it is not there. `None`: table full.
     pub(crate) fn borrow(
         &mut self,
         holder: (u16, StreamId),
+        transport: Transport,
         remote: SocketAddr,
         local: SocketAddr,
     ) -> Option<StreamId> {
         if let Some(stream) = self.borrowed.get(&holder) {
             return Some(*stream);
         }
-        let stream = self.fresh()?;
-        self.insert(stream, remote, local, true);
+        let stream = self.fresh(transport)?;
+        self.insert(stream, transport, remote, local, true);
         self.get_mut(stream)?.holder = Some(holder);
         self.borrowed.insert(holder, stream);
         Some(stream)
@@ -121,9 +161,9 @@ impl Connections {
         self.borrowed.get(&holder).copied()
     }
 
-    /// The connection to a peer.
-    pub(crate) fn to(&self, remote: SocketAddr) -> Option<StreamId> {
-        self.by_remote.get(&remote).copied()
+    /// The connection to a peer over a transport.
+    pub(crate) fn to(&self, transport: Transport, remote: SocketAddr) -> Option<StreamId> {
+        self.by_remote.get(&(transport, remote)).copied()
     }
 
     /// A connection.
@@ -139,8 +179,9 @@ impl Connections {
     /// Takes a connection out.
     pub(crate) fn remove(&mut self, stream: StreamId) -> Option<Connection> {
         let connection = self.table.remove(&stream)?;
-        if self.by_remote.get(&connection.remote) == Some(&stream) {
-            self.by_remote.remove(&connection.remote);
+        let peer = (connection.transport, connection.remote);
+        if self.by_remote.get(&peer) == Some(&stream) {
+            self.by_remote.remove(&peer);
         }
         if let Some(holder) = connection.holder {
             self.borrowed.remove(&holder);
@@ -164,16 +205,33 @@ mod tests {
         let local = "127.0.0.1:5060".parse().unwrap();
         let peers: [SocketAddr; 3] =
             ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|a| a.parse().unwrap());
-        let a = connections.fresh().unwrap();
-        assert!(connections.insert(a, peers[0], local, false));
-        let b = connections.fresh().unwrap();
-        assert!(connections.insert(b, peers[1], local, true));
-        assert_eq!((connections.to(peers[0]), connections.to(peers[2])), (Some(a), None));
-        assert_eq!(connections.fresh(), None);
-        assert!(!connections.insert(StreamId(12), peers[2], local, true));
+        let a = connections.fresh(Transport::Tcp).unwrap();
+        assert!(connections.insert(a, Transport::Tcp, peers[0], local, false));
+        let b = connections.fresh(Transport::Tcp).unwrap();
+        assert!(connections.insert(b, Transport::Tcp, peers[1], local, true));
+        assert_eq!((connections.to(Transport::Tcp, peers[0]), connections.to(Transport::Tcp, peers[2])), (Some(a), None));
+        assert_eq!(connections.fresh(Transport::Tcp), None);
+        assert!(!connections.insert(StreamId(12), Transport::Tcp, peers[2], local, true));
         assert!(connections.remove(a).is_some());
-        assert_eq!((connections.to(peers[0]), connections.len()), (None, 1));
-        assert_eq!(connections.fresh(), Some(StreamId(12)));
-        assert_eq!(connections.fresh(), Some(StreamId(10)));
+        assert_eq!((connections.to(Transport::Tcp, peers[0]), connections.len()), (None, 1));
+        assert_eq!(connections.fresh(Transport::Tcp), Some(StreamId(12)));
+        assert_eq!(connections.fresh(Transport::Tcp), Some(StreamId(10)));
+    }
+
+    #[test]
+    fn connections_over_tls_are_numbered_and_found_apart() {
+        let mut connections = Connections::new(4, 10, StreamId::ACCEPTED);
+        let [peer, local] = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
+        let plain = connections.fresh(Transport::Tcp).unwrap();
+        let secured = connections.fresh(Transport::Tls).unwrap();
+        assert!(!plain.is_secured() && secured.is_secured());
+        assert!(connections.insert(plain, Transport::Tcp, peer, local, true));
+        assert!(connections.insert(secured, Transport::Tls, peer, local, true));
+        assert_eq!(connections.to(Transport::Tls, peer), Some(secured));
+        assert!(connections.remove(secured).is_some());
+        assert_eq!(
+            (connections.to(Transport::Tls, peer), connections.to(Transport::Tcp, peer)),
+            (None, Some(plain))
+        );
     }
 }

@@ -6,12 +6,51 @@ use core::time::Duration;
 use sansio::{Key, SocketId, StreamId};
 
 /// The transports an endpoint speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// Datagrams; the endpoint retransmits.
     Udp,
     /// Connections of the endpoint's own.
     Tcp,
+    /// The same, encrypted by the layer below the endpoint (RFC 3261 §26.2.1).
+    Tls,
+}
+
+impl Transport {
+    /// How Via calls it (RFC 3261 §20.42).
+    pub const fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// The parameter that a SIP URI bears to ask for it, semicolon included; empty for UDP, which goes without saying
+    /// (RFC 3261 §19.1.1).
+    pub const fn uri_parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+        }
+    }
+
+    /// The transport of a URI's `transport` parameter; `None` for one that is not spoken.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        [(&b"udp"[..], Self::Udp), (b"tcp", Self::Tcp), (b"tls", Self::Tls)]
+            .into_iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known))
+            .map(|(_, transport)| transport)
+    }
+
+    /// The port of a URI that names none (RFC 3261 §19.1.2).
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
 }
 
 /// What carries a flow.
@@ -26,6 +65,8 @@ pub enum Link {
 /// A way to a peer: over what, from where, to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
+    /// Over what.
+    pub transport: Transport,
     /// What carries it.
     pub link: Link,
     /// Our address as told to others.
@@ -34,22 +75,12 @@ pub struct Flow {
     pub remote: SocketAddr,
 }
 
-impl Flow {
-    /// The transport.
-    pub const fn transport(&self) -> Transport {
-        match self.link {
-            Link::Socket(_) => Transport::Udp,
-            Link::Stream(_) => Transport::Tcp,
-        }
-    }
-}
-
 /// Where a request shall go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// Over what.
     pub transport: Transport,
-    /// Where to. Over TCP a standing connection to this address is used, else one is opened.
+    /// Where to. Over TCP and TLS a standing connection to this address is used, else one is opened.
     pub remote: SocketAddr,
     /// UDP: the socket to send from. TCP: the listener whose address goes into Contact.
     pub socket: SocketId,
@@ -280,6 +311,8 @@ pub enum Event {
         owner: u16,
         /// Our number of the connection.
         stream: StreamId,
+        /// What is spoken on it.
+        transport: Transport,
         /// Our address on it.
         local: SocketAddr,
         /// The peer's address on it.

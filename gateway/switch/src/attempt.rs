@@ -92,7 +92,7 @@ impl Shard {
         let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
         let profile = trunk.config.profile.clone();
         let number = profile.called(call.draft.routed.as_deref().unwrap_or_default());
-        let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        let suffix = transport.uri_parameter();
         let suspect = peer.health.load().state() != HealthState::Up;
         let more = call.hunt.as_ref().is_some_and(Hunt::has_more);
         let patience = patience(&self.config, &profile, more, suspect);

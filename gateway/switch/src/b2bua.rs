@@ -33,9 +33,9 @@ impl Shard {
                 }
             }
             Event::Gone { leg } => self.on_gone(leg),
-            Event::Foreign { owner, stream, local, remote, bytes } => {
+            Event::Foreign { owner, stream, transport, local, remote, bytes } => {
                 self.stats.handovers_out += 1;
-                let mail = Mail::Foreign { holder: self.shards.me, stream, local, remote, bytes };
+                let mail = Mail::Foreign { holder: self.shards.me, stream, transport, local, remote, bytes };
                 out.mail(Mailbox(owner), mail);
             }
             Event::ForeignClosed { stream } => {

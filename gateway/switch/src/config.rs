@@ -94,6 +94,19 @@ pub struct Listener {
     pub advertised: SocketAddr,
 }
 
+/// A further SIP address, for connections only, open on every shard.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamListener {
+    /// The listening socket.
+    pub socket: SocketId,
+    /// What is spoken there.
+    pub transport: sip::Transport,
+    /// The address bound. Media of its calls uses the address of a [`Listener`] of the same IP.
+    pub local: SocketAddr,
+    /// The address named in Via and Contact.
+    pub advertised: SocketAddr,
+}
+
 /// What a shard starts with.
 #[derive(Debug)]
 pub struct Start {
@@ -103,6 +116,10 @@ pub struct Start {
     pub shards: Shards,
     /// The SIP addresses.
     pub listeners: Vec<Listener>,
+    /// Further SIP addresses for connections.
+    pub streams: Vec<StreamListener>,
+    /// Whether the layer around the shard speaks TLS.
+    pub tls: bool,
     /// This shard's part of the RTP ports.
     pub rtp_ports: RtpPorts,
     /// Trunks and groups, shared by all shards.

@@ -132,7 +132,10 @@ impl Shard {
             trunk: None,
             peer: None,
         };
-        let listener = self.listeners.iter().position(|l| l.advertised == flow.local).unwrap_or(0);
+        // Where a call came over an address for connections only, its media uses the same IP address.
+        let beside = || self.listeners.iter().position(|l| l.advertised.ip() == flow.local.ip());
+        let named = self.listeners.iter().position(|l| l.advertised == flow.local);
+        let listener = named.or_else(beside).unwrap_or(0);
         let late_offer = invite.body().is_empty();
         let call = self
             .calls

@@ -38,7 +38,7 @@ pub mod trunk;
 mod users;
 
 pub use admission::Network;
-pub use config::{Config, Listener, RtpPorts, Start};
+pub use config::{Config, Listener, RtpPorts, Start, StreamListener};
 pub use mail::Mail;
 pub use shard::{Census, Shard};
 pub use sip::Shards;

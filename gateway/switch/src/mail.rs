@@ -25,6 +25,8 @@ pub enum Mail {
         holder: u16,
         /// Its number of the connection.
         stream: StreamId,
+        /// What is spoken on it.
+        transport: sip::Transport,
         /// Our address on it.
         local: SocketAddr,
         /// The peer's address on it.

@@ -7,7 +7,7 @@ use crate::shard::{Shard, Timer};
 use crate::trunk::{Evidence, Peer};
 use core::time::Duration;
 use sansio::{Outbox, Time};
-use sip::{Destination, Failure, Request, RequestId, Transport};
+use sip::{Destination, Failure, Request, RequestId};
 
 /// How often a peer is looked at: a probe is late by this much at most.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ impl Shard {
     fn send_probe(&mut self, now: Time, trunk: usize, peer: usize, target: &Peer, timeout: Duration) {
         let v4 = target.config.address.is_ipv4();
         let Some(listener) = self.listeners.iter().find(|l| l.local.is_ipv4() == v4) else { return };
-        let suffix = if target.config.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        let suffix = target.config.transport.uri_parameter();
         let request_uri = format!("sip:{}{suffix}", target.config.address);
         let from = format!("<sip:probe@{}>", session::host(listener.advertised.ip()));
         let to = format!("<{request_uri}>");

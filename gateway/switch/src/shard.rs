@@ -140,7 +140,11 @@ impl Shard {
     /// A shard ready to run; it opens its RTP ports and greets control with its first input.
     pub fn new(now: Time, start: Start) -> Self {
         let mut random = Random::new(start.seed);
-        let mut endpoint = Endpoint::new(endpoint_config(&start.config, start.shards), random.fork(), now);
+        let sip = sip::Config { tls: start.tls, ..endpoint_config(&start.config, start.shards) };
+        let mut endpoint = Endpoint::new(sip, random.fork(), now);
+        for listener in &start.streams {
+            endpoint.add_listener(listener.socket, listener.transport, listener.advertised);
+        }
         for listener in &start.listeners {
             endpoint.add_udp(listener.udp, listener.advertised);
             endpoint.add_tcp_listener(listener.tcp, listener.advertised);
@@ -267,9 +271,9 @@ impl Shard {
                 self.stats.handovers_in += 1;
                 self.endpoint.handle_datagram(now, socket, source, &bytes);
             }
-            Mail::Foreign { holder, stream, local, remote, bytes } => {
+            Mail::Foreign { holder, stream, transport, local, remote, bytes } => {
                 self.stats.handovers_in += 1;
-                self.endpoint.handle_foreign(now, holder, stream, local, remote, &bytes);
+                self.endpoint.handle_foreign(now, holder, stream, transport, local, remote, &bytes);
             }
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);

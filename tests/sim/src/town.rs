@@ -250,6 +250,8 @@ impl Process {
                 local: self.place,
                 advertised: self.place,
             }],
+            streams: Vec::new(),
+            tls: false,
             rtp_ports: self.rtp_ports,
             table,
             registrar: Arc::new(Registrar::new(&[0; 32])),

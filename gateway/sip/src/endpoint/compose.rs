@@ -1,7 +1,7 @@
 //! Writing the messages a user agent generates (RFC 3261 §8.1.1, §8.2.6): lines onto a buffer.
 
 use crate::dialog::Dialog;
-use crate::event::{Body, Flow, Transport};
+use crate::event::{Body, Flow};
 use crate::message::{Message, Name, reason_phrase};
 use core::net::{IpAddr, SocketAddr};
 use std::io::Write as _;
@@ -87,7 +87,7 @@ pub(crate) fn begin_request(
     max_forwards: u8,
 ) {
     parts(out, &[method, b" ", uri, b" SIP/2.0\r\nVia: SIP/2.0/"]);
-    out.extend_from_slice(if flow.transport() == Transport::Tcp { b"TCP " } else { b"UDP " });
+    parts(out, &[flow.transport.via().as_bytes(), b" "]);
     address(out, flow.local);
     out.extend_from_slice(b";rport;branch=");
     parts(out, branch);
@@ -110,10 +110,7 @@ pub(crate) fn contact(out: &mut Vec<u8>, user: &[u8], flow: &Flow) {
         parts(out, &[user, b"@"]);
     }
     address(out, flow.local);
-    if flow.transport() == Transport::Tcp {
-        out.extend_from_slice(b";transport=tcp");
-    }
-    out.extend_from_slice(b">\r\n");
+    parts(out, &[flow.transport.uri_parameter().as_bytes(), b">\r\n"]);
 }
 
 /// Appends header fields of the owner's; `false` if one would break its line.

@@ -4,8 +4,8 @@ use super::timers::Timer;
 use super::{Endpoint, clients, servers};
 use crate::dialog::Dialog;
 use crate::dialog::invite::Leg;
-use crate::event::{Event, Failure, Flow, LegFacts, LegId, LegState, Link, LostCause};
-use crate::message::{Message, NameAddr, Uri};
+use crate::event::{Event, Failure, Flow, LegFacts, LegId, LegState, Link, LostCause, Transport};
+use crate::message::{Message, NameAddr, Scheme, Uri};
 use crate::transaction::key::OwnToken;
 use core::net::SocketAddr;
 use sansio::{Key, Time};
@@ -173,43 +173,51 @@ impl Endpoint {
     }
 
     /// Address and transport that the next hop's URI names, if it names an address.
-    fn next_hop(dialog: &Dialog) -> Option<(SocketAddr, Option<bool>)> {
+    fn next_hop(dialog: &Dialog) -> Option<(SocketAddr, Option<Transport>)> {
         let path = dialog.path();
         let uri = Uri::parse(path.next_hop)
             .or_else(|| NameAddr::parse(path.next_hop).and_then(|address| address.parsed_uri()))?;
-        let port = uri.host_port?.port.unwrap_or(5060);
+        let named = uri.params.value("transport").and_then(Transport::named);
+        // RFC 3261 §26.2.2: a SIPS URI is reached over TLS, whatever its parameter says.
+        let transport = if uri.scheme == Scheme::Sips { Some(Transport::Tls) } else { named };
+        let port = uri.host_port?.port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
         let address = match uri.params.value("maddr") {
             Some(maddr) => crate::message::Host::parse(maddr)?.address()?,
             None => uri.host_port?.host.address()?,
         };
-        let transport = uri.params.value("transport").map(|name| name.eq_ignore_ascii_case(b"tcp"));
         Some((SocketAddr::new(address, port), transport))
     }
 
     /// Where a request inside a dialog goes: to the address its next hop names, over the transport it names or else
     /// the one spoken so far. A next hop that is a name is the peer we speak with: this core resolves no names.
-    fn flow_inside(&mut self, now: Time, hop: Option<(SocketAddr, Option<bool>)>, flow: Flow) -> Flow {
-        let Some((address, tcp)) = hop else { return self.flow_again(now, flow) };
-        let tcp = tcp.unwrap_or(matches!(flow.link, Link::Stream(_)));
+    fn flow_inside(
+        &mut self,
+        now: Time,
+        hop: Option<(SocketAddr, Option<Transport>)>,
+        flow: Flow,
+    ) -> Flow {
+        let Some((address, named)) = hop else { return self.flow_again(now, flow) };
+        let transport = named.unwrap_or(flow.transport);
+        let stream = transport != Transport::Udp;
         match flow.link {
-            Link::Socket(_) if !tcp && address.is_ipv4() == flow.local.is_ipv4() => {
+            Link::Socket(_) if !stream && address.is_ipv4() == flow.local.is_ipv4() => {
                 Flow { remote: address, ..flow }
             }
             // The connection the peer opened is the way back to it, whatever port it listens on.
-            Link::Stream(stream)
-                if tcp && address.ip() == flow.remote.ip() && self.wire.connections.get(stream).is_some() =>
+            Link::Stream(held)
+                if transport == flow.transport
+                    && address.ip() == flow.remote.ip()
+                    && self.wire.connections.get(held).is_some() =>
             {
                 flow
             }
-            _ if tcp => match self.stream_to(now, address, None) {
-                Some((stream, local)) => Flow { link: Link::Stream(stream), local, remote: address },
-                None => flow,
-            },
+            _ if stream => self.stream_to(now, transport, address, None).unwrap_or(flow),
             _ => {
                 let same = |local: &SocketAddr| local.is_ipv4() == address.is_ipv4();
                 match self.sockets.iter().find(|(_, local)| same(local)) {
                     Some((socket, local)) => {
-                        Flow { link: Link::Socket(*socket), local: *local, remote: address }
+                        let link = Link::Socket(*socket);
+                        Flow { transport: Transport::Udp, link, local: *local, remote: address }
                     }
                     None => flow,
                 }
@@ -221,10 +229,7 @@ impl Endpoint {
     fn flow_again(&mut self, now: Time, flow: Flow) -> Flow {
         match flow.link {
             Link::Stream(stream) if self.wire.connections.get(stream).is_none() => {
-                match self.stream_to(now, flow.remote, Some(flow.local)) {
-                    Some((stream, local)) => Flow { link: Link::Stream(stream), local, ..flow },
-                    None => flow,
-                }
+                self.stream_to(now, flow.transport, flow.remote, Some(flow.local)).unwrap_or(flow)
             }
             _ => flow,
         }

@@ -20,7 +20,7 @@ mod wire;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::dialog::invite::Leg;
-use crate::event::{Event, Link};
+use crate::event::{Event, Link, Transport};
 use crate::message::Method;
 use crate::stats::Stats;
 use crate::transaction::key::{HashedMap, KeyHasher};
@@ -67,6 +67,16 @@ pub(crate) enum Silence {
     Unreachable,
 }
 
+/// A listening socket.
+#[derive(Clone, Copy, Debug)]
+struct Listener {
+    socket: SocketId,
+    /// What is spoken on the connections accepted there.
+    transport: Transport,
+    /// What Via and Contact say.
+    advertised: SocketAddr,
+}
+
 /// Transactions, dialogs, legs and TCP connections of one shard, without IO.
 ///
 /// # Polling order
@@ -86,7 +96,7 @@ pub struct Endpoint {
     random: Random,
     hasher: KeyHasher,
     sockets: Vec<(SocketId, SocketAddr)>,
-    listeners: Vec<(SocketId, SocketAddr)>,
+    listeners: Vec<Listener>,
     wheel: Wheel<Timer>,
     wire: Wire,
     clients: Slab<Client>,
@@ -151,7 +161,12 @@ impl Endpoint {
 
     /// Adds a listening socket; `advertised` is what Via and Contact say of connections of this family.
     pub fn add_tcp_listener(&mut self, socket: SocketId, advertised: SocketAddr) {
-        self.listeners.push((socket, advertised));
+        self.add_listener(socket, Transport::Tcp, advertised);
+    }
+
+    /// Adds a listening socket on whose connections `transport` is spoken; what is encrypted has to come here in clear.
+    pub fn add_listener(&mut self, socket: SocketId, transport: Transport, advertised: SocketAddr) {
+        self.listeners.push(Listener { socket, transport, advertised });
     }
 
     /// Takes an ICMP refusal: client transactions to that destination fail with `Refused`.

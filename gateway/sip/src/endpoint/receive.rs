@@ -2,7 +2,7 @@
 
 use super::Endpoint;
 use super::servers::{self, Owner};
-use crate::event::{Event, Flow, Link, Received, RequestId};
+use crate::event::{Event, Flow, Link, Received, RequestId, Transport};
 use crate::message::{
     Capabilities, Defect, Message, Method, Name, Uri, Via, acceptable, unsupported, validate,
     validate_response,
@@ -22,7 +22,7 @@ impl Endpoint {
             self.stats.unsendable += 1;
             return;
         };
-        let flow = Flow { link: Link::Socket(socket), local: *local, remote: source };
+        let flow = Flow { transport: Transport::Udp, link: Link::Socket(socket), local: *local, remote: source };
         self.handle_message(now, flow, payload);
     }
 

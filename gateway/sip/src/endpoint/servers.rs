@@ -117,9 +117,10 @@ const fn lifetime_of(state: State) -> Option<Lifetime> {
 
 /// Where responses to a request from `source` go (RFC 3261 §18.2.2, RFC 3581 §4). Over TCP it is where to connect to
 /// when the connection is gone.
-pub(crate) fn reply_address(via: &Via<'_>, source: SocketAddr, datagram: bool) -> SocketAddr {
-    let port = via.port().unwrap_or(5060);
-    if !datagram {
+pub(crate) fn reply_address(via: &Via<'_>, flow: Flow) -> SocketAddr {
+    let source = flow.remote;
+    let port = via.port().unwrap_or_else(|| flow.transport.default_port());
+    if matches!(flow.link, Link::Stream(_)) {
         return SocketAddr::new(source.ip(), port);
     }
     if let Some(address) = via.maddr().and_then(|host| host.address())
@@ -148,7 +149,6 @@ impl Endpoint {
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         let routes_at = write_head(&mut out, request, flow.remote, to_tag);
-        let datagram = matches!(flow.link, Link::Socket(_));
         let server = Server {
             state: if request.method() == Method::Invite {
                 State::Invite(server_invite::State::Proceeding)
@@ -159,7 +159,7 @@ impl Endpoint {
             key: hash,
             merge,
             flow,
-            reply_to: reply_address(&request.via, flow.remote, datagram),
+            reply_to: reply_address(&request.via, flow),
             cseq: request.cseq,
             grant: None,
             tag: to_tag.and_then(OwnToken::parse),
@@ -352,7 +352,7 @@ impl Endpoint {
     }
 
     fn reply_anew(&mut self, now: Time, key: Key, flow: Flow, to: SocketAddr, response: &[u8]) {
-        let Some((stream, local)) = self.stream_to(now, to, Some(flow.local)) else {
+        let Some(flow) = self.stream_to(now, flow.transport, to, Some(flow.local)) else {
             self.wire.unsendable += 1;
             let settled = self.servers.get(key).is_some_and(|server| {
                 matches!(
@@ -367,9 +367,9 @@ impl Endpoint {
             return;
         };
         if let Some(server) = self.servers.get_mut(key) {
-            server.flow = Flow { link: Link::Stream(stream), local, remote: to };
+            server.flow = flow;
         }
-        if !self.wire.send(Link::Stream(stream), to, response) {
+        if !self.wire.send(flow.link, to, response) {
             self.wire.unsendable += 1;
         }
     }
@@ -407,8 +407,7 @@ impl Endpoint {
         const END: &[u8] = b"Content-Length: 0\r\n\r\n";
         out.truncate(out.len() - END.len());
         compose::parts(&mut out, &[&self.identity.server, lines, END]);
-        let datagram = matches!(flow.link, Link::Socket(_));
-        let to = reply_address(&via, flow.remote, datagram);
+        let to = reply_address(&via, flow);
         self.transmit(flow.link, to, &out);
         self.scratch = out;
     }
@@ -499,15 +498,22 @@ mod tests {
     #[test]
     fn responses_go_where_rfc_3261_18_2_2_and_rfc_3581_say() {
         let source: SocketAddr = "192.0.2.9:40000".parse().unwrap();
-        for (via, datagram, expected) in [
-            ("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1", true, "192.0.2.9:5070"),
-            ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1", true, "192.0.2.9:5060"),
-            ("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=z9hG4bK1", true, "192.0.2.9:40000"),
-            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=192.0.2.77;rport;branch=z9hG4bK1", true, "192.0.2.77:5070"),
-            ("SIP/2.0/TCP 10.0.0.1:5070;rport;branch=z9hG4bK1", false, "192.0.2.9:5070"),
+        let [udp, tcp] = [
+            (crate::Transport::Udp, Link::Socket(sansio::SocketId(0))),
+            (crate::Transport::Tcp, Link::Stream(sansio::StreamId(0))),
+        ]
+        .map(|(transport, link)| Flow { transport, link, local: source, remote: source });
+        let tls = Flow { transport: crate::Transport::Tls, ..tcp };
+        for (via, flow, expected) in [
+            ("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1", udp, "192.0.2.9:5070"),
+            ("SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1", udp, "192.0.2.9:5060"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=z9hG4bK1", udp, "192.0.2.9:40000"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=192.0.2.77;rport;branch=z9hG4bK1", udp, "192.0.2.77:5070"),
+            ("SIP/2.0/TCP 10.0.0.1:5070;rport;branch=z9hG4bK1", tcp, "192.0.2.9:5070"),
+            ("SIP/2.0/TLS 10.0.0.1;rport;branch=z9hG4bK1", tls, "192.0.2.9:5061"),
         ] {
             let via = Via::parse(via.as_bytes()).unwrap();
-            assert_eq!(reply_address(&via, source, datagram), expected.parse().unwrap());
+            assert_eq!(reply_address(&via, flow), expected.parse().unwrap());
         }
     }
 }

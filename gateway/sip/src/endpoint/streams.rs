@@ -1,8 +1,8 @@
-//! TCP connections carried out: accepting, opening, cutting into messages, closing (RFC 3261 §18).
+//! TCP and TLS connections carried out: accepting, opening, cutting into messages, closing (RFC 3261 §18).
 
-use super::Endpoint;
+use super::{Endpoint, Listener};
 use super::timers::Timer;
-use crate::event::{Event, Flow, Link};
+use crate::event::{Event, Flow, Link, Transport};
 use crate::framing::Frame;
 use crate::message::Defect;
 use core::net::SocketAddr;
@@ -13,9 +13,10 @@ impl Endpoint {
     pub fn handle_stream(&mut self, now: Time, stream: StreamId, event: StreamEvent<'_>) {
         match event {
             StreamEvent::Accepted { listener, local, remote } => {
-                let advertised = self.listeners.iter().find(|(id, _)| *id == listener);
-                let local = advertised.map_or(local, |(_, advertised)| *advertised);
-                if self.wire.connections.insert(stream, remote, local, true) {
+                let known = self.listeners.iter().find(|known| known.socket == listener);
+                let (transport, local) =
+                    known.map_or((Transport::Tcp, local), |known| (known.transport, known.advertised));
+                if self.wire.connections.insert(stream, transport, remote, local, true) {
                     self.stats.connections_accepted += 1;
                     self.connection_rearm(now, stream, self.config.timers.idle);
                 } else {
@@ -47,7 +48,7 @@ impl Endpoint {
 
     fn stream_data(&mut self, now: Time, stream: StreamId, bytes: &[u8]) {
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
-        let flow = Flow { link: Link::Stream(stream), local: connection.local, remote: connection.remote };
+        let flow = connection.flow(stream);
         // Away while its messages are handled, which may change or close the connection.
         let Some(mut framer) = connection.framer.take() else { return };
         let mut input = bytes;
@@ -98,8 +99,8 @@ impl Endpoint {
         if let Some(connection) = self.wire.connections.get_mut(stream) {
             connection.lent = true;
         }
-        let Flow { local, remote, .. } = flow;
-        self.events.push_back(Event::Foreign { owner, stream, local, remote, bytes: message.into() });
+        let Flow { transport, local, remote, .. } = flow;
+        self.events.push_back(Event::Foreign { owner, stream, transport, local, remote, bytes: message.into() });
     }
 
     /// Takes a message that came over a connection of another endpoint, `holder`, which calls it `stream`.
@@ -108,12 +109,13 @@ impl Endpoint {
         now: Time,
         holder: u16,
         stream: StreamId,
+        transport: Transport,
         local: SocketAddr,
         remote: SocketAddr,
         message: &[u8],
     ) {
         let known = self.wire.connections.borrowed((holder, stream));
-        let Some(stream) = self.wire.connections.borrow((holder, stream), remote, local) else {
+        let Some(stream) = self.wire.connections.borrow((holder, stream), transport, remote, local) else {
             self.stats.connections_full += 1;
             return;
         };
@@ -123,7 +125,7 @@ impl Endpoint {
         if let Some(connection) = self.wire.connections.get_mut(stream) {
             connection.used = true;
         }
-        self.handle_message(now, Flow { link: Link::Stream(stream), local, remote }, message);
+        self.handle_message(now, Flow { transport, link: Link::Stream(stream), local, remote }, message);
     }
 
     /// Writes over our connection what another endpoint has to say.
@@ -140,31 +142,45 @@ impl Endpoint {
         }
     }
 
-    /// The connection to a peer, opened if there is none, and our address on it; `None` if the table is full or
+    /// The way over a connection to a peer, opened if there is none; `None` if the table is full or
     /// we have no address of that family. `local` is what to call ourselves if no listener says.
     pub(crate) fn stream_to(
         &mut self,
         now: Time,
+        transport: Transport,
         remote: SocketAddr,
         local: Option<SocketAddr>,
-    ) -> Option<(StreamId, SocketAddr)> {
-        if let Some(stream) = self.wire.connections.to(remote) {
-            let connection = self.wire.connections.get(stream)?;
-            return Some((stream, connection.local));
+    ) -> Option<Flow> {
+        if let Some(stream) = self.wire.connections.to(transport, remote) {
+            return Some(self.wire.connections.get(stream)?.flow(stream));
+        }
+        // RFC 3261 §26.2.2: what shall be encrypted does not go in clear.
+        if transport == Transport::Tls && !self.config.tls {
+            return None;
         }
         let same_family = |address: &SocketAddr| address.is_ipv4() == remote.is_ipv4();
         let local = local
             .filter(same_family)
-            .or_else(|| self.listeners.iter().map(|(_, address)| *address).find(same_family))
+            .or_else(|| self.heard_at(Some(transport), remote))
+            .or_else(|| self.heard_at(None, remote))
             .or_else(|| self.sockets.iter().map(|(_, address)| *address).find(same_family))?;
-        let Some(stream) = self.wire.connections.fresh() else {
+        let Some(stream) = self.wire.connections.fresh(transport) else {
             self.stats.connections_full += 1;
             return None;
         };
-        self.wire.connections.insert(stream, remote, local, false);
+        self.wire.connections.insert(stream, transport, remote, local, false);
         self.wire.connect(stream, remote);
         self.connection_rearm(now, stream, self.config.timers.connect);
-        Some((stream, local))
+        Some(Flow { transport, link: Link::Stream(stream), local, remote })
+    }
+
+    /// The address of our first listener of that family, for that transport if one is named.
+    pub(crate) fn heard_at(&self, transport: Option<Transport>, like: SocketAddr) -> Option<SocketAddr> {
+        let fits = |heard: &&Listener| {
+            heard.advertised.is_ipv4() == like.is_ipv4()
+                && transport.is_none_or(|transport| heard.transport == transport)
+        };
+        self.listeners.iter().find(fits).map(|heard| heard.advertised)
     }
 
     fn connection_rearm(&mut self, now: Time, stream: StreamId, span: core::time::Duration) {

@@ -106,16 +106,18 @@ impl Endpoint {
                 if local.is_ipv4() != remote.is_ipv4() {
                     return Err(StartError::NoSocket);
                 }
-                Ok(Flow { link: Link::Socket(to.socket), local: *local, remote })
+                Ok(Flow { transport: Transport::Udp, link: Link::Socket(to.socket), local: *local, remote })
             }
-            Transport::Tcp => {
-                let local = self.listeners.iter().find(|(id, _)| *id == to.socket).map(|(_, local)| *local);
-                let known = self.listeners.iter().chain(&self.sockets);
-                if !known.into_iter().any(|(_, local)| local.is_ipv4() == remote.is_ipv4()) {
+            transport @ (Transport::Tcp | Transport::Tls) => {
+                let named = self.listeners.iter().find(|known| known.socket == to.socket);
+                let local = named.map(|known| known.advertised);
+                let mut sockets = self.sockets.iter();
+                if self.heard_at(None, remote).is_none()
+                    && !sockets.any(|(_, local)| local.is_ipv4() == remote.is_ipv4())
+                {
                     return Err(StartError::NoSocket);
                 }
-                let (stream, local) = self.stream_to(now, remote, local).ok_or(StartError::Full)?;
-                Ok(Flow { link: Link::Stream(stream), local, remote })
+                self.stream_to(now, transport, remote, local).ok_or(StartError::Full)
             }
         }
     }

@@ -336,10 +336,10 @@ fn a_call_over_the_connection_of_another_shard() {
     let mut out = Outbox::<()>::new(8, 1);
     shards[0].handle_stream(now, stream, StreamEvent::Accepted { listener: TCP, local, remote });
     shards[0].handle_stream(now, stream, StreamEvent::Data(invite.as_bytes()));
-    let Some(Event::Foreign { owner: 1, stream: lent, local, remote, bytes }) = shards[0].poll_event() else {
+    let Some(Event::Foreign { owner: 1, stream: lent, transport, local, remote, bytes }) = shards[0].poll_event() else {
         panic!("not handed over");
     };
-    shards[1].handle_foreign(now, 0, lent, local, remote, &bytes);
+    shards[1].handle_foreign(now, 0, lent, transport, local, remote, &bytes);
     let Some(Event::Invite { leg, flow, .. }) = shards[1].poll_event() else { panic!("no call") };
     assert_eq!(flow.remote, remote);
     shards[1].reject(now, leg, 404, None, &[]).unwrap();
