@@ -287,7 +287,9 @@ fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings) 
     let listen: Vec<String> = gateway.listen().iter().map(SocketAddr::to_string).collect();
     let http = control.http().map_or_else(|| "off".to_owned(), |address| address.to_string());
     for trunk in &settings.tls.unverified {
-        log(&format!("trunk {trunk}: tls_verify = false: whoever is on the way can listen to its calls and alter them"));
+        log(&format!(
+            "trunk {trunk}: tls_verify = false: whoever is on the way can listen to its calls and alter them"
+        ));
     }
     let further: String =
         gateway.streams().iter().map(|(over, at)| format!(", {} {at}", over.via().to_lowercase())).collect();

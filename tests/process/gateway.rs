@@ -155,6 +155,13 @@ impl Gateway {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// The address that the ready line names for a transport other than UDP and TCP.
+    pub(crate) fn address(&self, transport: &str) -> SocketAddr {
+        let ready = self.logged("ready: ").unwrap();
+        let named = ready.split(&format!(", {transport} ")).nth(1).and_then(|rest| rest.split(',').next());
+        named.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {transport} in: {ready}"))
+    }
+
     /// The first line written that contains a text.
     pub(crate) fn logged(&self, text: &str) -> Option<String> {
         self.log.lock().unwrap().iter().find(|line| line.contains(text)).cloned()

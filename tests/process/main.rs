@@ -27,6 +27,7 @@ mod message;
 mod phone;
 mod profiles;
 mod register;
+mod tls;
 mod torture;
 mod trunks;
 mod voice;

@@ -1,10 +1,14 @@
-//! A SIP peer of plain text: one UDP socket, one TCP listener and connections, one thread; it keeps all it received.
+//! A SIP peer of plain text: one UDP socket, one TCP (or TLS) listener and connections, one thread; it keeps all it
+//! received.
 
 use crate::gateway::PATIENCE;
 use crate::message::Message;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use std::collections::{HashSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,12 +40,27 @@ pub(crate) struct Dialog {
     branch: String,
 }
 
+/// A connection, whatever it speaks below SIP.
+trait Duplex: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Duplex for T {}
+
+/// A connection and what came over it.
+struct Conduit {
+    io: Option<Box<dyn Duplex>>,
+    bytes: Vec<u8>,
+    /// As Via calls it.
+    transport: &'static str,
+}
+
 /// The peer.
 pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     udp: UdpSocket,
     listener: TcpListener,
-    streams: Vec<(Option<TcpStream>, Vec<u8>)>,
+    streams: Vec<Conduit>,
+    /// Who connects here is spoken to over TLS.
+    tls: Option<Arc<ServerConfig>>,
     inbox: VecDeque<(Message, Way)>,
     /// Repetitions are dropped: loopback loses nothing, a busy machine repeats much.
     seen: HashSet<String>,
@@ -67,6 +86,7 @@ impl Phone {
                 udp,
                 listener,
                 streams: Vec::new(),
+                tls: None,
                 inbox: VecDeque::new(),
                 seen: HashSet::new(),
                 received: Vec::new(),
@@ -85,22 +105,49 @@ impl Phone {
         self.adopt(stream)
     }
 
+    /// Takes TLS connections from now on, and no others.
+    pub(crate) fn serve_tls(&mut self, config: Arc<ServerConfig>) {
+        self.tls = Some(config);
+    }
+
+    /// Connects over TLS; the error of a handshake that fails.
+    pub(crate) fn connect_tls(&mut self, to: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Way> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut tls = ClientConnection::new(config, ServerName::from(to.ip())).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream)?;
+        }
+        stream.set_nonblocking(true)?;
+        Ok(self.take(Box::new(StreamOwned::new(tls, stream)), "TLS"))
+    }
+
     pub(crate) fn close(&mut self, way: Way) {
         if let Way::Stream(number) = way {
-            self.streams[number].0 = None;
+            self.streams[number].io = None;
         }
     }
 
     /// Whether the other side has closed a connection.
     pub(crate) fn is_closed(&mut self, way: Way) -> bool {
         self.poll();
-        matches!(way, Way::Stream(number) if self.streams[number].0.is_none())
+        matches!(way, Way::Stream(number) if self.streams[number].io.is_none())
     }
 
     fn adopt(&mut self, stream: TcpStream) -> Way {
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
-        self.streams.push((Some(stream), Vec::new()));
+        match self.tls.clone() {
+            Some(config) => {
+                let tls = ServerConnection::new(config).unwrap();
+                self.take(Box::new(StreamOwned::new(tls, stream)), "TLS")
+            }
+            None => self.take(Box::new(stream), "TCP"),
+        }
+    }
+
+    fn take(&mut self, io: Box<dyn Duplex>, transport: &'static str) -> Way {
+        self.streams.push(Conduit { io: Some(io), bytes: Vec::new(), transport });
         Way::Stream(self.streams.len() - 1)
     }
 
@@ -114,7 +161,7 @@ impl Phone {
                 self.udp.send_to(bytes, to).unwrap();
             }
             Way::Stream(number) => {
-                let Some(stream) = &mut self.streams[number].0 else { return };
+                let Some(stream) = &mut self.streams[number].io else { return };
                 // The other side may have closed it: then what it would have said is missed, and the test fails there.
                 let _ = stream.write_all(bytes);
             }
@@ -136,7 +183,7 @@ impl Phone {
         while let Ok((stream, _)) = self.listener.accept() {
             self.adopt(stream);
         }
-        for (number, (stream, bytes)) in self.streams.iter_mut().enumerate() {
+        for (number, Conduit { io: stream, bytes, .. }) in self.streams.iter_mut().enumerate() {
             while let Some(open) = stream {
                 match open.read(&mut buffer) {
                     Ok(0) => *stream = None,
@@ -209,13 +256,23 @@ impl Phone {
         self.must(&format!("{status} to {cseq}"), fits).0
     }
 
+    fn transport(&self, way: Way) -> &'static str {
+        match way {
+            Way::Udp(_) => "UDP",
+            Way::Stream(number) => self.streams[number].transport,
+        }
+    }
+
     fn via(&self, way: Way, branch: &str) -> String {
-        let transport = if matches!(way, Way::Udp(_)) { "UDP" } else { "TCP" };
+        let transport = self.transport(way);
         format!("Via: SIP/2.0/{transport} {};branch={branch};rport\r\n", self.address)
     }
 
     fn contact(&self, way: Way) -> String {
-        let transport = if matches!(way, Way::Udp(_)) { "" } else { ";transport=tcp" };
+        let transport = match self.transport(way) {
+            "UDP" => String::new(),
+            other => format!(";transport={}", other.to_lowercase()),
+        };
         format!("Contact: <sip:phone@{}{transport}>\r\n", self.address)
     }
 

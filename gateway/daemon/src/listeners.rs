@@ -4,10 +4,10 @@
 use crate::process::StartError;
 use driver::sockets::{Share, open_listener, open_udp};
 use sansio::{SocketId, SocketOptions};
+use sip::Transport;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
-use sip::Transport;
 use switch::{Listener, StreamListener};
 
 /// Receive buffer of SIP sockets: at 5000 calls a second a burst of a quarter second fits.

@@ -7,10 +7,10 @@ use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
 use link::{Command, Event, Figure, ShardId, UnixMicros};
 use sansio::Time;
-use std::fmt;
-use std::io;
 use secure::{Secured, Shared};
 use sip::Transport;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -112,8 +112,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let mut opened = listeners::open(&settings.listen, settings.advertise, count)?;
     let listeners: Vec<_> = opened.iter().map(|opened| opened.listener).collect();
     let first = 2 * opened.len() as u32;
-    let mut opened_streams =
-        listeners::open_streams(&settings.streams, settings.advertise, count, first)?;
+    let mut opened_streams = listeners::open_streams(&settings.streams, settings.advertise, count, first)?;
     let streams: Vec<_> = opened_streams.iter().map(|opened| opened.listener).collect();
     let boxes = |error| StartError::System("mailbox", error);
     let (control, events) = mailbox(CONTROL_MAIL).map_err(boxes)?;

@@ -182,7 +182,9 @@ fn peer(text: &str) -> Result<PeerConfig, String> {
         None => (text, Transport::Udp),
     };
     let address: SocketAddr = address.parse().map_err(|_| {
-        format!("\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP, /tls for TLS")
+        format!(
+            "\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP, /tls for TLS"
+        )
     })?;
     if address.port() == 0 {
         return Err(format!("\"{text}\" names port 0; name the port the peer listens on"));

@@ -38,7 +38,8 @@ impl TlsSettings {
         let own = match (&tls.certificate, &tls.key) {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
             (None, None) if serves => {
-                let error = "needs a certificate; give --cert FILE and --key FILE, or tls.certificate and tls.key";
+                let error =
+                    "needs a certificate; give --cert FILE and --key FILE, or tls.certificate and tls.key";
                 return Err(ConfigError::new(at("tls_listen (--tls)"), error));
             }
             (None, None) => None,
@@ -52,21 +53,27 @@ impl TlsSettings {
             }
         };
         if tls.handshake_timeout.0.is_zero() {
-            return Err(ConfigError::new(at("tls.handshake_timeout"), "0 would end every handshake; 5s is usual"));
+            return Err(ConfigError::new(
+                at("tls.handshake_timeout"),
+                "0 would end every handshake; 5s is usual",
+            ));
         }
         let mut peers = BTreeMap::new();
         for (trunk, written) in trunks.iter().zip(&file.trunks) {
             let key = |key: &str| at(&format!("trunk \"{}\": {key}", trunk.name));
             if let Some(name) = written.tls_name.as_ref().filter(|name| !Peer::is_name(name)) {
-                let error = format!("\"{name}\" is no name that a certificate can bear; write it as sip.example.com");
+                let error =
+                    format!("\"{name}\" is no name that a certificate can bear; write it as sip.example.com");
                 return Err(ConfigError::new(key("tls_name"), error));
             }
             for peer in trunk.peers.iter().filter(|peer| peer.transport == Transport::Tls) {
                 let shown = Peer { name: written.tls_name.clone(), verify: written.tls_verify };
                 let same = |other: &Peer| (&other.name, other.verify) == (&shown.name, shown.verify);
                 if peers.get(&peer.address).is_some_and(|other| !same(other)) {
-                    let error =
-                        format!("another trunk says something else of {}; say the same in both", peer.address);
+                    let error = format!(
+                        "another trunk says something else of {}; say the same in both",
+                        peer.address
+                    );
                     return Err(ConfigError::new(key("tls_name, tls_verify"), error));
                 }
                 peers.insert(peer.address, shown);

@@ -6,7 +6,9 @@ use crate::stats::{Gauges, Stats};
 use core::net::SocketAddr;
 use core::time::Duration;
 use rustls::Error;
-use sansio::{Action, Input, IoError, Machine, Outbox, SocketId, StreamEnd, StreamEvent, StreamId, Time, Wheel};
+use sansio::{
+    Action, Input, IoError, Machine, Outbox, SocketId, StreamEnd, StreamEvent, StreamId, Time, Wheel,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -127,7 +129,8 @@ impl<M: Machine> Secured<M> {
             return self.ended.push_back((stream, StreamEnd::Refused(IoError::TooManyFiles)));
         }
         let begun = self.policy.now().towards(remote);
-        let Some(mut session) = begun.and_then(|(config, name)| Session::connecting(config, name).ok()) else {
+        let Some(mut session) = begun.and_then(|(config, name)| Session::connecting(config, name).ok())
+        else {
             self.stats.clients_unconfigured += 1;
             return self.ended.push_back((stream, StreamEnd::Refused(IoError::PermissionDenied)));
         };
@@ -272,15 +275,11 @@ impl<M: Machine> Secured<M> {
         }
     }
 
-    fn stream(
-        &mut self,
-        now: Time,
-        stream: StreamId,
-        event: StreamEvent<'_>,
-        out: &mut Outbox<M::Mail>,
-    ) {
+    fn stream(&mut self, now: Time, stream: StreamId, event: StreamEvent<'_>, out: &mut Outbox<M::Mail>) {
         match event {
-            StreamEvent::Accepted { listener, local, remote } if self.config.listeners.contains(&listener) => {
+            StreamEvent::Accepted { listener, local, remote }
+                if self.config.listeners.contains(&listener) =>
+            {
                 self.accept(now, stream, News::Accepted { listener, local, remote }, out);
             }
             StreamEvent::Connected { local } if stream.is_secured() => {

@@ -174,7 +174,9 @@ pub fn server(
 
 fn misfit(certificate: &Path, key: &Path, error: &Error) -> FileError {
     let what = match error {
-        Error::InconsistentKeys(_) => format!("is not the key to {}; give both of one pair", certificate.display()),
+        Error::InconsistentKeys(_) => {
+            format!("is not the key to {}; give both of one pair", certificate.display())
+        }
         error => format!("cannot be used with {}: {error}", certificate.display()),
     };
     FileError::new(key, what)

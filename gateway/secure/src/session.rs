@@ -2,7 +2,9 @@
 
 use core::net::SocketAddr;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, Error, HandshakeKind, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, Error, HandshakeKind, ServerConfig, ServerConnection,
+};
 use sansio::{SocketId, TimerId};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;

@@ -32,14 +32,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Whether the peer cannot be expected to be reached otherwise: it connected to us and encrypts, so that its own
+    /// address is as a rule behind a NAT, and its certificate, if it has one, names no address (RFC 5626 §1).
+    pub(crate) const fn is_only_way(&self, stream: StreamId) -> bool {
+        let accepted = match self.holder {
+            Some((_, stream)) => stream.is_accepted(),
+            None => stream.is_accepted(),
+        };
+        accepted && !matches!(self.transport, Transport::Tcp | Transport::Udp)
+    }
+
     /// The way over it.
     pub(crate) const fn flow(&self, stream: StreamId) -> Flow {
-        Flow {
-            transport: self.transport,
-            link: Link::Stream(stream),
-            local: self.local,
-            remote: self.remote,
-        }
+        Flow { transport: self.transport, link: Link::Stream(stream), local: self.local, remote: self.remote }
     }
 }
 
@@ -209,7 +214,10 @@ mod tests {
         assert!(connections.insert(a, Transport::Tcp, peers[0], local, false));
         let b = connections.fresh(Transport::Tcp).unwrap();
         assert!(connections.insert(b, Transport::Tcp, peers[1], local, true));
-        assert_eq!((connections.to(Transport::Tcp, peers[0]), connections.to(Transport::Tcp, peers[2])), (Some(a), None));
+        assert_eq!(
+            (connections.to(Transport::Tcp, peers[0]), connections.to(Transport::Tcp, peers[2])),
+            (Some(a), None)
+        );
         assert_eq!(connections.fresh(Transport::Tcp), None);
         assert!(!connections.insert(StreamId(12), Transport::Tcp, peers[2], local, true));
         assert!(connections.remove(a).is_some());

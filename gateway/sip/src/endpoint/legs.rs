@@ -190,12 +190,7 @@ impl Endpoint {
 
     /// Where a request inside a dialog goes: to the address its next hop names, over the transport it names or else
     /// the one spoken so far. A next hop that is a name is the peer we speak with: this core resolves no names.
-    fn flow_inside(
-        &mut self,
-        now: Time,
-        hop: Option<(SocketAddr, Option<Transport>)>,
-        flow: Flow,
-    ) -> Flow {
+    fn flow_inside(&mut self, now: Time, hop: Option<(SocketAddr, Option<Transport>)>, flow: Flow) -> Flow {
         let Some((address, named)) = hop else { return self.flow_again(now, flow) };
         let transport = named.unwrap_or(flow.transport);
         let stream = transport != Transport::Udp;
@@ -206,8 +201,9 @@ impl Endpoint {
             // The connection the peer opened is the way back to it, whatever port it listens on.
             Link::Stream(held)
                 if transport == flow.transport
-                    && address.ip() == flow.remote.ip()
-                    && self.wire.connections.get(held).is_some() =>
+                    && self.wire.connections.get(held).is_some_and(|connection| {
+                        address.ip() == flow.remote.ip() || connection.is_only_way(held)
+                    }) =>
             {
                 flow
             }

@@ -22,7 +22,8 @@ impl Endpoint {
             self.stats.unsendable += 1;
             return;
         };
-        let flow = Flow { transport: Transport::Udp, link: Link::Socket(socket), local: *local, remote: source };
+        let flow =
+            Flow { transport: Transport::Udp, link: Link::Socket(socket), local: *local, remote: source };
         self.handle_message(now, flow, payload);
     }
 

@@ -1,7 +1,7 @@
 //! TCP and TLS connections carried out: accepting, opening, cutting into messages, closing (RFC 3261 §18).
 
-use super::{Endpoint, Listener};
 use super::timers::Timer;
+use super::{Endpoint, Listener};
 use crate::event::{Event, Flow, Link, Transport};
 use crate::framing::Frame;
 use crate::message::Defect;
@@ -100,7 +100,14 @@ impl Endpoint {
             connection.lent = true;
         }
         let Flow { transport, local, remote, .. } = flow;
-        self.events.push_back(Event::Foreign { owner, stream, transport, local, remote, bytes: message.into() });
+        self.events.push_back(Event::Foreign {
+            owner,
+            stream,
+            transport,
+            local,
+            remote,
+            bytes: message.into(),
+        });
     }
 
     /// Takes a message that came over a connection of another endpoint, `holder`, which calls it `stream`.

@@ -336,7 +336,9 @@ fn a_call_over_the_connection_of_another_shard() {
     let mut out = Outbox::<()>::new(8, 1);
     shards[0].handle_stream(now, stream, StreamEvent::Accepted { listener: TCP, local, remote });
     shards[0].handle_stream(now, stream, StreamEvent::Data(invite.as_bytes()));
-    let Some(Event::Foreign { owner: 1, stream: lent, transport, local, remote, bytes }) = shards[0].poll_event() else {
+    let Some(Event::Foreign { owner: 1, stream: lent, transport, local, remote, bytes }) =
+        shards[0].poll_event()
+    else {
         panic!("not handed over");
     };
     shards[1].handle_foreign(now, 0, lent, transport, local, remote, &bytes);
