@@ -42,6 +42,12 @@ pub(crate) struct Serve {
     /// SIP address served over TLS, with --cert and --key; may be given several times
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) tls: Vec<SocketAddr>,
+    /// SIP address served over WebSocket (RFC 7118); may be given several times
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) ws: Vec<SocketAddr>,
+    /// SIP address served over WebSocket and TLS, with --cert and --key; may be given several times
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) wss: Vec<SocketAddr>,
     /// Certificate for TLS and its chain (PEM); read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,

@@ -60,6 +60,12 @@ pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings)
     if !arguments.tls.is_empty() {
         file.tls_listen.clone_from(&arguments.tls);
     }
+    if !arguments.ws.is_empty() {
+        file.ws_listen.clone_from(&arguments.ws);
+    }
+    if !arguments.wss.is_empty() {
+        file.wss_listen.clone_from(&arguments.wss);
+    }
     file.tls.certificate = arguments.cert.clone().or(file.tls.certificate);
     file.tls.key = arguments.key.clone().or(file.tls.key);
     for text in &arguments.trunk {

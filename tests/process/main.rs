@@ -31,3 +31,4 @@ mod tls;
 mod torture;
 mod trunks;
 mod voice;
+mod websocket;

@@ -41,7 +41,7 @@ pub(crate) struct Dialog {
 }
 
 /// A connection, whatever it speaks below SIP.
-trait Duplex: Read + Write + Send {}
+pub(crate) trait Duplex: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Duplex for T {}
 
@@ -112,14 +112,8 @@ impl Phone {
 
     /// Connects over TLS; the error of a handshake that fails.
     pub(crate) fn connect_tls(&mut self, to: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Way> {
-        let mut stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut tls = ClientConnection::new(config, ServerName::from(to.ip())).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut stream)?;
-        }
-        stream.set_nonblocking(true)?;
-        Ok(self.take(Box::new(StreamOwned::new(tls, stream)), "TLS"))
+        let io = secured(to, config)?;
+        Ok(self.take(Box::new(io), "TLS"))
     }
 
     pub(crate) fn close(&mut self, way: Way) {
@@ -146,7 +140,7 @@ impl Phone {
         }
     }
 
-    fn take(&mut self, io: Box<dyn Duplex>, transport: &'static str) -> Way {
+    pub(crate) fn take(&mut self, io: Box<dyn Duplex>, transport: &'static str) -> Way {
         self.streams.push(Conduit { io: Some(io), bytes: Vec::new(), transport });
         Way::Stream(self.streams.len() - 1)
     }
@@ -271,6 +265,7 @@ impl Phone {
     fn contact(&self, way: Way) -> String {
         let transport = match self.transport(way) {
             "UDP" => String::new(),
+            "WSS" => String::from(";transport=ws"),
             other => format!(";transport={}", other.to_lowercase()),
         };
         format!("Contact: <sip:phone@{}{transport}>\r\n", self.address)
@@ -481,6 +476,21 @@ impl Phone {
         let _ = self.find(moment, |_| false);
         self.inbox.drain(..).map(|(message, _)| message).collect()
     }
+}
+
+/// A connection over TLS, its handshake done.
+pub(crate) fn secured(
+    to: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut tls = ClientConnection::new(config, ServerName::from(to.ip())).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream)?;
+    }
+    stream.set_nonblocking(true)?;
+    Ok(StreamOwned::new(tls, stream))
 }
 
 fn host(ip: IpAddr) -> String {

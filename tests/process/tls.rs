@@ -26,14 +26,14 @@ on_both_drivers! {
 }
 
 /// Who signs certificates for a test.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: PathBuf,
     root: PathBuf,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ impl Authority {
     }
 
     /// Writes a certificate for a host and the key to it.
-    fn sign(&self, host: &str) -> (PathBuf, PathBuf) {
+    pub(crate) fn sign(&self, host: &str) -> (PathBuf, PathBuf) {
         let files = (self.folder.join(format!("{host}.pem")), self.folder.join(format!("{host}.key.pem")));
         let key = KeyPair::generate().unwrap();
         let certificate =
@@ -61,7 +61,7 @@ impl Authority {
     }
 
     /// A client that trusts this authority alone; with a certificate of its own if one is given.
-    fn client(&self, own: Option<&(PathBuf, PathBuf)>) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, own: Option<&(PathBuf, PathBuf)>) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -91,7 +91,7 @@ fn read(files: &(PathBuf, PathBuf)) -> (Vec<CertificateDer<'static>>, PrivateKey
     (vec![CertificateDer::from_pem_file(&files.0).unwrap()], PrivateKeyDer::from_pem_file(&files.1).unwrap())
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -116,7 +116,7 @@ fn gateway(io: &str, files: &(PathBuf, PathBuf), more: &[&str], lines: &str) -> 
 }
 
 /// Rings and answers: both sides' dialogs and where each speaks to.
-fn set_up(
+pub(crate) fn set_up(
     caller: &mut Phone,
     callee: &mut Phone,
     voices: (&Voice, &Voice),

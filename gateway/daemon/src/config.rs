@@ -18,6 +18,10 @@ pub struct File {
     pub listen: Vec<SocketAddr>,
     /// SIP addresses served over TLS.
     pub tls_listen: Vec<SocketAddr>,
+    /// SIP addresses served over WebSocket.
+    pub ws_listen: Vec<SocketAddr>,
+    /// SIP addresses served over WebSocket and TLS.
+    pub wss_listen: Vec<SocketAddr>,
     /// Address to name in SIP and SDP instead of the one bound, when bound to a wildcard or behind NAT.
     pub advertise: Option<std::net::IpAddr>,
     /// HTTP address of API and metrics; none: no HTTP.
@@ -66,6 +70,8 @@ impl Default for File {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5060))],
             tls_listen: Vec::new(),
+            ws_listen: Vec::new(),
+            wss_listen: Vec::new(),
             advertise: None,
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data: PathBuf::from("trunkline-data"),

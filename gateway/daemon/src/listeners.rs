@@ -100,6 +100,8 @@ const fn flag_of(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp | Transport::Tcp => "--listen",
         Transport::Tls => "--tls",
+        Transport::Ws => "--ws",
+        Transport::Wss => "--wss",
     }
 }
 

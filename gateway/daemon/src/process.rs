@@ -216,7 +216,7 @@ fn run_shard(
         listeners: sockets
             .streams
             .iter()
-            .filter(|(listener, _)| listener.transport == Transport::Tls)
+            .filter(|(listener, _)| listener.transport.is_encrypted())
             .map(|(listener, _)| listener.socket)
             .collect(),
         handshake,

@@ -95,7 +95,11 @@ impl Settings {
 /// The addresses for connections only. Media of their calls uses the address of one of `listen`.
 fn streams(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<(Transport, SocketAddr)>, ConfigError> {
     let mut all = Vec::new();
-    for (key, transport, addresses) in [("tls_listen", Transport::Tls, &file.tls_listen)] {
+    for (key, transport, addresses) in [
+        ("tls_listen", Transport::Tls, &file.tls_listen),
+        ("ws_listen", Transport::Ws, &file.ws_listen),
+        ("wss_listen", Transport::Wss, &file.wss_listen),
+    ] {
         for address in addresses {
             if file.listen.iter().all(|listen| listen.ip() != address.ip()) {
                 let error = format!(

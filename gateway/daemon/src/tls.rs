@@ -34,13 +34,15 @@ impl TlsSettings {
         at: &dyn Fn(&str) -> String,
     ) -> Result<Self, ConfigError> {
         let tls = &file.tls;
-        let serves = !file.tls_listen.is_empty();
+        let serves = !file.tls_listen.is_empty() || !file.wss_listen.is_empty();
         let own = match (&tls.certificate, &tls.key) {
             (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
             (None, None) if serves => {
                 let error =
                     "needs a certificate; give --cert FILE and --key FILE, or tls.certificate and tls.key";
-                return Err(ConfigError::new(at("tls_listen (--tls)"), error));
+                let key =
+                    if file.tls_listen.is_empty() { "wss_listen (--wss)" } else { "tls_listen (--tls)" };
+                return Err(ConfigError::new(at(key), error));
             }
             (None, None) => None,
             (Some(_), None) => {

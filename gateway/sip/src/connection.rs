@@ -2,9 +2,19 @@
 
 use crate::event::{Flow, Link, Transport};
 use crate::framing::Framer;
+use crate::websocket::Session;
 use core::net::SocketAddr;
 use sansio::{StreamId, TimerId};
 use std::collections::BTreeMap;
+
+/// What cuts a connection's bytes into messages.
+#[derive(Debug)]
+pub(crate) enum Cutter {
+    /// By Content-Length.
+    Stream(Framer),
+    /// By WebSocket frames.
+    WebSocket(Box<Session>),
+}
 
 /// A connection.
 #[derive(Debug)]
@@ -18,7 +28,7 @@ pub(crate) struct Connection {
     /// Whether it stands (rather than being made).
     pub(crate) open: bool,
     /// Cuts what arrives into messages; away while its messages are handled.
-    pub(crate) framer: Option<Framer>,
+    pub(crate) framer: Option<Cutter>,
     /// Whether anything went over it since the idle timer was set.
     pub(crate) used: bool,
     /// Legs that rely on it.
@@ -115,7 +125,11 @@ impl Connections {
         if self.table.len() >= self.limit || self.table.contains_key(&stream) {
             return false;
         }
-        let framer = Some(Framer::new());
+        let framer = Some(if transport.is_websocket() {
+            Cutter::WebSocket(Box::new(Session::new()))
+        } else {
+            Cutter::Stream(Framer::new())
+        });
         let connection = Connection {
             transport,
             remote,

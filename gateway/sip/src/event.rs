@@ -14,15 +14,31 @@ pub enum Transport {
     Tcp,
     /// The same, encrypted by the layer below the endpoint (RFC 3261 §26.2.1).
     Tls,
+    /// WebSocket (RFC 7118); only peers open such connections.
+    Ws,
+    /// WebSocket over TLS, which the layer below the endpoint speaks.
+    Wss,
 }
 
 impl Transport {
+    /// Whether messages go in WebSocket frames.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// Whether the layer below the endpoint encrypts it.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
     /// How Via calls it (RFC 3261 §20.42).
     pub const fn via(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
@@ -33,12 +49,14 @@ impl Transport {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
             Self::Tls => ";transport=tls",
+            // RFC 7118 §5.2.4 knows this one for both.
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 
     /// The transport of a URI's `transport` parameter; `None` for one that is not spoken.
     pub fn named(name: &[u8]) -> Option<Self> {
-        [(&b"udp"[..], Self::Udp), (b"tcp", Self::Tcp), (b"tls", Self::Tls)]
+        [(&b"udp"[..], Self::Udp), (b"tcp", Self::Tcp), (b"tls", Self::Tls), (b"ws", Self::Ws)]
             .into_iter()
             .find(|(known, _)| name.eq_ignore_ascii_case(known))
             .map(|(_, transport)| transport)
@@ -49,6 +67,8 @@ impl Transport {
         match self {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod sdp;
 mod shards;
 mod stats;
 pub mod transaction;
+mod websocket;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint};

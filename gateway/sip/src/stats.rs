@@ -70,6 +70,10 @@ counters! {
     connections_accepted,
     /// TCP connections that could not be opened.
     connections_failed,
+    /// WebSockets whose opening handshake was done.
+    websockets_opened,
+    /// Connections closed since their WebSocket handshake was none, or not one for SIP.
+    websockets_refused,
     /// TCP connections closed for lack of traffic.
     connections_idle_closed,
     /// TCP connections closed since what came was no SIP, or a message too long.

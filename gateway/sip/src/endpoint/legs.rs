@@ -179,7 +179,11 @@ impl Endpoint {
             .or_else(|| NameAddr::parse(path.next_hop).and_then(|address| address.parsed_uri()))?;
         let named = uri.params.value("transport").and_then(Transport::named);
         // RFC 3261 §26.2.2: a SIPS URI is reached over TLS, whatever its parameter says.
-        let transport = if uri.scheme == Scheme::Sips { Some(Transport::Tls) } else { named };
+        let transport = match (uri.scheme, named) {
+            (Scheme::Sips, Some(Transport::Ws)) => Some(Transport::Wss),
+            (Scheme::Sips, _) => Some(Transport::Tls),
+            (_, named) => named,
+        };
         let port = uri.host_port?.port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
         let address = match uri.params.value("maddr") {
             Some(maddr) => crate::message::Host::parse(maddr)?.address()?,
@@ -192,7 +196,11 @@ impl Endpoint {
     /// the one spoken so far. A next hop that is a name is the peer we speak with: this core resolves no names.
     fn flow_inside(&mut self, now: Time, hop: Option<(SocketAddr, Option<Transport>)>, flow: Flow) -> Flow {
         let Some((address, named)) = hop else { return self.flow_again(now, flow) };
-        let transport = named.unwrap_or(flow.transport);
+        let transport = match named {
+            // One parameter for both (RFC 7118 §5.2.4): the one that is spoken is meant.
+            Some(Transport::Ws) if flow.transport.is_websocket() => flow.transport,
+            named => named.unwrap_or(flow.transport),
+        };
         let stream = transport != Transport::Udp;
         match flow.link {
             Link::Socket(_) if !stream && address.is_ipv4() == flow.local.is_ipv4() => {

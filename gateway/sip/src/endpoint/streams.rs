@@ -2,9 +2,11 @@
 
 use super::timers::Timer;
 use super::{Endpoint, Listener};
+use crate::connection::Cutter;
 use crate::event::{Event, Flow, Link, Transport};
-use crate::framing::Frame;
+use crate::framing::{Frame, Framer};
 use crate::message::Defect;
+use crate::websocket::{self, Ending, Session, Step};
 use core::net::SocketAddr;
 use sansio::{StreamEnd, StreamEvent, StreamId, Time};
 
@@ -16,9 +18,12 @@ impl Endpoint {
                 let known = self.listeners.iter().find(|known| known.socket == listener);
                 let (transport, local) =
                     known.map_or((Transport::Tcp, local), |known| (known.transport, known.advertised));
-                if self.wire.connections.insert(stream, transport, remote, local, true) {
+                // A WebSocket stands once its opening handshake is done.
+                let stands = !transport.is_websocket();
+                if self.wire.connections.insert(stream, transport, remote, local, stands) {
                     self.stats.connections_accepted += 1;
-                    self.connection_rearm(now, stream, self.config.timers.idle);
+                    let timers = self.config.timers;
+                    self.connection_rearm(now, stream, if stands { timers.idle } else { timers.connect });
                 } else {
                     self.stats.connections_full += 1;
                     self.wire.shut(stream);
@@ -50,7 +55,17 @@ impl Endpoint {
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
         let flow = connection.flow(stream);
         // Away while its messages are handled, which may change or close the connection.
-        let Some(mut framer) = connection.framer.take() else { return };
+        let framer = match connection.framer.take() {
+            Some(Cutter::Stream(framer)) => framer,
+            Some(Cutter::WebSocket(session)) => {
+                return self.websocket_data(now, flow, stream, session, bytes);
+            }
+            None => return,
+        };
+        self.framed_data(now, flow, stream, framer, bytes);
+    }
+
+    fn framed_data(&mut self, now: Time, flow: Flow, stream: StreamId, mut framer: Framer, bytes: &[u8]) {
         let mut input = bytes;
         let mut broken = false;
         while let Some(frame) = framer.next(&mut input) {
@@ -59,14 +74,7 @@ impl Endpoint {
                 connection.used = true;
             }
             match frame {
-                Frame::Message(message) => {
-                    let owner = self.config.shards.owner(message);
-                    if owner == self.config.shards.me {
-                        self.handle_message(now, flow, message);
-                    } else {
-                        self.hand_over(owner, stream, flow, message);
-                    }
-                }
+                Frame::Message(message) => self.stream_message(now, flow, stream, message),
                 Frame::KeepAlive => {
                     // RFC 5626 §4.4.1: answered with a single CRLF.
                     self.wire.send(flow.link, flow.remote, b"\r\n");
@@ -90,7 +98,62 @@ impl Endpoint {
             self.wire.shut(stream);
             self.connection_lost(now, stream);
         } else if let Some(connection) = self.wire.connections.get_mut(stream) {
-            connection.framer = Some(framer);
+            connection.framer = Some(Cutter::Stream(framer));
+        }
+    }
+
+    /// One whole message came over a connection.
+    fn stream_message(&mut self, now: Time, flow: Flow, stream: StreamId, message: &[u8]) {
+        let owner = self.config.shards.owner(message);
+        if owner == self.config.shards.me {
+            self.handle_message(now, flow, message);
+        } else {
+            self.hand_over(owner, stream, flow, message);
+        }
+    }
+
+    /// Bytes came over a WebSocket (RFC 7118 §5: each message is one frame's or its fragments').
+    fn websocket_data(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        stream: StreamId,
+        mut session: Box<Session>,
+        bytes: &[u8],
+    ) {
+        session.take(bytes);
+        while let Some(step) = session.next() {
+            if let Some(connection) = self.wire.connections.get_mut(stream) {
+                connection.used = true;
+            }
+            match step {
+                Step::Opened(reply) => {
+                    self.stats.websockets_opened += 1;
+                    self.wire.send_raw(stream, &reply);
+                    if let Some(connection) = self.wire.connections.get_mut(stream) {
+                        connection.open = true;
+                    }
+                    self.connection_rearm(now, stream, self.config.timers.idle);
+                }
+                Step::Message(message) => self.stream_message(now, flow, stream, &message),
+                Step::KeepAlive => {
+                    self.wire.send(flow.link, flow.remote, b"\r\n");
+                }
+                Step::Reply(reply) => self.wire.send_raw(stream, &reply),
+                Step::Over { reply, why } => {
+                    match why {
+                        Ending::Closed => {}
+                        Ending::Refused => self.stats.websockets_refused += 1,
+                        Ending::Broken => self.stats.connections_garbage_closed += 1,
+                    }
+                    self.wire.send_raw(stream, &reply);
+                    self.wire.shut(stream);
+                    return self.connection_lost(now, stream);
+                }
+            }
+        }
+        if let Some(connection) = self.wire.connections.get_mut(stream) {
+            connection.framer = Some(Cutter::WebSocket(session));
         }
     }
 
@@ -162,7 +225,8 @@ impl Endpoint {
             return Some(self.wire.connections.get(stream)?.flow(stream));
         }
         // RFC 3261 §26.2.2: what shall be encrypted does not go in clear.
-        if transport == Transport::Tls && !self.config.tls {
+        // RFC 7118 §5.2: WebSockets are opened by clients.
+        if transport == Transport::Tls && !self.config.tls || transport.is_websocket() {
             return None;
         }
         let same_family = |address: &SocketAddr| address.is_ipv4() == remote.is_ipv4();
@@ -208,6 +272,9 @@ impl Endpoint {
             self.connection_rearm(now, stream, self.config.timers.idle);
             return;
         } else {
+            if connection.transport.is_websocket() && connection.holder.is_none() {
+                self.wire.send_raw(stream, &websocket::close(websocket::GOING_AWAY));
+            }
             self.stats.connections_idle_closed += 1;
         }
         self.wire.shut(stream);

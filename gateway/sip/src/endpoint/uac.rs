@@ -108,7 +108,7 @@ impl Endpoint {
                 }
                 Ok(Flow { transport: Transport::Udp, link: Link::Socket(to.socket), local: *local, remote })
             }
-            transport @ (Transport::Tcp | Transport::Tls) => {
+            transport => {
                 let named = self.listeners.iter().find(|known| known.socket == to.socket);
                 let local = named.map(|known| known.advertised);
                 let mut sockets = self.sockets.iter();

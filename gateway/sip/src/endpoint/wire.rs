@@ -2,6 +2,7 @@
 
 use crate::connection::Connections;
 use crate::event::Link;
+use crate::websocket;
 use core::net::SocketAddr;
 use core::ops::Range;
 use sansio::{Outbox, SocketId, StreamId};
@@ -40,7 +41,14 @@ impl Wire {
     /// Sends a message over a socket, or a connection that stands or is being made; `false` if it is gone.
     pub(crate) fn send(&mut self, link: Link, to: SocketAddr, bytes: &[u8]) -> bool {
         let start = self.arena.len();
-        let range = start..start + bytes.len();
+        if let Link::Stream(stream) = link
+            && let Some(connection) = self.connections.get(stream)
+            && connection.transport.is_websocket()
+            && connection.holder.is_none()
+        {
+            self.arena.extend_from_slice(&websocket::message_head(bytes));
+        }
+        let range = start..self.arena.len() + bytes.len();
         match link {
             Link::Socket(socket) => self.items.push(Item::Datagram(socket, to, range)),
             Link::Stream(stream) => {
@@ -55,6 +63,13 @@ impl Wire {
         self.arena.extend_from_slice(bytes);
         self.sent += 1;
         true
+    }
+
+    /// Writes bytes to a connection of our own as they are.
+    pub(crate) fn send_raw(&mut self, stream: StreamId, bytes: &[u8]) {
+        let start = self.arena.len();
+        self.items.push(Item::Write(stream, start..start + bytes.len()));
+        self.arena.extend_from_slice(bytes);
     }
 
     /// Connects a stream.
