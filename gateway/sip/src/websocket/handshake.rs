@@ -9,8 +9,17 @@ const REQUEST_MAX: usize = 8192;
 /// RFC 6455 §1.3.
 const SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The answer to a request: 101 and how many bytes the request had, or the refusal; `None` if it is not whole yet.
-pub(crate) fn answer(bytes: &[u8]) -> Option<Result<(Vec<u8>, usize), Vec<u8>>> {
+/// A request that is granted.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The answer, 101.
+    pub(crate) reply: Vec<u8>,
+    /// Bytes of the request.
+    pub(crate) used: usize,
+}
+
+/// The answer to a request, or the refusal; `None` if it is not whole yet.
+pub(crate) fn answer(bytes: &[u8]) -> Option<Result<Accepted, Vec<u8>>> {
     let window = &bytes[..bytes.len().min(REQUEST_MAX)];
     // What does not begin as HTTP does is given up at once.
     let begun = window.len().min(4);
@@ -21,7 +30,7 @@ pub(crate) fn answer(bytes: &[u8]) -> Option<Result<(Vec<u8>, usize), Vec<u8>>> 
         let long = bytes.len() >= REQUEST_MAX;
         return long.then(|| Err(refusal("431 Request Header Fields Too Large", "")));
     };
-    Some(judge(&window[..end + 2]).map(|reply| (reply, end + 4)))
+    Some(judge(&window[..end + 2]).map(|reply| Accepted { reply, used: end + 4 }))
 }
 
 fn refusal(status: &str, fields: &str) -> Vec<u8> {

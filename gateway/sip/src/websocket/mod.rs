@@ -73,7 +73,7 @@ impl Session {
     pub(crate) fn next(&mut self) -> Option<Step> {
         match self.state {
             State::Opening => match handshake::answer(&self.buffer)? {
-                Ok((reply, used)) => {
+                Ok(handshake::Accepted { reply, used }) => {
                     self.buffer.drain(..used);
                     self.state = State::Open;
                     Some(Step::Opened(reply))
