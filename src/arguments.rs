@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway: a SIP B2BUA with anchored RTP in front of one or more carriers' trunks
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Read a configuration and say what would run, what is doubtful, or where a call would go; starts nothing
     Check(Check),
     /// Generate load, or answer it: any SIP system can be the target

@@ -30,7 +30,7 @@ pub struct Binding {
     pub call_id: String,
     /// Its CSeq number.
     pub cseq: u32,
-    /// Over what it came: `udp` or `tcp`.
+    /// Over what it came: `udp`, `tcp`, `tls`, `ws` or `wss`.
     pub transport: Text,
     /// Where it came from.
     pub source: SocketAddr,

@@ -155,7 +155,11 @@ fn carry(client: &mut Side, server: &mut Side, piece: usize) {
                         from.put(Time::ZERO, Input::Stream(OUT, StreamEvent::Connected { local }));
                     }
                     Action::Write(_, bytes) => {
-                        for piece in bytes.chunks(piece).take_while(|_| !side.deaf) {
+                        for piece in bytes.chunks(piece) {
+                            // It may close in the middle.
+                            if side.deaf {
+                                break;
+                            }
                             side.put(Time::ZERO, Input::Stream(stream, StreamEvent::Data(piece)));
                         }
                     }

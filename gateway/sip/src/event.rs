@@ -31,6 +31,20 @@ impl Transport {
         matches!(self, Self::Tls | Self::Wss)
     }
 
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
+    /// Its name in configuration, records and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
     /// How Via calls it (RFC 3261 §20.42).
     pub const fn via(self) -> &'static str {
         match self {

@@ -99,7 +99,7 @@ impl Shard {
     fn is_peer(&self, flow: &Flow) -> bool {
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let source = canonical(flow.remote);
-        flow.transport() == Transport::Udp
+        flow.transport == Transport::Udp
             && self
                 .table
                 .trunks()

@@ -70,10 +70,11 @@ impl Shard {
             None => self.listener_towards(binding.target)?,
         };
         let advertised = self.listeners[listener].advertised;
+        let transport = transport_of(binding).ok_or_else(|| Refusal::internal("binding of no transport"))?;
         Ok(Way {
             name: format!("{}{user}", link::USER_PREFIX).into(),
             address: binding.target,
-            transport: if binding.transport == "tcp" { Transport::Tcp } else { Transport::Udp },
+            transport,
             listener,
             // RFC 3261 §16.6 step 2: the contact as it was registered.
             request_uri: binding.contact.clone(),
@@ -88,11 +89,16 @@ impl Shard {
     }
 }
 
-/// A phone on TCP at the address that its contact names, if that is another than the one it registered from.
+fn transport_of(binding: &Binding) -> Option<Transport> {
+    Transport::ALL.into_iter().find(|transport| transport.name() == &*binding.transport)
+}
+
+/// A phone on TCP or TLS at the address that its contact names, if that is another than the one it registered from.
 fn elsewhere(binding: Binding) -> Option<Binding> {
+    let transport = transport_of(&binding).filter(|it| matches!(it, Transport::Tcp | Transport::Tls))?;
     let uri = Uri::parse(binding.contact.as_bytes())?;
     let place = uri.host_port?;
-    let named = SocketAddr::new(place.host.address()?, place.port.unwrap_or(5060));
-    (binding.transport == "tcp" && named != binding.target)
-        .then(|| Binding { target: named, ..binding.clone() })
+    let named =
+        SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
+    (named != binding.target).then(|| Binding { target: named, ..binding.clone() })
 }

@@ -142,7 +142,7 @@ fn read(user: String, request: &Message<'_>, flow: &Flow) -> Option<Wish> {
         wanted,
         call_id: text(request.call_id()),
         cseq: request.cseq()?.number,
-        transport: if flow.transport() == Transport::Udp { "udp".into() } else { "tcp".into() },
+        transport: flow.transport.name().into(),
         source: flow.remote,
         local: flow.local,
         user_agent,
@@ -183,7 +183,7 @@ fn target(uri: &Uri<'_>, request: &Message<'_>, flow: &Flow) -> SocketAddr {
         uri.host_port.and_then(|it| Some(SocketAddr::new(it.host.address()?, it.port.unwrap_or(5060))));
     let symmetric = request.top_via().is_none_or(|via| via.params.has("rport"));
     match named {
-        Some(named) if !symmetric && flow.transport() == Transport::Udp => {
+        Some(named) if !symmetric && flow.transport == Transport::Udp => {
             if named.is_ipv4() == flow.remote.is_ipv4() { named } else { flow.remote }
         }
         _ => flow.remote,

@@ -30,7 +30,7 @@ impl fmt::Display for PeerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.transport {
             Transport::Udp => write!(f, "{}", self.address),
-            Transport::Tcp => write!(f, "{}/tcp", self.address),
+            transport => write!(f, "{}/{}", self.address, transport.name()),
         }
     }
 }
