@@ -87,7 +87,7 @@ fn mistakes_in_flags_are_named() {
     says(&refused(&["--trunk", "carrier"]), &["--trunk carrier", "NAME=ADDR:PORT"]);
     says(&refused(&["--trunk", "a=127.0.0.1:5999,max_call=3"]), &["max_call", "known are max_calls"]);
     says(&refused(&["--trunk", "a=127.0.0.1:5999,max_calls=many"]), &["max_calls=many", "whole number"]);
-    says(&refused(&["--trunk", "a=127.0.0.1:5999/sctp"]), &["sctp", "/udp or /tcp"]);
+    says(&refused(&["--trunk", "a=127.0.0.1:5999/sctp"]), &["sctp", "/udp, /tcp or /tls"]);
     says(&refused(&[trunk, "--route", "44"]), &["--route 44", "PREFIX=NAME"]);
     says(&refused(&[trunk, "--route", "44=b"]), &["route", "\"44\" names b,"]);
     says(&refused(&[trunk, "--route", "44=a", "--route", "44=a"]), &["44"]);

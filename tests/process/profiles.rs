@@ -144,7 +144,8 @@ fn a_reload_changes_new_calls_and_leaves_live_ones(io: &str) {
     wait_until("the refusal", || gateway.logged("\"Via\" may not be touched").is_some());
     place("099");
     assert_eq!(invites(&carrier).last().unwrap().field("x-word"), "new");
-    let answer = phone.request(&mut live, "INVITE", &sdp);
+    let held = Voice::new(phone.address.ip(), 1).sdp("sendonly");
+    let answer = phone.request(&mut live, "INVITE", &held);
     assert_eq!(answer.status(), Some(200), "the live call goes on: {}", answer.text);
     phone.ack(&live, "");
     phone.bye(&mut live);

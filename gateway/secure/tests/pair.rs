@@ -6,6 +6,7 @@ use core::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sansio::{Action, Input, IoError, Machine, Outbox, SocketId, StreamEnd, StreamEvent, StreamId, Time};
 use secure::{Config, Peer, Policy, Secured, Shared, Trust};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -118,6 +119,14 @@ impl Side {
         core::iter::from_fn(|| self.out.next_action()).collect()
     }
 
+    /// Moves what it wants done to the end of what is under way. Who closes a stream hears nothing more of it.
+    fn leave(&mut self, to_server: bool, under_way: &mut VecDeque<(bool, Action<Order>)>) {
+        while let Some(action) = self.out.next_action() {
+            self.deaf |= matches!(action, Action::Shut(_));
+            under_way.push_back((to_server, action));
+        }
+    }
+
     fn heard(&self) -> &[String] {
         &self.machine.inner().heard
     }
@@ -134,45 +143,36 @@ fn accepted() -> StreamEvent<'static> {
 
 /// Carries what either side writes to the other, in pieces of `piece` bytes, until both are quiet.
 fn carry(client: &mut Side, server: &mut Side, piece: usize) {
+    let mut under_way = VecDeque::new();
     loop {
-        let (from_client, from_server) = (client.actions(), server.actions());
-        if from_client.is_empty() && from_server.is_empty() {
-            break;
-        }
-        let directions = [(from_client, true), (from_server, false)];
-        for (actions, to_server) in directions {
-            for action in actions {
-                let (side, from, stream) = if to_server {
-                    (&mut *server, &mut *client, IN)
-                } else {
-                    (&mut *client, &mut *server, OUT)
-                };
-                match action {
-                    Action::Connect { .. } => {
-                        (side.deaf, from.deaf) = (false, false);
-                        side.put(Time::ZERO, Input::Stream(stream, accepted()));
-                        let local = CLIENT.parse().unwrap();
-                        from.put(Time::ZERO, Input::Stream(OUT, StreamEvent::Connected { local }));
+        client.leave(true, &mut under_way);
+        server.leave(false, &mut under_way);
+        let Some((to_server, action)) = under_way.pop_front() else { break };
+        let (side, from, stream) =
+            if to_server { (&mut *server, &mut *client, IN) } else { (&mut *client, &mut *server, OUT) };
+        match action {
+            Action::Connect { .. } => {
+                (side.deaf, from.deaf) = (false, false);
+                side.put(Time::ZERO, Input::Stream(stream, accepted()));
+                let local = CLIENT.parse().unwrap();
+                from.put(Time::ZERO, Input::Stream(OUT, StreamEvent::Connected { local }));
+            }
+            Action::Write(_, bytes) => {
+                for piece in bytes.chunks(piece) {
+                    // It may close in the middle.
+                    if side.deaf {
+                        break;
                     }
-                    Action::Write(_, bytes) => {
-                        for piece in bytes.chunks(piece) {
-                            // It may close in the middle.
-                            if side.deaf {
-                                break;
-                            }
-                            side.put(Time::ZERO, Input::Stream(stream, StreamEvent::Data(piece)));
-                        }
-                    }
-                    Action::Shut(_) => {
-                        from.deaf = true;
-                        if !core::mem::replace(&mut side.deaf, true) {
-                            let closed = StreamEvent::Closed(StreamEnd::Peer);
-                            side.put(Time::ZERO, Input::Stream(stream, closed));
-                        }
-                    }
-                    other => panic!("{other:?}"),
+                    side.put(Time::ZERO, Input::Stream(stream, StreamEvent::Data(piece)));
+                    side.leave(!to_server, &mut under_way);
                 }
             }
+            Action::Shut(_) => {
+                if !core::mem::replace(&mut side.deaf, true) {
+                    side.put(Time::ZERO, Input::Stream(stream, StreamEvent::Closed(StreamEnd::Peer)));
+                }
+            }
+            other => panic!("{other:?}"),
         }
     }
 }
