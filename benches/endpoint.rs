@@ -89,6 +89,7 @@ impl Pair {
                         transport: Transport::Udp,
                         remote: self.callee.address,
                         socket: UDP,
+                        over: None,
                     },
                     contact_user: "caller",
                     headers: &[],

@@ -263,7 +263,7 @@ impl Caller {
                 request_uri: &texts.uri,
                 from: &texts.from,
                 to: &texts.to,
-                destination: Destination { transport, remote: to.address, socket },
+                destination: Destination { transport, remote: to.address, socket, over: None },
                 contact_user: &texts.user,
                 headers: &[],
                 body: Some(Body::sdp(&texts.body)),

@@ -4,12 +4,14 @@ use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way, unique};
 use crate::voice::Voice;
+use crate::websocket::{WebSocket, plain};
 use md5::Digest as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 on_both_drivers! {
     a_phone_registers_and_is_called
+    phones_are_called_over_the_connection_they_opened
     wrong_passwords_and_replays_are_refused
     registrations_outlive_a_restart
     a_phone_behind_a_nat_is_called_where_it_came_from
@@ -24,6 +26,8 @@ struct User {
     password: &'static str,
     call_id: String,
     cseq: u32,
+    /// The connection it registers over, and its transport.
+    over: Option<(Way, &'static str)>,
 }
 
 /// A digest response, worked out here.
@@ -67,7 +71,7 @@ fn nonce(challenge: &Message, algorithm: &str) -> String {
 
 impl User {
     fn new(host: &str, name: &'static str, password: &'static str) -> Self {
-        Self { phone: Phone::new(host), name, password, call_id: unique(), cseq: 0 }
+        Self { phone: Phone::new(host), name, password, call_id: unique(), cseq: 0, over: None }
     }
 
     fn contact(&self) -> String {
@@ -78,15 +82,16 @@ impl User {
     fn send(&mut self, gateway: SocketAddr, fields: &str) -> Message {
         self.cseq += 1;
         let (address, host, name) = (self.phone.address, self.phone.host(), self.name);
+        let (way, transport) = self.over.unwrap_or((Way::Udp(gateway), "UDP"));
         let text = format!(
-            "REGISTER sip:{gateway} SIP/2.0\r\nVia: SIP/2.0/UDP {address};rport;branch=z9hG4bK{}\r\nMax-Forwards: 70\r\n\
+            "REGISTER sip:{gateway} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};rport;branch=z9hG4bK{}\r\nMax-Forwards: 70\r\n\
              From: <sip:{name}@{host}>;tag=r\r\nTo: <sip:{name}@{host}>\r\nCall-ID: {}\r\nCSeq: {} REGISTER\r\n{fields}\
              Content-Length: 0\r\n\r\n",
             unique(),
             self.call_id,
             self.cseq
         );
-        self.phone.send(Way::Udp(gateway), &text);
+        self.phone.send(way, &text);
         self.phone.final_response(&self.call_id.clone(), &format!("{} REGISTER", self.cseq))
     }
 
@@ -173,6 +178,53 @@ fn a_phone_registers_and_is_called(io: &str) {
     let nonce = nonce(&challenge, "MD5");
     let shown = bob.digest("MD5", &nonce).field("INVITE", &dialog.target);
     assert_eq!(call(&mut bob.phone, gateway.sip, "4711", &shown).1.status(), Some(403));
+}
+
+/// A browser, whose contact names no address, and a phone on TCP that nobody can connect to: reached through the connection
+/// that they opened, from whichever shard; once it is closed, they are unavailable (RFC 5626 §5.3).
+fn phones_are_called_over_the_connection_they_opened(io: &str) {
+    let gateway = Gateway::start(io, &["--workers", "2", "--ws", "127.0.0.1:0", "--user", "bob:secret2"]);
+    let mut caller = Phone::new("127.0.0.2");
+    for transport in ["WS", "TCP"] {
+        let mut bob = User::new("127.0.0.3", "bob", "secret2");
+        let way = match transport {
+            "WS" => {
+                let socket = WebSocket::open(plain(gateway.address("ws")));
+                bob.phone.take(Box::new(socket), "WS")
+            }
+            _ => bob.phone.connect(gateway.sip),
+        };
+        bob.over = Some((way, transport));
+        let contact = format!("<sip:bob@df7jal23ls0d.invalid;transport={}>", transport.to_lowercase());
+        let fields = format!("Contact: {contact}\r\nExpires: 600\r\n");
+        let answer = bob.register(gateway.sip, "SHA-256", &fields);
+        assert_eq!(answer.status(), Some(200), "{}", answer.text);
+        // Call-IDs spread calls over the shards: with ten of them the phone's own and the other are all but certain.
+        for _ in 0..10 {
+            let sdp = Voice::new(caller.address.ip(), 1).sdp("sendrecv");
+            let mut dialog = caller.invite_with(Way::Udp(gateway.sip), gateway.sip, "bob", "", &sdp);
+            let invite = bob.phone.expect("INVITE");
+            assert_eq!(invite.1, way, "over the phone's own connection");
+            assert!(invite.0.text.starts_with("INVITE sip:bob@df7jal23ls0d.invalid"), "{}", invite.0.text);
+            bob.phone.respond(&invite, 200, "phone", &Voice::new(bob.phone.address.ip(), 2).sdp("sendrecv"));
+            assert_eq!(caller.answered(&mut dialog).status(), Some(200));
+            bob.phone.expect("ACK");
+            caller.begin_request(&mut dialog, "BYE", "");
+            let bye = bob.phone.expect("BYE");
+            // On plain TCP the phone's 200 has named where it listens.
+            assert!(transport == "TCP" || bye.1 == way);
+            bob.phone.respond(&bye, 200, "phone", "");
+        }
+        bob.phone.close(way);
+        gateway.wait_calls(0);
+        for _ in 0..4 {
+            let (_, answer) = call(&mut caller, gateway.sip, "bob", "");
+            assert_eq!(answer.status(), Some(480), "{transport}: {}", answer.text);
+        }
+        let mut again = User::new("127.0.0.3", "bob", "secret2");
+        let answer = again.register(gateway.sip, "SHA-256", "Contact: *\r\nExpires: 0\r\n");
+        assert_eq!(answer.status(), Some(200), "{}", answer.text);
+    }
 }
 
 fn wrong_passwords_and_replays_are_refused(io: &str) {

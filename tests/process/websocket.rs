@@ -16,14 +16,14 @@ on_both_drivers! {
 }
 
 /// The client's end of a WebSocket: each write is a frame, each read one frame's payload.
-struct WebSocket {
+pub(crate) struct WebSocket {
     io: Box<dyn Duplex>,
     bytes: Vec<u8>,
 }
 
 impl WebSocket {
     /// Shakes hands over a connection that does not block.
-    fn open(io: Box<dyn Duplex>) -> Self {
+    pub(crate) fn open(io: Box<dyn Duplex>) -> Self {
         let mut socket = Self { io, bytes: Vec::new() };
         socket.io.write_all(request("Sec-WebSocket-Protocol: sip\r\n").as_bytes()).unwrap();
         let begun = Instant::now();
@@ -129,7 +129,7 @@ fn request(more: &str) -> String {
     )
 }
 
-fn plain(to: SocketAddr) -> Box<dyn Duplex> {
+pub(crate) fn plain(to: SocketAddr) -> Box<dyn Duplex> {
     let stream = TcpStream::connect(to).unwrap();
     stream.set_nonblocking(true).unwrap();
     Box::new(stream)

@@ -69,6 +69,7 @@ mod tests {
             registered: UnixMicros(0),
             call_id: "i".into(),
             cseq: 1,
+            connection: None,
             transport: "udp".into(),
             source: "192.0.2.1:5060".parse().unwrap(),
             target: "192.0.2.1:5060".parse().unwrap(),

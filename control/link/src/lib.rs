@@ -17,7 +17,7 @@ pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
-pub use registration::{Binding, Registration};
+pub use registration::{Binding, Connection, Registration};
 pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
 

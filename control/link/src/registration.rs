@@ -15,6 +15,15 @@ pub struct Registration {
     pub bindings: Vec<Binding>,
 }
 
+/// A connection that a shard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The shard.
+    pub shard: u16,
+    /// Its number there.
+    pub stream: u32,
+}
+
 /// One contact address of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
@@ -32,6 +41,9 @@ pub struct Binding {
     pub cseq: u32,
     /// Over what it came: `udp`, `tcp`, `tls`, `ws` or `wss`.
     pub transport: Text,
+    /// The connection it came over; none over UDP, and none after a restart of the gateway.
+    #[serde(skip)]
+    pub connection: Option<Connection>,
     /// Where it came from.
     pub source: SocketAddr,
     /// Where calls are sent: the source, unless the phone showed that it listens elsewhere.

@@ -109,6 +109,15 @@ pub struct Flow {
     pub remote: SocketAddr,
 }
 
+/// A connection of one of the endpoints of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The shard whose endpoint holds it.
+    pub holder: u16,
+    /// Its number there.
+    pub stream: StreamId,
+}
+
 /// Where a request shall go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
@@ -118,6 +127,9 @@ pub struct Destination {
     pub remote: SocketAddr,
     /// UDP: the socket to send from. TCP: the listener whose address goes into Contact.
     pub socket: SocketId,
+    /// The connection the peer was heard over, and what we are called on it: used, whoever holds it, as long as it
+    /// stands (RFC 5626 §5.3); else as if it were not given.
+    pub over: Option<(Held, SocketAddr)>,
 }
 
 /// A leg: one side of a call, from its INVITE until [`Event::Gone`].

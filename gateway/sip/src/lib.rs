@@ -19,8 +19,8 @@ pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{
-    Body, Destination, Event, Failure, Flow, Invite, LegFacts, LegId, LegState, Link, LostCause, Received,
-    Request, RequestId, Transport,
+    Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
+    Received, Request, RequestId, Transport,
 };
 pub use shards::Shards;
 pub use stats::Stats;

@@ -16,7 +16,7 @@ use link::{Event, Phase, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
 use sip::message::Name;
-use sip::{Body, Destination, Failure, Invite, LegId, Transport};
+use sip::{Body, Destination, Failure, Held, Invite, LegId, Transport};
 use std::sync::Arc;
 
 /// Where the INVITE of one attempt goes.
@@ -25,6 +25,8 @@ pub(crate) struct Way {
     pub(crate) name: TrunkName,
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// The connection the callee has opened, and what we are called on it.
+    pub(crate) over: Option<(Held, SocketAddr)>,
     pub(crate) listener: usize,
     pub(crate) request_uri: String,
     pub(crate) to: String,
@@ -100,6 +102,7 @@ impl Shard {
             name: trunk.config.name.as_str().into(),
             address,
             transport,
+            over: None,
             listener,
             request_uri: format!("sip:{number}@{address}{suffix}"),
             to: format!("<sip:{number}@{}>", session::host(address.ip())),
@@ -171,6 +174,7 @@ impl Shard {
                 transport: way.transport,
                 remote: way.address,
                 socket: self.listeners[way.listener].udp,
+                over: way.over,
             },
             contact_user: "",
             headers: &headers,

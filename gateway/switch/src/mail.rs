@@ -45,6 +45,8 @@ pub enum Mail {
     Write {
         /// The connection.
         stream: StreamId,
+        /// Its peer.
+        remote: SocketAddr,
         /// The bytes.
         bytes: Box<[u8]>,
     },

@@ -6,9 +6,9 @@ use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
 use link::Binding;
-use sansio::{Key, Outbox, Time};
+use sansio::{Key, Outbox, StreamId, Time};
 use sip::message::Uri;
-use sip::{Failure, Transport};
+use sip::{Failure, Held, Transport};
 use std::sync::Arc;
 
 impl Shard {
@@ -19,7 +19,7 @@ impl Shard {
         let now_wall = link::UnixMicros(self.wall_at_zero.0 + now.as_nanos() / 1000);
         let mut contacts = self.registrar.contacts(now_wall, &user);
         contacts.truncate(usize::from(self.config.attempts_max));
-        // A connection that is gone, or that another shard holds: the address it names may be open.
+        // Where a connection is gone, the address that the contact names may be open.
         let mut contacts: Vec<Binding> =
             contacts.into_iter().flat_map(|it| [Some(it.clone()), elsewhere(it)]).flatten().collect();
         contacts.reverse();
@@ -75,6 +75,9 @@ impl Shard {
             name: format!("{}{user}", link::USER_PREFIX).into(),
             address: binding.target,
             transport,
+            over: binding
+                .connection
+                .map(|it| (Held { holder: it.shard, stream: StreamId(it.stream) }, binding.local)),
             listener,
             // RFC 3261 §16.6 step 2: the contact as it was registered.
             request_uri: binding.contact.clone(),
@@ -100,5 +103,5 @@ fn elsewhere(binding: Binding) -> Option<Binding> {
     let place = uri.host_port?;
     let named =
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
-    (named != binding.target).then(|| Binding { target: named, ..binding.clone() })
+    (named != binding.target).then(|| Binding { target: named, connection: None, ..binding.clone() })
 }

@@ -63,6 +63,7 @@ impl Shard {
                 transport: target.config.transport,
                 remote: target.config.address,
                 socket: listener.udp,
+                over: None,
             },
             headers: &[],
             body: None,

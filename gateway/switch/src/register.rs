@@ -6,7 +6,7 @@ use crate::registrar::{Contact, Refused, Wanted, Wish};
 use crate::session::{text, user_of};
 use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
-use link::{Binding, Event, Registration, UnixMicros};
+use link::{Binding, Connection, Event, Registration, UnixMicros};
 use sansio::{Outbox, Time};
 use sip::message::{Message, Name, NameAddr, Uri};
 use sip::{Flow, Received, RequestId, Transport};
@@ -70,7 +70,9 @@ impl Shard {
         if request.to().map(|to| user_of(to.uri)).as_deref() != Some(name.as_str()) {
             return Answer::bare(403);
         }
-        let Some(wish) = read(name, request, flow) else { return Answer::bare(400) };
+        let Some(wish) = read(name, request, flow, self.connection_of(flow)) else {
+            return Answer::bare(400);
+        };
         let limits = self.config.users.limits;
         let wall = self.wall(now);
         match self.registrar.register(wall, &wish, &limits) {
@@ -121,8 +123,15 @@ fn contact(binding: &Binding, now: UnixMicros) -> String {
     format!("<{}>;expires={left}{q}", binding.contact)
 }
 
+impl Shard {
+    fn connection_of(&self, flow: &Flow) -> Option<Connection> {
+        let held = self.endpoint.held(flow)?;
+        Some(Connection { shard: held.holder, stream: held.stream.0 })
+    }
+}
+
 /// What a REGISTER asks for; `None` if it cannot be understood.
-fn read(user: String, request: &Message<'_>, flow: &Flow) -> Option<Wish> {
+fn read(user: String, request: &Message<'_>, flow: &Flow, connection: Option<Connection>) -> Option<Wish> {
     let values: Vec<&[u8]> = request.values(Name::Contact).collect();
     let common = request.header(Name::Expires).map(seconds);
     let wanted = match values.as_slice() {
@@ -143,6 +152,7 @@ fn read(user: String, request: &Message<'_>, flow: &Flow) -> Option<Wish> {
         call_id: text(request.call_id()),
         cseq: request.cseq()?.number,
         transport: flow.transport.name().into(),
+        connection,
         source: flow.remote,
         local: flow.local,
         user_agent,

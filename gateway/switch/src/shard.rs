@@ -278,7 +278,7 @@ impl Shard {
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);
             }
-            Mail::Write { stream, bytes } => self.endpoint.write_for(stream, &bytes),
+            Mail::Write { stream, remote, bytes } => self.endpoint.write_for(stream, remote, &bytes),
             Mail::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
             }
@@ -328,8 +328,8 @@ impl Shard {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, out);
         }
-        self.endpoint.flush_with(out, |holder, stream, bytes, out| {
-            out.mail(Mailbox(holder), Mail::Write { stream, bytes: bytes.into() });
+        self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {
+            out.mail(Mailbox(holder), Mail::Write { stream, remote, bytes: bytes.into() });
         });
         self.stop_if_done(now, out);
     }

@@ -152,7 +152,7 @@ impl Agent {
             request_uri: &uri,
             from: &format!("<sip:agent@{}>", self.address),
             to: &format!("<{uri}>"),
-            destination: Destination { transport, remote: plan.to, socket },
+            destination: Destination { transport, remote: plan.to, socket, over: None },
             contact_user: "agent",
             headers: &[],
             body: (!plan.late_offer).then(|| Body::sdp(sdp.as_bytes())),

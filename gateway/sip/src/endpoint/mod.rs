@@ -181,15 +181,15 @@ impl Endpoint {
 
     /// Moves everything to be sent, connected, written and closed into the outbox.
     pub fn flush<M>(&mut self, out: &mut Outbox<M>) {
-        self.flush_with(out, |_, _, _, _| ());
+        self.flush_with(out, |_, _, _, _, _| ());
     }
 
     /// As [`Self::flush`], for an endpoint that shares its addresses: what is to go over a connection that another
-    /// endpoint holds is given to `foreign` (holder, its number of the connection, bytes), which brings it there.
+    /// endpoint holds is given to `foreign` (holder, its number of the connection, the peer's address, bytes), which brings it there.
     pub fn flush_with<M>(
         &mut self,
         out: &mut Outbox<M>,
-        foreign: impl FnMut(u16, StreamId, &[u8], &mut Outbox<M>),
+        foreign: impl FnMut(u16, StreamId, SocketAddr, &[u8], &mut Outbox<M>),
     ) {
         self.wire.flush(out, foreign);
         self.stats.messages_sent = self.wire.sent;

@@ -2,8 +2,8 @@
 
 use super::timers::Timer;
 use super::{Endpoint, Listener};
-use crate::connection::Cutter;
-use crate::event::{Event, Flow, Link, Transport};
+use crate::connection::{Connection, Cutter};
+use crate::event::{Destination, Event, Flow, Held, Link, Transport};
 use crate::framing::{Frame, Framer};
 use crate::message::Defect;
 use crate::websocket::{self, Ending, Session, Step};
@@ -198,11 +198,59 @@ impl Endpoint {
         self.handle_message(now, Flow { transport, link: Link::Stream(stream), local, remote }, message);
     }
 
-    /// Writes over our connection what another endpoint has to say.
-    pub fn write_for(&mut self, stream: StreamId, bytes: &[u8]) {
-        let remote = self.wire.connections.get(stream).map(|connection| connection.remote);
-        let sent = remote.is_some_and(|remote| self.wire.send(Link::Stream(stream), remote, bytes));
-        self.wire.unsendable += u64::from(!sent);
+    /// Writes over our connection to `remote` what another endpoint has to say. If that connection is gone,
+    /// [`Event::ForeignClosed`] tells so.
+    pub fn write_for(&mut self, stream: StreamId, remote: SocketAddr, bytes: &[u8]) {
+        // Numbers are used again: another peer's connection may bear it by now.
+        let ours = |it: &&mut Connection| it.remote == remote && it.holder.is_none();
+        let Some(connection) = self.wire.connections.get_mut(stream).filter(ours) else {
+            self.wire.unsendable += 1;
+            self.events.push_back(Event::ForeignClosed { stream });
+            return;
+        };
+        connection.lent = true;
+        self.wire.send(Link::Stream(stream), remote, bytes);
+    }
+
+    /// The connection that a flow uses, by which any endpoint finds it; `None` over UDP.
+    pub fn held(&self, flow: &Flow) -> Option<Held> {
+        let Link::Stream(stream) = flow.link else { return None };
+        let (holder, stream) = match self.wire.connections.get(stream)?.holder {
+            Some(other) => other,
+            None => (self.config.shards.me, stream),
+        };
+        Some(Held { holder, stream })
+    }
+
+    /// The way over a connection that is known to stand, or to have stood, here or at another endpoint.
+    pub(crate) fn flow_over(
+        &mut self,
+        now: Time,
+        held: Held,
+        to: &Destination,
+        local: SocketAddr,
+    ) -> Option<Flow> {
+        if held.holder == self.config.shards.me {
+            let connection = self.wire.connections.get(held.stream)?;
+            let same = connection.remote == to.remote && connection.transport == to.transport;
+            return same.then(|| connection.flow(held.stream));
+        }
+        let holder = (held.holder, held.stream);
+        let known =
+            self.wire.connections.borrowed(holder).and_then(|stream| self.wire.connections.get(stream));
+        let fits = known.is_none_or(|it| it.remote == to.remote && it.transport == to.transport);
+        if held.holder >= self.config.shards.count || !fits {
+            return None;
+        }
+        let is_new = known.is_none();
+        let Some(stream) = self.wire.connections.borrow(holder, to.transport, to.remote, local) else {
+            self.stats.connections_full += 1;
+            return None;
+        };
+        if is_new {
+            self.connection_rearm(now, stream, self.config.timers.idle);
+        }
+        Some(self.wire.connections.get(stream)?.flow(stream))
     }
 
     /// A connection of another endpoint is over.

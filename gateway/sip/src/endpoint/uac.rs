@@ -99,6 +99,11 @@ impl Endpoint {
     /// The way to a destination; over TCP a connection is opened if there is none.
     pub(crate) fn flow_to(&mut self, now: Time, to: &Destination) -> Result<Flow, StartError> {
         let remote = to.remote;
+        if let Some((held, local)) = to.over
+            && let Some(flow) = self.flow_over(now, held, to, local)
+        {
+            return Ok(flow);
+        }
         match to.transport {
             Transport::Udp => {
                 let (_, local) =

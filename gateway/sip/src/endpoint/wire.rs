@@ -11,7 +11,7 @@ use sansio::{Outbox, SocketId, StreamId};
 enum Item {
     Datagram(SocketId, SocketAddr, Range<usize>),
     Write(StreamId, Range<usize>),
-    Foreign(u16, StreamId, Range<usize>),
+    Foreign(u16, StreamId, SocketAddr, Range<usize>),
     Connect(StreamId, SocketAddr),
     Shut(StreamId),
 }
@@ -55,7 +55,7 @@ impl Wire {
                 let Some(connection) = self.connections.get_mut(stream) else { return false };
                 connection.used = true;
                 self.items.push(match connection.holder {
-                    Some((holder, stream)) => Item::Foreign(holder, stream, range),
+                    Some((holder, stream)) => Item::Foreign(holder, stream, connection.remote, range),
                     None => Item::Write(stream, range),
                 });
             }
@@ -89,13 +89,15 @@ impl Wire {
     pub(crate) fn flush<M>(
         &mut self,
         out: &mut Outbox<M>,
-        mut foreign: impl FnMut(u16, StreamId, &[u8], &mut Outbox<M>),
+        mut foreign: impl FnMut(u16, StreamId, SocketAddr, &[u8], &mut Outbox<M>),
     ) {
         for item in self.items.drain(..) {
             match item {
                 Item::Datagram(socket, to, range) => out.send(socket, to, &self.arena[range]),
                 Item::Write(stream, range) => out.write(stream, &self.arena[range]),
-                Item::Foreign(holder, stream, range) => foreign(holder, stream, &self.arena[range], out),
+                Item::Foreign(holder, stream, remote, range) => {
+                    foreign(holder, stream, remote, &self.arena[range], out);
+                }
                 Item::Connect(stream, remote) => out.connect(stream, None, remote),
                 Item::Shut(stream) => out.shut(stream),
             }

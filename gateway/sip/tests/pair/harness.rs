@@ -151,6 +151,7 @@ impl Pair {
                     transport,
                     remote,
                     socket: if transport == Transport::Udp { UDP } else { TCP },
+                    over: None,
                 },
                 contact_user: "alice",
                 headers: &[("X-Test", "yes")],

@@ -176,7 +176,8 @@ fn own_calls_beyond_the_tables_are_refused() {
     let a = pair.call("c", Transport::Udp, Some(OFFER));
     let now = pair.now;
     let facts = pair.nodes[A].endpoint.leg(a).unwrap();
-    let destination = sip::Destination { transport: Transport::Udp, remote: facts.flow.remote, socket: UDP };
+    let destination =
+        sip::Destination { transport: Transport::Udp, remote: facts.flow.remote, socket: UDP, over: None };
     let again = sip::Invite {
         call_id: "d",
         request_uri: "sip:b@h",

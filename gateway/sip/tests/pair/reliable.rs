@@ -139,8 +139,12 @@ fn an_offer_in_a_provisional_response_is_answered_in_its_prack() {
         let mut pair = pair(4);
         pair.loss = loss;
         let now = pair.now;
-        let destination =
-            sip::Destination { transport: Transport::Udp, remote: pair.nodes[B].address, socket: UDP };
+        let destination = sip::Destination {
+            transport: Transport::Udp,
+            remote: pair.nodes[B].address,
+            socket: UDP,
+            over: None,
+        };
         let invite = sip::Invite {
             call_id: "late",
             request_uri: "sip:bob@192.0.2.2",

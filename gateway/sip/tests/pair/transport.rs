@@ -166,7 +166,7 @@ fn requests_go_both_ways_and_time_out() {
         request_uri: "sip:192.0.2.2",
         from: "<sip:a@h>",
         to: "<sip:192.0.2.2>",
-        destination: Destination { transport: Transport::Udp, remote, socket: UDP },
+        destination: Destination { transport: Transport::Udp, remote, socket: UDP, over: None },
         headers: &[],
         body: None,
         timeout: Duration::from_secs(2),
@@ -285,7 +285,12 @@ fn what_cannot_be_sent_is_refused() {
         request_uri: "sip:b@192.0.2.2",
         from: "<sip:a@h>",
         to: "<sip:b@h>",
-        destination: Destination { transport: Transport::Udp, remote: pair.nodes[B].address, socket: UDP },
+        destination: Destination {
+            transport: Transport::Udp,
+            remote: pair.nodes[B].address,
+            socket: UDP,
+            over: None,
+        },
         contact_user: "",
         headers: &[],
         body: None,
@@ -346,12 +351,14 @@ fn a_call_over_the_connection_of_another_shard() {
     assert_eq!(flow.remote, remote);
     shards[1].reject(now, leg, 404, None, &[]).unwrap();
     let mut replies = Vec::new();
-    shards[1].flush_with(&mut out, |holder, stream, bytes, _| replies.push((holder, stream, bytes.to_vec())));
+    shards[1].flush_with(&mut out, |holder, stream, remote, bytes, _| {
+        replies.push((holder, stream, remote, bytes.to_vec()))
+    });
     assert!(out.is_empty());
     assert_eq!(replies.len(), 2, "100 and 404");
-    for (holder, stream, bytes) in replies {
+    for (holder, stream, remote, bytes) in replies {
         assert_eq!(holder, 0);
-        shards[0].write_for(stream, &bytes);
+        shards[0].write_for(stream, remote, &bytes);
     }
     shards[0].flush(&mut out);
     let mut written = Vec::new();

@@ -1,7 +1,7 @@
 //! What a REGISTER does to the bindings of its user (RFC 3261 §10.3): all of it, or nothing.
 
 use core::net::SocketAddr;
-use link::{Binding, Text, UnixMicros};
+use link::{Binding, Connection, Text, UnixMicros};
 use sip::message::{Host, Uri};
 
 /// Bounds of registrations.
@@ -45,6 +45,7 @@ pub(crate) struct Wish {
     pub(crate) call_id: String,
     pub(crate) cseq: u32,
     pub(crate) transport: Text,
+    pub(crate) connection: Option<Connection>,
     pub(crate) source: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) user_agent: String,
@@ -114,6 +115,7 @@ pub(crate) fn apply(
             call_id: wish.call_id.clone(),
             cseq: wish.cseq,
             transport: wish.transport.clone(),
+            connection: wish.connection,
             source: wish.source,
             target: contact.target,
             local: wish.local,
@@ -180,6 +182,7 @@ pub(super) mod tests {
             call_id: call_id.into(),
             cseq,
             transport: "udp".into(),
+            connection: None,
             source: target,
             local: target,
             user_agent: String::new(),
