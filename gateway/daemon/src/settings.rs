@@ -155,6 +155,8 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 })?,
                 None => Arc::default(),
             };
+            let register = crate::registration::resolve(trunk, &peers)
+                .map_err(|(name, error)| ConfigError::new(key(name), error))?;
             Ok(TrunkConfig {
                 name: trunk.name.clone(),
                 provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
@@ -167,6 +169,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 backup: trunk.backup.clone(),
                 failover_statuses: trunk.failover_statuses.clone(),
                 account,
+                register,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
                 profile,
             })
@@ -174,7 +177,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
         .collect()
 }
 
-fn peer(text: &str) -> Result<PeerConfig, String> {
+pub(crate) fn peer(text: &str) -> Result<PeerConfig, String> {
     let named = text.split_once(";transport=").or_else(|| text.rsplit_once('/'));
     let (address, transport) = match named {
         Some((address, "tcp")) => (address, Transport::Tcp),

@@ -34,6 +34,8 @@ pub(crate) struct Way {
     pub(crate) patience: Duration,
     /// How the callee likes its INVITEs.
     pub(crate) profile: Arc<Profile>,
+    /// Route of the INVITE: the carrier's service route (RFC 3608 §5).
+    pub(crate) route: Option<String>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) peer: Option<Arc<Peer>>,
@@ -106,6 +108,7 @@ impl Shard {
             number,
             patience,
             profile,
+            route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
             peer: Some(peer),
             seizure: Some(attempt.seizure),
@@ -154,8 +157,9 @@ impl Shard {
             local: advertised.ip(),
         });
         self.stats.headers_dropped += written.dropped;
-        let mut headers: Vec<(&str, &str)> =
-            written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let route = way.route.iter().map(|route| ("Route", route.as_str()));
+        let fields = written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut headers: Vec<(&str, &str)> = route.chain(fields).collect();
         if offer.is_none()
             && [Name::Supported, Name::Require].iter().any(|name| message.lists(*name, "100rel"))
         {

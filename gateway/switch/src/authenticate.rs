@@ -58,7 +58,7 @@ impl Shard {
     /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
     /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
     pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> bool {
-        let allowed = self.allowed(flow.remote.ip());
+        let allowed = self.allowed(flow.remote.ip()) || self.is_over_registration(now, flow);
         if self.config.users.is_empty() {
             if !allowed {
                 self.stats.calls_source_refused += 1;
@@ -70,7 +70,7 @@ impl Shard {
         let Ok(message) = invite.parse() else { return true };
         let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
         let is_user = self.config.users.has(&from);
-        if allowed && (!is_user || self.is_peer(flow)) {
+        if allowed && (!is_user || self.is_peer(flow) || self.is_over_registration(now, flow)) {
             return true;
         }
         match self.authenticate(now, &message) {

@@ -46,13 +46,21 @@ impl Shard {
             self.stats.calls_limit_refused += 1;
             return self.refuse(now, leg, &Refusal::calls_limit());
         }
-        let Some(asked) = read(&invite) else {
+        let Some(mut asked) = read(&invite) else {
             return self.refuse(now, leg, &Refusal::internal("INVITE could not be read again"));
         };
         if self.own_call_ids.get(asked.sip_call_id.as_str()).is_some_and(|number| **number == *asked.dialled)
         {
             self.stats.calls_looped += 1;
             return self.refuse(now, leg, &Refusal::looped());
+        }
+        if let Some(trunk) = self.trunk_called_at(now, &flow, &asked.dialled) {
+            self.stats.calls_to_contacts += 1;
+            trunk.count_call_in();
+            let in_to = trunk.config.register.as_ref().is_some_and(|it| it.called_in_to);
+            if let Some(number) = in_to.then(|| called_in_to(&invite)).flatten() {
+                asked.dialled = number;
+            }
         }
         let offer = match invite.body() {
             [] => Ok(None),
@@ -261,6 +269,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The number in To, if there is one: a carrier that calls a registered contact has the number dialled there.
+fn called_in_to(invite: &Received) -> Option<String> {
+    let number = session::user_of(invite.parse().ok()?.to()?.uri);
+    (!number.is_empty()).then_some(number)
 }
 
 /// The number dialled and the caller's, from the user parts of Request-URI and From.

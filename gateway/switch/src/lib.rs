@@ -26,6 +26,7 @@ pub mod ports;
 mod probe;
 pub mod profile;
 mod register;
+mod registrant;
 pub mod registrar;
 mod reinvite;
 mod relay;

@@ -84,6 +84,10 @@ counters! {
     calls_to_users,
     /// Calls refused because the user called is not registered (480).
     calls_user_unavailable,
+    /// Service-Route of registrars not used since it was too long or named no loose router.
+    service_routes_dropped,
+    /// Calls that carriers sent to the contact of a registered trunk.
+    calls_to_contacts,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }
