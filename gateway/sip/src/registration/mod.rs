@@ -223,6 +223,10 @@ impl Registration {
         let expires = if self.leaving { 0 } else { self.expires };
         self.phase = Phase::Asking { since: now, expires };
         self.uncertain = true;
+        if self.leaving {
+            // From now on the registrar may have taken it out, whatever we hear of that.
+            self.until = None;
+        }
         let request_uri = match self.to {
             Some((transport, to)) => {
                 let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
