@@ -164,7 +164,7 @@ fn yes(value: &str) -> Result<bool, String> {
 fn user(text: &str) -> Result<User, Error> {
     let (name, password) =
         text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("--user: write NAME:PASSWORD")?;
-    Ok(User { name: name.to_owned(), password: Secret(password.to_owned()) })
+    Ok(User { name: name.to_owned(), password: Secret(password.to_owned()), numbers: Vec::new() })
 }
 
 /// `PREFIX=NAME[|NAME]...`

@@ -22,6 +22,7 @@ mod carrier;
 mod check;
 mod cli;
 mod gateway;
+mod identity;
 mod life;
 mod message;
 mod phone;

@@ -19,7 +19,7 @@ on_both_drivers! {
     a_gateway_registers_at_a_gateway
 }
 
-fn md5(text: &str) -> String {
+pub(crate) fn md5(text: &str) -> String {
     md5::Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

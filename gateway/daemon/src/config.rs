@@ -132,6 +132,9 @@ pub struct User {
     pub name: String,
     /// Its password.
     pub password: Secret,
+    /// Its numbers: those that it may be asserted with (RFC 3325), the first one usually.
+    #[serde(default)]
+    pub numbers: Vec<String>,
 }
 
 /// A password, which is not printed.
@@ -161,6 +164,8 @@ pub struct Calls {
     pub no_answer: Span,
     /// Peers tried for one call at most.
     pub attempts_max: u8,
+    /// Diversions (RFC 5806, RFC 7044) that a call may have behind it.
+    pub diversions_max: u32,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
     /// How long a drain waits for calls to finish before it ends them.
@@ -178,6 +183,7 @@ impl Default for Calls {
             no_progress: Span::from_millis(10_000),
             no_answer: Span::from_millis(120_000),
             attempts_max: 5,
+            diversions_max: 5,
             retry_after: 5,
             drain_limit: Span::from_millis(7_200_000),
             user_agent: "trunkline".into(),
@@ -431,10 +437,6 @@ fn register<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Registe
         }
     }
     deserializer.deserialize_any(Either)
-}
-
-const fn yes() -> bool {
-    true
 }
 
 const fn hundred() -> u32 {

@@ -16,8 +16,8 @@ mod users;
 
 pub use advice::{Capacity, advice, capacity};
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers, Tls, Trunk,
-    User,
+    Calls, ConfigError, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers, Tls,
+    Trunk, User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};

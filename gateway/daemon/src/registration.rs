@@ -46,6 +46,9 @@ pub(crate) fn resolve(
         Some(text) => (peer(text).map_err(|error| ("register.outbound_proxy", error))?, true),
         None => (address(&registrar, first).unwrap_or_else(|| first.clone()), false),
     };
+    if to.transport.is_websocket() {
+        return Err(("register.registrar", "carriers are reached over udp, tcp or tls".into()));
+    }
     let required = trunk.needs_registration;
     Ok(Some(RegistrationConfig {
         registrar,
@@ -64,8 +67,7 @@ pub(crate) fn resolve(
 /// The registrar's URI: a host, with port or parameters as they may be, and no user (RFC 3261 §10.2).
 fn registrar(it: &Register, first: &PeerConfig) -> Result<String, (&'static str, String)> {
     let Some(text) = &it.registrar else {
-        let suffix = if first.transport == Transport::Tcp { ";transport=tcp" } else { "" };
-        return Ok(format!("sip:{}{suffix}", first.address));
+        return Ok(format!("sip:{}{}", first.address, first.transport.uri_parameter()));
     };
     let written = if text.starts_with("sip:") { text.clone() } else { format!("sip:{text}") };
     let fits = trim(written.as_bytes()).len() == written.len()
@@ -104,12 +106,9 @@ fn aor(it: &Register, trunk: &Trunk, host: &str) -> Result<String, (&'static str
 /// Where a registrar is that is named by its address; over the transport it names, or else the first peer's.
 fn address(registrar: &str, first: &PeerConfig) -> Option<PeerConfig> {
     let uri = Uri::parse(registrar.as_bytes())?;
-    let address = uri.host_port?.socket_address(5060)?;
-    let transport = match uri.params.value("transport") {
-        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-        Some(_) => Transport::Udp,
-        None => first.transport,
-    };
+    let named = uri.params.value("transport").map(|name| Transport::named(name).unwrap_or(Transport::Udp));
+    let transport = named.unwrap_or(first.transport);
+    let address = uri.host_port?.socket_address(transport.default_port())?;
     Some(PeerConfig { address, transport })
 }
 
@@ -166,6 +165,10 @@ mod tests {
             ("register = { aor = \"a b@c\" }", "register.aor"),
             ("register = { aor = \"sips:\" }", "register.aor"),
             ("register = { aor = \"a@b\", registrar = \"sip:u@c\" }", "register.registrar"),
+            (
+                "register = { aor = \"a@b\", registrar = \"sip:192.0.2.1;transport=ws\" }",
+                "register.registrar",
+            ),
             ("register = { aor = \"a@b\", registrar = \"c\\r\\nEvil: 1\" }", "register.registrar"),
             ("register = { aor = \"a@b\", contact_user = \"x>y\" }", "register.contact_user"),
             ("register = { aor = \"a@b\", expires = \"5s\" }", "register.expires"),

@@ -323,6 +323,7 @@ fn shard_config(
         no_progress: file.calls.no_progress.0,
         no_answer: file.calls.no_answer.0,
         attempts_max: file.calls.attempts_max,
+        diversions_max: file.calls.diversions_max,
         retry_after: file.calls.retry_after,
         media_timeout: file.media.timeout.0,
         drain_limit: file.calls.drain_limit.0,

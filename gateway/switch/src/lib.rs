@@ -16,6 +16,7 @@ mod command;
 mod config;
 pub mod explain;
 mod finish;
+mod identity;
 mod invite;
 pub mod leg_media;
 mod mail;

@@ -247,7 +247,7 @@ impl Shard {
             let every =
                 via.and_then(|via| core::str::from_utf8(via.params.value("keep")?).ok()?.parse().ok());
             let every = every.filter(|seconds| *seconds <= 86_400).map(Duration::from_secs);
-            let place = (stream, (flow.transport(), flow.remote));
+            let place = (stream, (flow.transport, flow.remote));
             it.kept = self.endpoint.keep_open(now, stream, every).then_some(place);
         }
         if let Some((old, _)) = old
@@ -326,7 +326,7 @@ impl Shard {
     /// Whether a request came over a connection that a trunk is registered over: it is from that trunk's carrier then,
     /// whatever addresses its peers have.
     pub(crate) fn is_over_registration(&self, now: Time, flow: &Flow) -> bool {
-        flow.transport() != Transport::Udp
+        flow.transport != Transport::Udp
             && self.table.trunks().iter().any(|trunk| is_registered_over(trunk, now, flow))
     }
 
@@ -346,7 +346,7 @@ impl Shard {
 }
 
 fn is_registered_over(trunk: &Trunk, now: Time, flow: &Flow) -> bool {
-    trunk.registration().is_some_and(|shared| shared.is_over(now, flow.transport(), flow.remote))
+    trunk.registration().is_some_and(|shared| shared.is_over(now, flow.transport, flow.remote))
 }
 
 /// A state as the outside names it.

@@ -225,6 +225,8 @@ impl Scene {
                 config: Config::default(),
                 shards: Shards { count: 2, me },
                 listeners: vec![Listener { udp: SIGNALLING, tcp: LISTENER, local: place, advertised: place }],
+                streams: Vec::new(),
+                tls: false,
                 rtp_ports: RtpPorts { low: 20_000, high: 20_015 },
                 table: table.clone(),
                 registrar: phones.clone(),

@@ -20,7 +20,7 @@ pub(super) fn granted(response: &Message<'_>, contact: &str, asked: u32) -> u32 
     let is_ours = |it: &&NameAddr<'_>| {
         ours.is_some_and(|ours| Uri::parse(it.uri).is_some_and(|uri| is_same_place(&uri, &ours)))
     };
-    let found = listed.iter().find(is_ours).or(if listed.len() == 1 { listed.first() } else { None });
+    let found = listed.iter().find(is_ours).or_else(|| listed.first().filter(|_| listed.len() == 1));
     let own = found.and_then(|it| it.params.value("expires")).and_then(seconds);
     own.or_else(|| response.seconds(Name::Expires)).unwrap_or(asked)
 }
@@ -77,18 +77,14 @@ pub(super) fn given(response: &Message<'_>) -> Given {
     given
 }
 
-/// Where a 3xx leads: its first contact that names an address, since names are not resolved here.
-pub(super) fn redirection(response: &Message<'_>) -> Option<(Transport, SocketAddr)> {
+/// Where a 3xx leads: its first contact that names an address, since names are not resolved here. What was to be encrypted
+/// (`secure`) does not go in clear (RFC 3261 §26.2.2).
+pub(super) fn redirection(response: &Message<'_>, secure: bool) -> Option<(Transport, SocketAddr)> {
     response.values(Name::Contact).find_map(|value| {
         let address = NameAddr::parse(value)?;
         let uri = Uri::parse(address.uri).filter(|uri| uri.scheme == Scheme::Sip)?;
-        let to = uri.host_port?.socket_address(5060).filter(|to| to.port() != 0)?;
-        let transport = match uri.params.value("transport") {
-            None => Transport::Udp,
-            Some(name) if name.eq_ignore_ascii_case(b"udp") => Transport::Udp,
-            Some(name) if name.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-            Some(_) => return None,
-        };
-        Some((transport, to))
+        let transport = uri.params.value("transport").map_or(Some(Transport::Udp), Transport::named)?;
+        let to = uri.host_port?.socket_address(transport.default_port()).filter(|to| to.port() != 0)?;
+        (!transport.is_websocket() && (transport.is_encrypted() || !secure)).then_some((transport, to))
     })
 }

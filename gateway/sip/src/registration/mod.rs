@@ -43,6 +43,8 @@ pub struct Terms {
     pub account: Option<Arc<Account>>,
     /// The Route of each REGISTER: an outbound proxy (RFC 3261 §8.1.2).
     pub route: Option<String>,
+    /// Whether it goes encrypted: then no redirection leads it into the clear.
+    pub secure: bool,
     /// Base of the wait after a failure (RFC 5626 §4.5: 30 s).
     pub retry_base: Duration,
     /// The longest wait (RFC 5626 §4.5: 1800 s), and that after a refusal.
@@ -229,7 +231,7 @@ impl Registration {
         }
         let request_uri = match self.to {
             Some((transport, to)) => {
-                let suffix = if transport == Transport::Tcp { ";transport=tcp" } else { "" };
+                let suffix = transport.uri_parameter();
                 format!("sip:{to}{suffix}")
             }
             None => self.terms.registrar.clone(),
@@ -276,7 +278,7 @@ impl Registration {
                 }
             }
             300..=399 => {
-                let to = answer::redirection(response).filter(|to| self.to != Some(*to));
+                let to = answer::redirection(response, self.terms.secure).filter(|to| self.to != Some(*to));
                 if to.is_some()
                     && self.attempt.redirections < REDIRECTIONS
                     && self.terms.route.is_none()

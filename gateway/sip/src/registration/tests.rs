@@ -13,6 +13,7 @@ fn terms() -> Terms {
         expires: 3600,
         account: Some(Arc::new(Account { username, password })),
         route: None,
+        secure: false,
         retry_base: Duration::from_secs(30),
         retry_max: Duration::from_secs(1800),
     }
@@ -51,13 +52,13 @@ impl Bench {
             "SIP/2.0 {status}\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\n\
              To: <sip:a@b>;tag=2\r\nCall-ID: id\r\nCSeq: 1 REGISTER\r\n{fields}\r\n"
         );
-        self.now = self.now + Duration::from_millis(50);
+        self.now += Duration::from_millis(50);
         let message = Message::parse(text.as_bytes()).unwrap();
         self.it.on_response(self.now, &message, CONTACT, &mut self.random);
     }
 
     fn fails(&mut self) {
-        self.now = self.now + Duration::from_secs(32);
+        self.now += Duration::from_secs(32);
         self.it.on_failure(self.now, &Failure::TimedOut, &mut self.random);
     }
 
@@ -343,6 +344,11 @@ fn redirections_are_followed_to_addresses_and_not_for_ever() {
         }
     }
     assert_eq!(bench.it.standing(), Standing::Refused);
+    let mut bench = Bench::new(Terms { secure: true, ..terms() });
+    bench.send();
+    bench.answer("302 Moved", "Contact: <sip:192.0.2.7>, <sip:192.0.2.8;transport=tls>\r\n");
+    bench.send();
+    assert_eq!(bench.last().to, Some((Transport::Tls, "192.0.2.8:5061".parse().unwrap())));
     for contact in ["", "Contact: <sip:far.example>\r\n", "Contact: <sips:192.0.2.1>\r\n", "Contact: *\r\n"] {
         let mut bench = Bench::new(terms());
         bench.send();

@@ -38,13 +38,14 @@ pub struct RegistrationConfig {
 impl RegistrationConfig {
     /// What the protocol's side needs of it.
     pub(crate) fn terms(&self, account: Option<Arc<Account>>) -> Terms {
-        let suffix = if self.to.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        let suffix = self.to.transport.uri_parameter();
         Terms {
             registrar: self.registrar.clone(),
             aor: self.aor.clone(),
             expires: u32::try_from(self.expires.as_secs()).unwrap_or(u32::MAX).max(1),
             account,
             route: self.is_proxy.then(|| format!("<sip:{}{suffix};lr>", self.to.address)),
+            secure: self.to.transport.is_encrypted(),
             retry_base: self.retry_base,
             retry_max: self.retry_max,
         }

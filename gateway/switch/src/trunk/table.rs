@@ -5,8 +5,8 @@
 
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
-use crate::profile::Profile;
 use super::{RegistrationConfig, SharedRegistration};
+use crate::profile::Profile;
 use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
