@@ -59,7 +59,8 @@ pub(super) fn given(response: &Message<'_>) -> Given {
             .filter(|it| it.bracketed)
             .and_then(|it| Uri::parse(it.uri))
             .is_some_and(|uri| uri.is_sip() && uri.is_loose_router());
-        if !is_loose || length > SERVICE_ROUTE_MAX || !text.is_ascii() {
+        let is_plain = text.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+        if !is_loose || length > SERVICE_ROUTE_MAX || !is_plain {
             given.service_route.clear();
             given.service_route_dropped = true;
             break;

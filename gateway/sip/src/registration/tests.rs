@@ -422,7 +422,12 @@ fn service_route_and_identities_are_taken_from_each_answer() {
     bench.answer("200 OK", "");
     assert_eq!(bench.it.given(), &Given::default());
     let long = format!("Service-Route: <sip:{}.example;lr>\r\n", "a".repeat(SERVICE_ROUTE_MAX));
-    for bad in ["Service-Route: <sip:strict.example>\r\n", "Service-Route: sip:a.example;lr\r\n", &long] {
+    for bad in [
+        "Service-Route: <sip:a.example;lr>;x=\"\u{e9}\"\r\n",
+        "Service-Route: <sip:strict.example>\r\n",
+        "Service-Route: sip:a.example;lr\r\n",
+        &long,
+    ] {
         bench.send();
         bench.answer("200 OK", bad);
         assert!(bench.it.given().service_route_dropped && bench.it.given().service_route.is_empty(), "{bad}");
