@@ -55,8 +55,9 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// A trunk and its peer; options behind it by commas: max_calls=N (100), max_cps=N, weight=N,
-    /// priority=N (lower first), backup=NAME, profile=NAME. Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP:
-    /// ADDR:PORT/tcp, over TLS: ADDR:PORT/tls
+    /// priority=N (lower first), backup=NAME, profile=NAME; username=NAME,password=WORD for the carrier's challenges,
+    /// register=yes to register with it (others on this host can read a password here: in earnest write the trunk into the
+    /// file). Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp, over TLS: ADDR:PORT/tls
     #[arg(long, value_name = "NAME=ADDR:PORT[,OPTION=N]...")]
     pub(crate) trunk: Vec<String>,
     /// Where numbers beginning with PREFIX go, in this order; an empty PREFIX takes all.

@@ -4,7 +4,7 @@
 use crate::Error;
 use crate::arguments;
 use driver::mailbox::Receiver;
-use gatewayd::{File, Gateway, Route, Secret, Settings, Trunk, User};
+use gatewayd::{File, Gateway, Register, Route, Secret, Settings, Trunk, User};
 use link::{Event, RouteTable, ShardId};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -129,8 +129,13 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
             "backup" => trunk.backup = Some(value.to_owned()),
             "provider" => trunk.provider = Some(value.to_owned()),
             "profile" => trunk.profile = Some(value.to_owned()),
+            "username" => trunk.username = Some(value.to_owned()),
+            "password" => trunk.password = Some(Secret(value.to_owned())),
+            "register" => trunk.register = register(value).map_err(fail)?,
+            "needs_registration" => trunk.needs_registration = yes(value).map_err(fail)?,
             _ => {
-                let known = "max_calls, max_cps, weight, priority, backup, provider, profile";
+                let known = "max_calls, max_cps, weight, priority, backup, provider, profile, username, password, register, \
+                             needs_registration";
                 return Err(fail(format!("unknown option \"{key}\"; known are {known}")));
             }
         }
@@ -138,11 +143,28 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
     Ok(trunk)
 }
 
+/// `yes`, `no`, or the time to ask for.
+fn register(value: &str) -> Result<Option<Register>, String> {
+    if matches!(value, "yes" | "no") {
+        return Ok((value == "yes").then(Register::default));
+    }
+    let expires = value.parse().map_err(|error| format!("register={value}: yes, no or a time: {error}"))?;
+    Ok(Some(Register { expires, ..Register::default() }))
+}
+
+fn yes(value: &str) -> Result<bool, String> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(format!("\"{other}\": yes or no")),
+    }
+}
+
 /// `NAME:PASSWORD`
 fn user(text: &str) -> Result<User, Error> {
     let (name, password) =
         text.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or("--user: write NAME:PASSWORD")?;
-    Ok(User { name: name.to_owned(), password: Secret(password.to_owned()) })
+    Ok(User { name: name.to_owned(), password: Secret(password.to_owned()), numbers: Vec::new() })
 }
 
 /// `PREFIX=NAME[|NAME]...`

@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "interop/registrar.rs"]
+mod registrar;
+
 /// A process that does not outlive its test.
 struct Running(Child);
 

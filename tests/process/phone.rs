@@ -299,6 +299,53 @@ impl Phone {
         dialog
     }
 
+    /// Begins a call to a contact, as a registrar's proxy does: To names another number than the Request-URI.
+    pub(crate) fn invite_for(
+        &mut self,
+        way: Way,
+        gateway: SocketAddr,
+        contact: &str,
+        number: &str,
+        sdp: &str,
+    ) -> Dialog {
+        let word = unique();
+        let dialog = Dialog {
+            call_id: format!("{word}@{}", self.host()),
+            local: format!("\"Alice\" <sip:4711@{}>;tag=from{word}", self.host()),
+            remote: format!("<sip:{number}@{}>", self.host()),
+            target: format!("sip:{contact}@{gateway}"),
+            cseq: 1,
+            way,
+            branch: format!("z9hG4bK{word}"),
+        };
+        self.send_invite(&dialog, "", sdp);
+        dialog
+    }
+
+    /// A call in another name, with an offer and more fields; gives its Call-ID.
+    pub(crate) fn invite_from(
+        &mut self,
+        name: &str,
+        way: Way,
+        gateway: SocketAddr,
+        number: &str,
+        fields: &str,
+        sdp: &str,
+    ) -> String {
+        let word = unique();
+        let dialog = Dialog {
+            call_id: word.clone(),
+            local: format!("<sip:{name}@{}>;tag=from{word}", self.host()),
+            remote: format!("<sip:{number}@{}>", host(gateway.ip())),
+            target: format!("sip:{number}@{gateway}"),
+            cseq: 1,
+            way,
+            branch: format!("z9hG4bK{word}"),
+        };
+        self.send_invite(&dialog, fields, sdp);
+        word
+    }
+
     /// A call in another name, without an offer; gives its Call-ID.
     pub(crate) fn invite_as(&mut self, name: &str, gateway: SocketAddr, number: &str) -> String {
         let word = unique();

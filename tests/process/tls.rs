@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 on_both_drivers! {
     a_phone_calls_over_tls
     a_call_goes_to_a_carrier_over_tls
+    a_trunk_registers_over_tls_and_is_called_over_it
     a_carrier_that_nobody_vouches_for_gets_no_call
     who_has_to_show_a_certificate_and_shows_none_is_refused
     what_is_no_tls_is_closed
@@ -186,6 +187,34 @@ fn a_call_goes_to_a_carrier_over_tls(io: &str) {
     let bye = callee.expect_in(&b, "BYE");
     callee.respond(&bye, 200, "b", "");
     gateway.wait_calls(0);
+    assert_eq!(gateway.metric("trunkline_tls_handshakes_out_total"), 1.0);
+}
+
+fn a_trunk_registers_over_tls_and_is_called_over_it(io: &str) {
+    let authority = Authority::new();
+    let (mut carrier, mut near) = (Phone::new("127.0.0.3"), Phone::new("127.0.0.5"));
+    carrier.serve_tls(authority.server("127.0.0.3"));
+    let own = format!("--trunk=carrier={}/tls,username=4711,password=x,register=yes", carrier.address);
+    let other = format!("--trunk=near={}", near.address);
+    let ca = format!("ca = \"{}\"", text(&authority.root));
+    let arguments = [own.as_str(), &other, "--route=4711=near", "--workers=2"];
+    let gateway = gateway(io, &authority.sign("127.0.0.1"), &arguments, &ca);
+    let request = carrier.expect("REGISTER");
+    assert!(request.0.field("via").starts_with("SIP/2.0/TLS "), "{}", request.0.text);
+    assert_eq!(request.0.contact(), format!("sip:4711@{};transport=tls", gateway.address("tls")));
+    let contact = format!("Contact: <{}>;expires=600\r\n", request.0.contact());
+    carrier.respond_with(&request, 200, "granted", &contact, "");
+    wait_until("registered", || gateway.trunk("carrier")["registration"]["registered"] == true);
+    for _ in 0..3 {
+        let (a_voice, b_voice) =
+            (Voice::new(carrier.address.ip(), 0xa1), Voice::new(near.address.ip(), 0xb2));
+        let a = carrier.invite(request.1, gateway.address("tls"), "4711", &a_voice.sdp("sendrecv"));
+        let ((mut a, _), (b, _)) = set_up(&mut carrier, &mut near, (&a_voice, &b_voice), a);
+        carrier.bye(&mut a);
+        let bye = near.expect_in(&b, "BYE");
+        near.respond(&bye, 200, "b", "");
+    }
+    assert_eq!(gateway.trunk("carrier")["registration"]["calls_in"], 3);
     assert_eq!(gateway.metric("trunkline_tls_handshakes_out_total"), 1.0);
 }
 

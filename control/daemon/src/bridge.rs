@@ -129,6 +129,7 @@ impl Bridge {
                         change.trunk, change.peer, change.why
                     ));
                 }
+                Event::Registration(change) => (self.log)(&crate::registration::told(change)),
                 Event::RouteAsked(_) => self.asking_until = self.now() + ASKING,
                 _ => {}
             }

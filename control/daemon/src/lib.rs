@@ -9,6 +9,7 @@ mod bridge;
 mod http;
 mod inbox;
 mod process;
+mod registration;
 mod stamp;
 
 pub use inbox::{Commands, Inbox, Links};

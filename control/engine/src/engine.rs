@@ -181,7 +181,8 @@ impl Engine {
                     self.keep(Record::Registered(registration), out);
                 }
             }
-            Event::Drained => {}
+            // What a trunk's registration is, the shards' reports say; the change itself is for the log.
+            Event::Registration(_) | Event::Drained => {}
         }
     }
 

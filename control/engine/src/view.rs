@@ -2,7 +2,8 @@
 
 use crate::Quality;
 use link::{
-    Figure, LiveCall, PeerFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName, TrunkState,
+    Figure, LiveCall, PeerFacts, RegistrationFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName,
+    TrunkState,
 };
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ pub struct TrunkView {
     pub state: TrunkState,
     /// Its peers.
     pub peers: Vec<PeerFacts>,
+    /// Its registration with the carrier, if it has one.
+    pub registration: Option<RegistrationFacts>,
     /// The last hour.
     pub recent: Quality,
     /// Since the start.
@@ -77,6 +80,7 @@ impl View {
                 it.calls = facts.calls;
                 it.state = facts.state;
                 it.peers = facts.peers;
+                it.registration = facts.registration;
             }
             Err(at) => self.trunks.insert(
                 at,
@@ -88,6 +92,7 @@ impl View {
                     max_cps: facts.max_cps,
                     state: facts.state,
                     peers: facts.peers,
+                    registration: facts.registration,
                     recent: Quality::default(),
                     total: Quality::default(),
                 },

@@ -1,6 +1,9 @@
 //! What a gateway shard tells control.
 
-use crate::{CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
+use crate::{
+    CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, TrunkName, TrunkState,
+    UnixMicros,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -17,6 +20,8 @@ pub enum Event {
     CallEnded(Box<Cdr>),
     /// A trunk's peer changed its state.
     TrunkState(TrunkChange),
+    /// A trunk's registration with its carrier changed.
+    Registration(Box<RegistrationChange>),
     /// A route that is marked `ask` matched: where shall the call go?
     RouteAsked(Box<RouteAsked>),
     /// The answer to [`Command::ReportAsked`](crate::Command::ReportAsked).

@@ -12,6 +12,7 @@ mod id;
 mod registration;
 mod report;
 mod snapshot;
+mod trunk_registration;
 
 pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
@@ -20,6 +21,7 @@ pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros}
 pub use registration::{Binding, Connection, Registration};
 pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
+pub use trunk_registration::{RegistrationChange, RegistrationFacts, RegistrationState};
 
 /// The version of this vocabulary. A change that an older reader cannot understand raises it.
 pub const VERSION: u16 = 1;

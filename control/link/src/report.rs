@@ -1,6 +1,6 @@
 //! What a shard sees when it is asked: live calls, counters and its trunks.
 
-use crate::{CallId, ShardId, Text, Ticket, TrunkName, UnixMicros};
+use crate::{CallId, RegistrationFacts, ShardId, Text, Ticket, TrunkName, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -120,8 +120,10 @@ pub struct TrunkFacts {
     pub max_calls: u32,
     /// Its cap on new calls a second; `None` for no cap.
     pub max_cps: Option<u32>,
-    /// The best state of its peers.
+    /// The best state of its peers; down while it is not registered and has to be.
     pub state: TrunkState,
+    /// Its registration with the carrier, if it has one.
+    pub registration: Option<RegistrationFacts>,
     /// Each peer.
     pub peers: Vec<PeerFacts>,
 }

@@ -4,6 +4,8 @@
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
 use crate::profile::Profile;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -130,6 +132,9 @@ pub struct User {
     pub name: String,
     /// Its password.
     pub password: Secret,
+    /// Its numbers: those that it may be asserted with (RFC 3325), the first one usually.
+    #[serde(default)]
+    pub numbers: Vec<String>,
 }
 
 /// A password, which is not printed.
@@ -159,6 +164,8 @@ pub struct Calls {
     pub no_answer: Span,
     /// Peers tried for one call at most.
     pub attempts_max: u8,
+    /// Diversions (RFC 5806, RFC 7044) that a call may have behind it.
+    pub diversions_max: u32,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
     /// How long a drain waits for calls to finish before it ends them.
@@ -176,6 +183,7 @@ impl Default for Calls {
             no_progress: Span::from_millis(10_000),
             no_answer: Span::from_millis(120_000),
             attempts_max: 5,
+            diversions_max: 5,
             retry_after: 5,
             drain_limit: Span::from_millis(7_200_000),
             user_agent: "trunkline".into(),
@@ -330,6 +338,12 @@ pub struct Trunk {
     /// The password that goes with it.
     #[serde(default)]
     pub password: Option<Secret>,
+    /// Register with the carrier: `true`, or a table that says how.
+    #[serde(default, deserialize_with = "register")]
+    pub register: Option<Register>,
+    /// Leave the trunk alone while it is not registered.
+    #[serde(default = "yes")]
+    pub needs_registration: bool,
     /// Final statuses that send a call to the next peer.
     #[serde(default = "failover_statuses")]
     pub failover_statuses: Vec<u16>,
@@ -358,11 +372,71 @@ impl Trunk {
             backup: None,
             username: None,
             password: None,
+            register: None,
+            needs_registration: yes(),
             failover_statuses: failover_statuses(),
             health: None,
             profile: None,
         }
     }
+}
+
+/// How a trunk registers with its carrier (RFC 3261 §10.2).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Register {
+    /// The carrier's domain or registrar, as a URI; the trunk's first peer if left out.
+    pub registrar: Option<String>,
+    /// Address of record; the trunk's username at the registrar if left out.
+    pub aor: Option<String>,
+    /// User part of our Contact; that of the address of record if left out.
+    pub contact_user: Option<String>,
+    /// Time asked for.
+    pub expires: Span,
+    /// Where REGISTER goes on its way to the registrar: `ADDR:PORT` or `ADDR:PORT/tcp`.
+    pub outbound_proxy: Option<String>,
+    /// Where calls to our Contact name the number: `request-uri` or `to`.
+    pub called_in: String,
+    /// Wait after the first failure; doubled with each further one.
+    pub retry_base: Span,
+    /// The longest wait, and that after a refusal.
+    pub retry_max: Span,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self {
+            registrar: None,
+            aor: None,
+            contact_user: None,
+            expires: Span::from_millis(3_600_000),
+            outbound_proxy: None,
+            called_in: "request-uri".into(),
+            retry_base: Span::from_millis(30_000),
+            retry_max: Span::from_millis(1_800_000),
+        }
+    }
+}
+
+/// `true`, `false` or a table, each with errors of its own.
+fn register<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Register>, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = Option<Register>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("true, false or a table such as { expires = \"10m\" }")
+        }
+
+        fn visit_bool<E>(self, wanted: bool) -> Result<Self::Value, E> {
+            Ok(wanted.then(Register::default))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Register::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Either)
 }
 
 const fn hundred() -> u32 {
@@ -525,6 +599,23 @@ mod tests {
         assert!(span.contains("line 2") && span.contains("\"2s\""), "{span}");
         let span = error("[media]\ntimeout = \"5 parsecs\"\n");
         assert!(span.contains("write it as 400ms, 2s"), "{span}");
+    }
+
+    #[test]
+    fn registering_is_a_word_or_a_table() {
+        let trunk = |line: &str| {
+            File::parse(&format!("[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]\n{line}"))
+        };
+        let register = |line: &str| trunk(line).unwrap().trunks[0].register.clone();
+        assert!(register("").is_none() && register("register = false").is_none());
+        assert_eq!(register("register = true").unwrap().expires.0, Duration::from_secs(3600));
+        let table = register("register = { expires = \"10m\", aor = \"a@b\" }").unwrap();
+        assert_eq!((table.expires.0, table.aor.as_deref()), (Duration::from_secs(600), Some("a@b")));
+        assert!(register("[trunk.register]\ncontact_user = \"x\"").unwrap().contact_user.is_some());
+        let error = trunk("register = { expire = \"10m\" }").unwrap_err();
+        assert!(error.contains("line 4: unknown field `expire`, expected one of `registrar`"), "{error}");
+        let error = trunk("register = \"yes\"").unwrap_err();
+        assert!(error.contains("line 4") && error.contains("true, false or a table"), "{error}");
     }
 
     #[test]

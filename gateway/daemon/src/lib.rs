@@ -9,13 +9,15 @@ mod config;
 mod listeners;
 mod process;
 mod profile;
+mod registration;
 mod settings;
 mod tls;
 mod users;
 
 pub use advice::{Capacity, advice, capacity};
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Tls, Trunk, User,
+    Calls, ConfigError, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers, Tls,
+    Trunk, User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};

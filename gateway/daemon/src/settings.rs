@@ -155,6 +155,8 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 })?,
                 None => Arc::default(),
             };
+            let register = crate::registration::resolve(trunk, &peers)
+                .map_err(|(name, error)| ConfigError::new(key(name), error))?;
             Ok(TrunkConfig {
                 name: trunk.name.clone(),
                 provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
@@ -167,6 +169,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 backup: trunk.backup.clone(),
                 failover_statuses: trunk.failover_statuses.clone(),
                 account,
+                register,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
                 profile,
             })
@@ -174,7 +177,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
         .collect()
 }
 
-fn peer(text: &str) -> Result<PeerConfig, String> {
+pub(crate) fn peer(text: &str) -> Result<PeerConfig, String> {
     let named = text.split_once(";transport=").or_else(|| text.rsplit_once('/'));
     let (address, transport) = match named {
         Some((address, "tcp")) => (address, Transport::Tcp),
@@ -320,6 +323,7 @@ fn shard_config(
         no_progress: file.calls.no_progress.0,
         no_answer: file.calls.no_answer.0,
         attempts_max: file.calls.attempts_max,
+        diversions_max: file.calls.diversions_max,
         retry_after: file.calls.retry_after,
         media_timeout: file.media.timeout.0,
         drain_limit: file.calls.drain_limit.0,

@@ -68,7 +68,9 @@ impl TlsSettings {
                     format!("\"{name}\" is no name that a certificate can bear; write it as sip.example.com");
                 return Err(ConfigError::new(key("tls_name"), error));
             }
-            for peer in trunk.peers.iter().filter(|peer| peer.transport == Transport::Tls) {
+            let registrar = trunk.register.iter().map(|register| &register.to);
+            let spoken_to = trunk.peers.iter().chain(registrar);
+            for peer in spoken_to.filter(|peer| peer.transport == Transport::Tls) {
                 let shown = Peer { name: written.tls_name.clone(), verify: written.tls_verify };
                 let same = |other: &Peer| (&other.name, other.verify) == (&shown.name, shown.verify);
                 if peers.get(&peer.address).is_some_and(|other| !same(other)) {

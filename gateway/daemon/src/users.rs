@@ -10,6 +10,7 @@ use switch::registrar::Limits;
 pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users, ConfigError> {
     let it = &file.registrar;
     let mut accounts = BTreeMap::new();
+    let mut numbers = BTreeMap::new();
     for user in &file.users {
         let key = |key: &str| at(&format!("user \"{}\": {key}", user.name));
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,?/".contains(c);
@@ -20,6 +21,14 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
         if user.password.0.is_empty() {
             return Err(ConfigError::new(key("password"), "give the phone a password"));
         }
+        if let Some(number) =
+            user.numbers.iter().find(|number| number.is_empty() || !number.chars().all(fits))
+        {
+            let error =
+                format!("\"{number}\" is no number; write it as it stands before the @ of an address");
+            return Err(ConfigError::new(key("numbers"), error));
+        }
+        numbers.insert(user.name.clone(), user.numbers.clone());
         if accounts.insert(user.name.clone(), user.password.0.clone()).is_some() {
             return Err(ConfigError::new(key("name"), "two users have it; give each its own"));
         }
@@ -51,7 +60,8 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
         return Err(ConfigError::new(at("registrar.contacts_max"), "1 to 100"));
     }
     let limits = Limits { min_expires, max_expires, contacts_max: it.contacts_max };
-    Ok(Users { accounts: Arc::new(accounts), realm: it.realm.clone(), algorithms, limits })
+    let (accounts, numbers) = (Arc::new(accounts), Arc::new(numbers));
+    Ok(Users { accounts, numbers, realm: it.realm.clone(), algorithms, limits })
 }
 
 #[cfg(test)]
@@ -69,6 +79,7 @@ mod tests {
             |name: &str, password: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n");
         assert!(error(&user("a b", "x")).starts_with("f: user \"a b\": name: "));
         assert!(error(&user("a", "")).contains("password"));
+        assert!(error(&(user("a", "x") + "numbers = [\"1 2\"]\n")).contains("numbers: \"1 2\""));
         assert!(error(&(user("a", "x") + &user("a", "y"))).contains("two users"));
         assert!(error("[registrar]\nalgorithms = [\"SHA1\"]").contains("\"SHA1\" is not known"));
         assert!(error("[registrar]\nalgorithms = []").contains("at least one"));

@@ -16,6 +16,17 @@ pub(crate) enum Cutter {
     WebSocket(Box<Session>),
 }
 
+/// What is known of a connection that is kept open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// How often the other side wants a ping, if it says.
+    pub(crate) every: Option<core::time::Duration>,
+    /// Whether an answer to a ping is awaited.
+    pub(crate) awaited: bool,
+    /// Whether the other side is known to answer pings.
+    pub(crate) answers: bool,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -37,7 +48,9 @@ pub(crate) struct Connection {
     pub(crate) holder: Option<(u16, StreamId)>,
     /// Messages of it were handed to other endpoints, which have to hear when it is over.
     pub(crate) lent: bool,
-    /// Connect or idle timer.
+    /// It is not closed for lack of traffic.
+    pub(crate) kept: Option<Kept>,
+    /// Connect, idle or ping timer.
     pub(crate) timer: Option<TimerId>,
 }
 
@@ -140,6 +153,7 @@ impl Connections {
             legs: 0,
             holder: None,
             lent: false,
+            kept: None,
             timer: None,
         };
         self.table.insert(stream, connection);

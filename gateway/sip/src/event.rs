@@ -372,6 +372,11 @@ pub enum Event {
         /// Our number of it.
         stream: StreamId,
     },
+    /// A connection is over that was to be kept open (see [`crate::Endpoint::keep_open`]).
+    KeptLost {
+        /// Our number of it.
+        stream: StreamId,
+    },
 }
 
 /// Why an outgoing call failed.
@@ -480,6 +485,42 @@ pub struct Request<'a> {
     pub body: Option<Body<'a>>,
     /// Fail with `NoResponse` when no final response came within this (at most 64 × T1 count).
     pub timeout: Duration,
+}
+
+/// A REGISTER of ours (RFC 3261 §10.2). No text may hold CR or LF.
+#[derive(Clone, Copy, Debug)]
+pub struct Register<'a> {
+    /// Call-ID, the same for each refresh.
+    pub call_id: &'a str,
+    /// Number of CSeq, one higher each time.
+    pub cseq: u32,
+    /// Request-URI: the registrar's domain.
+    pub request_uri: &'a str,
+    /// The address of record: a URI, for From and To.
+    pub aor: &'a str,
+    /// Tag of From.
+    pub tag: &'a str,
+    /// User part of our Contact; may be empty.
+    pub contact_user: &'a str,
+    /// Seconds asked for; 0 removes the binding.
+    pub expires: u32,
+    /// Where to send it.
+    pub destination: Destination,
+    /// Further headers. Via, Contact, Max-Forwards, CSeq, Expires, Allow and Supported are written by the endpoint.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Fail with `NoResponse` when no final response came within this (at most 64 × T1 count).
+    pub timeout: Duration,
+}
+
+/// A REGISTER under way.
+#[derive(Clone, Debug)]
+pub struct Registering {
+    /// Names it in the event that follows.
+    pub id: RequestId,
+    /// The URI of the Contact it bears.
+    pub contact: String,
+    /// The way it went.
+    pub flow: Flow,
 }
 
 /// Where a leg stands.

@@ -9,6 +9,7 @@ mod error;
 mod event;
 pub mod framing;
 pub mod message;
+pub mod registration;
 pub mod sdp;
 mod shards;
 mod stats;
@@ -20,7 +21,7 @@ pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
-    Received, Request, RequestId, Transport,
+    Received, Register, Registering, Request, RequestId, Transport,
 };
 pub use shards::Shards;
 pub use stats::Stats;

@@ -76,6 +76,10 @@ counters! {
     websockets_refused,
     /// TCP connections closed for lack of traffic.
     connections_idle_closed,
+    /// TCP connections closed since a ping was not answered by a side that answers pings.
+    connections_pong_missing,
+    /// Pings (two line ends) sent over connections that are kept open.
+    pings_sent,
     /// TCP connections closed since what came was no SIP, or a message too long.
     connections_garbage_closed,
     /// Messages dropped since there was no socket or connection to send them by.

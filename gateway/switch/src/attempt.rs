@@ -36,6 +36,8 @@ pub(crate) struct Way {
     pub(crate) patience: Duration,
     /// How the callee likes its INVITEs.
     pub(crate) profile: Arc<Profile>,
+    /// Route of the INVITE: the carrier's service route (RFC 3608 §5).
+    pub(crate) route: Option<String>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) peer: Option<Arc<Peer>>,
@@ -109,6 +111,7 @@ impl Shard {
             number,
             patience,
             profile,
+            route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
             peer: Some(peer),
             seizure: Some(attempt.seizure),
@@ -131,7 +134,11 @@ impl Shard {
         }
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
-        let caller_trusted = self.calls.get(key).is_some_and(|call| self.trusted(call.flow.remote.ip()));
+        // A phone speaks for its own numbers alone, wherever it is.
+        let caller_trusted = self
+            .calls
+            .get(key)
+            .is_some_and(|call| call.asserted.is_none() && self.trusted(call.flow.remote.ip()));
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
         let offer = match call.media.as_mut() {
@@ -144,8 +151,8 @@ impl Shard {
             _ => None,
         };
         let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
-        let from = session::from_of(&message, advertised, &way.profile);
-        let written = way.profile.write(&Outgoing {
+        let mut from = session::from_of(&message, advertised, &way.profile);
+        let mut written = way.profile.write(&Outgoing {
             invite: &message,
             caller_trusted,
             trunk: way.name.as_str(),
@@ -157,8 +164,21 @@ impl Shard {
             local: advertised.ip(),
         });
         self.stats.headers_dropped += written.dropped;
-        let mut headers: Vec<(&str, &str)> =
-            written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        const ASSERTED: &str = "P-Asserted-Identity";
+        let is_asserted = written.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(ASSERTED));
+        if let Some(number) =
+            call.asserted.as_deref().filter(|_| way.profile.passes(ASSERTED) && !is_asserted)
+        {
+            // RFC 3325 §5: what a user of ours said of itself, as far as we know it to be true.
+            let (number, host) = (way.profile.calling(number), session::host(advertised.ip()));
+            written.fields.push((ASSERTED.to_owned(), format!("<sip:{number}@{host}>")));
+        }
+        if !way.profile.trusted {
+            from = call.privacy.hide(&mut written.fields).unwrap_or(from);
+        }
+        let route = way.route.iter().map(|route| ("Route", route.as_str()));
+        let fields = written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut headers: Vec<(&str, &str)> = route.chain(fields).collect();
         if offer.is_none()
             && [Name::Supported, Name::Require].iter().any(|name| message.lists(*name, "100rel"))
         {

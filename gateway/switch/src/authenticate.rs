@@ -11,6 +11,14 @@ use sip::auth::{Authorization, Presented, Verdict};
 use sip::message::{Message, Name};
 use sip::{Flow, LegId, Received, Transport};
 
+/// What came of looking at who calls.
+pub(crate) enum Admission {
+    /// He may; with the name of the user that he showed to be, if he had to.
+    Taken(Option<String>),
+    /// He may not, and was told.
+    Refused,
+}
+
 /// What came of looking at a request's credentials.
 pub(crate) enum Access {
     /// They are this user's.
@@ -57,41 +65,38 @@ impl Shard {
 
     /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
     /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
-    pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> bool {
-        let allowed = self.allowed(flow.remote.ip());
+    pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> Admission {
+        let allowed = self.allowed(flow.remote.ip()) || self.is_over_registration(now, flow);
         if self.config.users.is_empty() {
             if !allowed {
                 self.stats.calls_source_refused += 1;
                 self.refuse(now, leg, &Refusal::source());
+                return Admission::Refused;
             }
-            return allowed;
+            return Admission::Taken(None);
         }
         // It was parsed before; should it not be readable again, it is refused where it is read.
-        let Ok(message) = invite.parse() else { return true };
+        let Ok(message) = invite.parse() else { return Admission::Taken(None) };
         let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
         let is_user = self.config.users.has(&from);
-        if allowed && (!is_user || self.is_peer(flow)) {
-            return true;
+        if allowed && (!is_user || self.is_peer(flow) || self.is_over_registration(now, flow)) {
+            return Admission::Taken(None);
         }
         match self.authenticate(now, &message) {
-            Access::User(name) if !is_user || name == from => true,
+            Access::User(name) if !is_user || name == from => return Admission::Taken(Some(name)),
             Access::User(_) => {
                 self.stats.auth_wrong += 1;
                 self.refuse(now, leg, &Refusal::credentials());
-                false
             }
-            Access::Wrong => {
-                self.refuse(now, leg, &Refusal::credentials());
-                false
-            }
+            Access::Wrong => self.refuse(now, leg, &Refusal::credentials()),
             Access::Asked(challenges) => {
                 let headers: Vec<(&str, &str)> =
                     challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();
                 // The leg may have been cancelled in the meantime: then there is nobody to ask.
                 let _ = self.endpoint.reject(now, leg, 401, None, &headers);
-                false
             }
         }
+        Admission::Refused
     }
 
     /// Whether a request comes from a trunk's peer: from its very port over UDP. A carrier that presents a user's

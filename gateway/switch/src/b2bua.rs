@@ -22,6 +22,13 @@ impl Shard {
             Event::Request { id, method, leg, message, .. } => {
                 self.on_request(now, id, method, leg, &message)
             }
+            Event::Response { id, message, .. } if self.registrants.asked(id) => {
+                self.on_registrar_answer(now, id, &message, out);
+            }
+            Event::RequestFailed { id, cause } if self.registrants.asked(id) => {
+                self.on_registrar_silence(now, id, &cause, out);
+            }
+            Event::KeptLost { stream } => self.on_kept_lost(now, stream, out),
             Event::Response { id, status, .. } => {
                 if !self.on_relayed(now, id, Some(status)) {
                     self.on_probe_answer(now, id, Some(status), out);
@@ -95,7 +102,8 @@ impl Shard {
             | Event::Response { .. }
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
-            | Event::ForeignClosed { .. } => {}
+            | Event::ForeignClosed { .. }
+            | Event::KeptLost { .. } => {}
         }
     }
 

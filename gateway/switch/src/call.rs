@@ -1,6 +1,7 @@
 //! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
 
 use crate::bridge::Bridge;
+use crate::identity::Privacy;
 use crate::ports::PairId;
 use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
@@ -16,6 +17,10 @@ use std::sync::Arc;
 pub(crate) struct Call {
     pub(crate) id: CallId,
     pub(crate) caller: LegId,
+    /// The number that a user of ours is asserted with; none if the caller is nobody's phone.
+    pub(crate) asserted: Option<String>,
+    /// The privacy that the caller asks for.
+    pub(crate) privacy: Privacy,
     /// The callee's leg now being tried or talked to.
     pub(crate) callee: Option<LegId>,
     pub(crate) phase: Phase,

@@ -29,7 +29,7 @@ impl Shard {
             }
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
-            Command::Drain => self.drain(now),
+            Command::Drain => self.drain(now, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
     }
@@ -45,7 +45,13 @@ impl Shard {
     }
 
     /// New settings for new calls; probes start anew.
-    pub(crate) fn reload(&mut self, now: Time, config: Config, table: Arc<TrunkTable>) {
+    pub(crate) fn reload(
+        &mut self,
+        now: Time,
+        config: Config,
+        table: Arc<TrunkTable>,
+        out: &mut Outbox<Mail>,
+    ) {
         self.config = config;
         self.table = table;
         self.endpoint.set_methods(methods(&self.config));
@@ -54,5 +60,6 @@ impl Shard {
         if self.service == Service::Open {
             self.start_probes(now);
         }
+        self.review_registrants(now, out);
     }
 }

@@ -35,6 +35,8 @@ pub struct Config {
     pub no_answer: Duration,
     /// Most peers tried for one call.
     pub attempts_max: u8,
+    /// A call that was diverted more often than this before it came is refused (482).
+    pub diversions_max: u32,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
     /// A side silent for this long ends the call; zero: never.
@@ -68,6 +70,7 @@ impl Default for Config {
             no_progress: Duration::from_secs(10),
             no_answer: Duration::from_secs(120),
             attempts_max: 5,
+            diversions_max: 5,
             retry_after: 5,
             media_timeout: Duration::from_secs(30),
             drain_limit: Duration::from_secs(7200),

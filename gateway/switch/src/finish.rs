@@ -133,9 +133,10 @@ impl Shard {
     }
 
     /// Takes no new calls from now on.
-    pub(crate) fn drain(&mut self, now: Time) {
+    pub(crate) fn drain(&mut self, now: Time, out: &mut Outbox<Mail>) {
         if self.service == Service::Open {
             self.service = Service::Draining;
+            self.leave_registrars(now, out);
             self.set_timer(now + self.config.drain_limit, Timer::DrainLimit);
         }
     }
@@ -148,6 +149,7 @@ impl Shard {
             return out.stop();
         }
         self.service = Service::Quitting;
+        self.leave_registrars(now, out);
         let calls: Vec<Key> = self.calls.iter().map(|(key, _)| key).collect();
         for key in calls {
             let Some(call) = self.calls.get(key) else { continue };
@@ -186,10 +188,11 @@ impl Shard {
         }
     }
 
-    /// Whether no call, and no leg of one, is left of those that were to end.
+    /// Whether no call, no leg of one and no binding at a registrar is left of those that were to end.
     fn is_over(&self) -> bool {
         matches!(self.service, Service::Draining | Service::Quitting)
             && self.calls.is_empty()
+            && self.registrants.is_empty()
             && !self.legs.iter().any(Option::<LegSlot>::is_some)
     }
 

@@ -1,7 +1,9 @@
 //! An INVITE comes in: whether it becomes a call, and where it is to go.
 
 use crate::admission::{allowed, trusted};
+use crate::authenticate::Admission;
 use crate::call::{Call, Draft, LegSlot};
+use crate::identity::{self, Privacy};
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
@@ -23,6 +25,10 @@ struct Asked {
     sip_call_id: String,
     from: String,
     dialled: String,
+    /// The number that a user of ours is asserted with.
+    asserted: Option<String>,
+    privacy: Privacy,
+    diversions: u32,
 }
 
 impl Shard {
@@ -35,9 +41,7 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         // Refused before any state is made for it.
-        if !self.admits(now, leg, &invite, &flow) {
-            return;
-        }
+        let Admission::Taken(user) = self.admits(now, leg, &invite, &flow) else { return };
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
             return self.refuse(now, leg, &Refusal::draining());
@@ -46,13 +50,29 @@ impl Shard {
             self.stats.calls_limit_refused += 1;
             return self.refuse(now, leg, &Refusal::calls_limit());
         }
-        let Some(asked) = read(&invite) else {
+        let Some(mut asked) = self.read(&invite, user.as_deref()) else {
             return self.refuse(now, leg, &Refusal::internal("INVITE could not be read again"));
         };
         if self.own_call_ids.get(asked.sip_call_id.as_str()).is_some_and(|number| **number == *asked.dialled)
         {
             self.stats.calls_looped += 1;
             return self.refuse(now, leg, &Refusal::looped());
+        }
+        if asked.diversions > self.config.diversions_max {
+            self.stats.calls_diverted_refused += 1;
+            return self.refuse(now, leg, &Refusal::diverted());
+        }
+        if asked.privacy.is_beyond_us() {
+            self.stats.calls_privacy_refused += 1;
+            return self.refuse(now, leg, &Refusal::privacy());
+        }
+        if let Some(trunk) = self.trunk_called_at(now, &flow, &asked.dialled) {
+            self.stats.calls_to_contacts += 1;
+            trunk.count_call_in();
+            let in_to = trunk.config.register.as_ref().is_some_and(|it| it.called_in_to);
+            if let Some(number) = in_to.then(|| called_in_to(&invite)).flatten() {
+                asked.dialled = number;
+            }
         }
         let offer = match invite.body() {
             [] => Ok(None),
@@ -74,6 +94,20 @@ impl Shard {
                 self.end_refused(now, call, &refusal, out);
             }
         }
+    }
+
+    /// The number dialled and the caller's, from the user parts of Request-URI and From; and what there is about identity.
+    fn read(&self, invite: &Received, user: Option<&str>) -> Option<Asked> {
+        let message = invite.parse().ok()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Asked {
+            sip_call_id: text(message.call_id()),
+            from: message.from().map_or_else(String::new, |from| session::user_of(from.uri)),
+            dialled: session::user_of(message.request_uri()),
+            asserted: user.map(|name| identity::asserted(&message, name, self.config.users.numbers_of(name))),
+            privacy: Privacy::of(&message),
+            diversions: identity::diversions(&message),
+        })
     }
 
     /// Whether calls are taken from there: an allowed network, or a trunk's peer.
@@ -142,6 +176,8 @@ impl Shard {
             .insert(Call {
                 id,
                 caller: leg,
+                asserted: asked.asserted,
+                privacy: asked.privacy,
                 callee: None,
                 phase: Phase::Trying,
                 invite,
@@ -263,13 +299,8 @@ impl Shard {
     }
 }
 
-/// The number dialled and the caller's, from the user parts of Request-URI and From.
-fn read(invite: &Received) -> Option<Asked> {
-    let message = invite.parse().ok()?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Some(Asked {
-        sip_call_id: text(message.call_id()),
-        from: message.from().map_or_else(String::new, |from| session::user_of(from.uri)),
-        dialled: session::user_of(message.request_uri()),
-    })
+/// The number in To, if there is one: a carrier that calls a registered contact has the number dialled there.
+fn called_in_to(invite: &Received) -> Option<String> {
+    let number = session::user_of(invite.parse().ok()?.to()?.uri);
+    (!number.is_empty()).then_some(number)
 }

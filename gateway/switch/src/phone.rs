@@ -85,6 +85,7 @@ impl Shard {
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
             profile: Arc::default(),
+            route: None,
             account: None,
             peer: None,
             seizure: None,

@@ -1,10 +1,14 @@
 //! What a shard says of itself when asked, and the spool of records that control has not acknowledged.
 
 use crate::mail::Mail;
+use crate::registrant;
 use crate::shard::{Service, Shard};
+use crate::trunk::Trunk;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use link::{
-    CallId, Cdr, Event, Figure, LiveCall, PeerFacts, Phase, ReportAsked, ShardId, ShardReport, TrunkFacts,
+    CallId, Cdr, Event, Figure, LiveCall, PeerFacts, Phase, RegistrationFacts, ReportAsked, ShardId,
+    ShardReport, TrunkFacts, TrunkState,
 };
 use sansio::{Outbox, Time};
 use std::collections::BTreeMap;
@@ -72,7 +76,7 @@ impl Shard {
             calls_answered: answered as u64,
             calls: self.live_calls(asked.calls as usize),
             figures: self.figures(now),
-            trunks: self.trunk_facts(),
+            trunks: self.trunk_facts(now),
             draining: self.service != Service::Open,
         }
     }
@@ -140,7 +144,7 @@ impl Shard {
         figures
     }
 
-    fn trunk_facts(&self) -> Vec<TrunkFacts> {
+    fn trunk_facts(&self, now: Time) -> Vec<TrunkFacts> {
         self.table
             .trunks()
             .iter()
@@ -152,7 +156,9 @@ impl Shard {
                     own_calls: own.filter(|s| s.trunk().config.name == trunk.config.name).count() as u32,
                     max_calls: trunk.config.max_calls,
                     max_cps: (trunk.config.max_cps > 0).then_some(trunk.config.max_cps),
-                    state: trunk.state(),
+                    // Not registered where it has to be: no call is sent to it, however its peers are.
+                    state: if trunk.is_callable(now) { trunk.state() } else { TrunkState::Down },
+                    registration: self.registration_facts(now, trunk),
                     peers: trunk
                         .peers
                         .iter()
@@ -165,5 +171,28 @@ impl Shard {
                 }
             })
             .collect()
+    }
+
+    fn registration_facts(&self, now: Time, trunk: &Trunk) -> Option<RegistrationFacts> {
+        let (shared, config) = (trunk.registration()?, trunk.config.register.as_ref()?);
+        let (news, counts) = (shared.news(), &shared.counts);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(RegistrationFacts {
+            state: registrant::state(news.standing),
+            registered: shared.is_registered(now),
+            until: shared.until().filter(|until| *until > now).map(|at| self.wall(at)),
+            next: news.next.map(|at| self.wall(at)),
+            since: self.wall(news.since),
+            status: news.word.status,
+            reason: news.word.reason,
+            registrar: config.registrar.clone(),
+            aor: config.aor.clone(),
+            service_route: news.given.service_route,
+            associated: news.given.associated,
+            sent: read(&counts.sent),
+            granted: read(&counts.granted),
+            failed: read(&counts.failed),
+            calls_in: read(&counts.calls_in),
+        })
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{Config, Listener, Start};
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::ports::{PairId, PortPool};
+use crate::registrant::Registrants;
 use crate::registrar::Registrar;
 use crate::report::Spool;
 use crate::stats::Stats;
@@ -35,6 +36,8 @@ pub(crate) enum Timer {
     Media(Key),
     /// Probe a peer.
     Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
+    /// A trunk's registration wants something.
+    Registrant(u32),
     /// Look at what shall be done now and then: ports, records to be repeated.
     Housekeeping,
     /// The drain has lasted long enough.
@@ -84,6 +87,8 @@ pub struct Shard {
     pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
     /// INFO and the like on their way through: the request sent to one leg, and the other leg's that waits for its answer.
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
+    /// The trunks that this shard registers with their carriers.
+    pub(crate) registrants: Registrants,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
     pub(crate) spool: Spool,
@@ -130,6 +135,8 @@ pub struct Census {
     pub probes: usize,
     /// Requests inside calls on their way through.
     pub relays: usize,
+    /// Trunks that it registers.
+    pub registrants: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
     /// The SIP endpoint's tables.
@@ -167,6 +174,7 @@ impl Shard {
             own_call_ids: BTreeMap::new(),
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
+            registrants: Registrants::default(),
             generation: 0,
             spool: Spool::default(),
             service: Service::Open,
@@ -215,6 +223,7 @@ impl Shard {
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len(),
             relays: self.relays.len(),
+            registrants: self.registrants.len(),
             spooled: self.spool.len(),
             sip: self.endpoint.census(),
         }
@@ -238,6 +247,7 @@ impl Shard {
         self.tell(Event::Hello(hello), out);
         self.housekeep(now, out);
         self.start_probes(now);
+        self.start_registrants(now);
     }
 
     fn datagram(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
@@ -283,11 +293,11 @@ impl Shard {
                 self.endpoint.handle_unreachable(now, socket, destination);
             }
             Mail::Command(command) => self.command(now, command, out),
-            Mail::Reload { config, table } => self.reload(now, *config, table),
+            Mail::Reload { config, table } => self.reload(now, *config, table, out),
             Mail::Over(shard) => {
                 self.others_over.insert(shard);
             }
-            Mail::Drain => self.drain(now),
+            Mail::Drain => self.drain(now, out),
             Mail::Quit => self.quit(now, out),
             Mail::Event(..) => debug_assert!(false, "events are control's"),
         }
@@ -304,6 +314,7 @@ impl Shard {
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);
                 }
+                Timer::Registrant(number) => self.registrant_due(now, number, out),
                 Timer::Housekeeping => self.housekeep(now, out),
                 Timer::DrainLimit => self.quit(now, out),
                 Timer::DiskLimit => self.disk_limit(now, out),

@@ -32,6 +32,10 @@ counters! {
     calls_unrouted,
     /// Calls refused because a trunk's peer sent back what was sent to it (482).
     calls_looped,
+    /// Calls refused because they had been diverted too often (482).
+    calls_diverted_refused,
+    /// Calls refused because they ask for an unknown privacy as critical (500).
+    calls_privacy_refused,
     /// Calls refused because their SDP could not be used (488).
     calls_sdp_refused,
     /// Calls refused because no RTP ports were free (503).
@@ -84,6 +88,10 @@ counters! {
     calls_to_users,
     /// Calls refused because the user called is not registered (480).
     calls_user_unavailable,
+    /// Service-Route of registrars not used since it was too long or named no loose router.
+    service_routes_dropped,
+    /// Calls that carriers sent to the contact of a registered trunk.
+    calls_to_contacts,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }

@@ -46,6 +46,15 @@ impl Refusal {
         Self::new(482, 25, false, "the call came back to the gateway that sent it")
     }
 
+    pub(crate) fn diverted() -> Self {
+        Self::new(482, 25, false, "the call was diverted too often")
+    }
+
+    /// RFC 3323 §5: what is critical and cannot be done ends the call.
+    pub(crate) fn privacy() -> Self {
+        Self::new(500, 79, false, "a privacy that is asked for as critical is not known")
+    }
+
     pub(crate) fn sdp(why: &str) -> Self {
         Self::new(488, 88, false, &format!("SDP not usable: {why}"))
     }

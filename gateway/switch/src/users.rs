@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Users {
     /// Passwords by name.
     pub accounts: Accounts,
+    /// Further numbers of a user, by name: those that he may be asserted with.
+    pub numbers: Arc<BTreeMap<String, Vec<String>>>,
     /// The realm of challenges.
     pub realm: String,
     /// The algorithms offered, the preferred one first.
@@ -26,6 +28,7 @@ impl Default for Users {
     fn default() -> Self {
         Self {
             accounts: Accounts::default(),
+            numbers: Arc::default(),
             realm: String::from("trunkline"),
             algorithms: vec![Algorithm::SHA_256, Algorithm::MD5],
             limits: Limits::default(),
@@ -44,6 +47,11 @@ impl Users {
     /// Whether there is none: then nobody is asked for a password.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
+    }
+
+    /// The numbers of a user besides his name.
+    pub fn numbers_of(&self, name: &str) -> &[String] {
+        self.numbers.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Whether there is one of this name.

@@ -1,12 +1,17 @@
 //! What must hold for any bytes whatever. Called by the fuzz targets here and, with a bounded number of mutations of
 //! real messages, by `gateway/sip/tests/mutation.rs` on stable Rust.
 
+use core::time::Duration;
+use sansio::{Random, Time};
+use sip::auth::Account;
 use sip::framing::{Frame, Framer};
 use sip::message::{
     Capabilities, FIELDS_MAX, Message, Name, NameAddr, RequestWriter, ResponseWriter, Uri, Via, acceptable,
     peek, unfold, unsupported, validate, validate_response,
 };
+use sip::registration::{Registration, SERVICE_ROUTE_MAX, Terms};
 use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, rewrite, write_answer};
+use std::sync::Arc;
 
 /// One datagram: parsing, every view, validation, an answer, and whether peeking says the same.
 pub fn message(bytes: &[u8]) {
@@ -22,6 +27,7 @@ pub fn message(bytes: &[u8]) {
                 answer(&message, validate(&message).err().map_or(200, |reject| reject.status));
             } else {
                 let _ = validate_response(&message);
+                registered(&message);
             }
             rewritten(&message);
         }
@@ -32,6 +38,33 @@ pub fn message(bytes: &[u8]) {
                 answer(&message, error.status());
             }
         }
+    }
+}
+
+/// Whatever a registrar says, a registration goes on or ends, and what it takes over can be sent.
+fn registered(answer: &Message<'_>) {
+    let (username, password) = ("a".to_owned(), "b".to_owned());
+    let terms = Terms {
+        registrar: "sip:r".into(),
+        aor: "sip:a@r".into(),
+        expires: 60,
+        account: Some(Arc::new(Account { username, password })),
+        route: None,
+        secure: false,
+        retry_base: Duration::from_secs(30),
+        retry_max: Duration::from_secs(1800),
+    };
+    let mut it = Registration::new(terms, "i".into(), "t".into(), Time::ZERO);
+    let mut random = Random::new(answer.bytes().len() as u64);
+    for _ in 0..3 {
+        let due = it.next().expect("it waits");
+        assert!(it.on_time(due));
+        let ask = it.compose(due, 1);
+        assert!(ask.fields.iter().all(|(_, value)| !value.contains(['\r', '\n'])));
+        it.on_response(due, answer, "sip:a@192.0.2.1", &mut random);
+        assert!(it.given().service_route.concat().len() <= SERVICE_ROUTE_MAX);
+        assert!(!it.given().service_route.concat().contains(char::is_control));
+        assert!(!it.word().reason.contains(char::is_control));
     }
 }
 

@@ -295,7 +295,8 @@ impl Agent {
             Event::Response { .. }
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
-            | Event::ForeignClosed { .. } => return,
+            | Event::ForeignClosed { .. }
+            | Event::KeptLost { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Failed { leg, .. }
@@ -411,7 +412,8 @@ impl Agent {
             | Event::Response { .. }
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
-            | Event::ForeignClosed { .. } => {}
+            | Event::ForeignClosed { .. }
+            | Event::KeptLost { .. } => {}
         }
     }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use control::{TrunkView, View};
-use link::{Kind, TrunkState};
+use link::{Kind, RegistrationFacts, TrunkState};
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
@@ -96,11 +96,51 @@ fn trunks(page: &mut Page, trunks: &[TrunkView]) {
             }
         }
     }
+    registrations(page, trunks);
     page.head("trunk_peer_up", "1 if calls are sent to the peer.", Kind::Gauge);
     for trunk in trunks {
         for peer in &trunk.peers {
             let address = peer.address.to_string();
             page.line("trunk_peer_up", &[("trunk", trunk.name.as_str()), ("peer", &address)], up(peer.state));
+        }
+    }
+}
+
+/// Of the trunks that register with their carrier, and of those alone.
+fn registrations(page: &mut Page, trunks: &[TrunkView]) {
+    type Read = fn(&RegistrationFacts) -> Option<f64>;
+    let figures: [(&str, &str, Kind, Read); 6] = [
+        ("trunk_registered", "1 while the carrier has our binding.", Kind::Gauge, |it| {
+            Some(u8::from(it.registered).into())
+        }),
+        (
+            "trunk_registered_until_seconds",
+            "End of the binding that the carrier has, in unix time.",
+            Kind::Gauge,
+            |it| it.until.map(|until| until.0 as f64 / 1e6),
+        ),
+        ("trunk_registers_sent_total", "REGISTER requests sent, without repetitions.", Kind::Counter, |it| {
+            Some(it.sent as f64)
+        }),
+        ("trunk_registers_granted_total", "Registrations and refreshes granted.", Kind::Counter, |it| {
+            Some(it.granted as f64)
+        }),
+        ("trunk_registers_failed_total", "Registrations and refreshes that failed.", Kind::Counter, |it| {
+            Some(it.failed as f64)
+        }),
+        ("trunk_calls_in_total", "Calls that the carrier sent to our contact.", Kind::Counter, |it| {
+            Some(it.calls_in as f64)
+        }),
+    ];
+    if trunks.iter().all(|trunk| trunk.registration.is_none()) {
+        return;
+    }
+    for (name, help, kind, read) in figures {
+        page.head(name, help, kind);
+        for trunk in trunks {
+            if let Some(value) = trunk.registration.as_ref().and_then(read) {
+                page.line(name, &[("trunk", trunk.name.as_str())], value);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::parameters::{Given, Parameters};
 use super::{Api, Problem};
+use crate::registration::Shown;
 use crate::stamp::Stamp;
 use axum::Json;
 use axum::extract::State;
@@ -31,6 +32,8 @@ struct Trunk {
     max_calls: u32,
     max_cps: Option<u32>,
     peers: Vec<PeerFacts>,
+    /// Null if it is not one that registers.
+    registration: Option<Shown>,
     #[serde(flatten)]
     recent: Ratios,
     /// How far back the ratios look.
@@ -89,6 +92,7 @@ impl From<TrunkView> for Trunk {
             max_calls: it.max_calls,
             max_cps: it.max_cps,
             peers: it.peers,
+            registration: it.registration.map(Shown::from),
             recent: Ratios::from(&it.recent),
             window_seconds: WINDOW.as_secs(),
             total: Totals {

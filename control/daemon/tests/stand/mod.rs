@@ -156,6 +156,7 @@ fn report(shared: &Shared, ticket: link::Ticket) -> ShardReport {
             max_calls: 100,
             max_cps: None,
             state: TrunkState::Up,
+            registration: None,
             peers: vec![PeerFacts { address: peer(), state: TrunkState::Up, why: "".into() }],
         }],
         draining: shared.draining,

@@ -6,6 +6,7 @@ mod compose;
 mod inside;
 mod legs;
 mod receive;
+mod register;
 mod reliable;
 mod requests;
 mod servers;

@@ -52,6 +52,7 @@ impl Endpoint {
     }
 
     fn stream_data(&mut self, now: Time, stream: StreamId, bytes: &[u8]) {
+        self.kept_heard(now, stream, bytes);
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
         let flow = connection.flow(stream);
         // Away while its messages are handled, which may change or close the connection.
@@ -302,7 +303,7 @@ impl Endpoint {
         self.listeners.iter().find(fits).map(|heard| heard.advertised)
     }
 
-    fn connection_rearm(&mut self, now: Time, stream: StreamId, span: core::time::Duration) {
+    pub(super) fn connection_rearm(&mut self, now: Time, stream: StreamId, span: core::time::Duration) {
         let timer = self.set_timer(now + span, Timer::Connection(stream));
         if let Some(connection) = self.wire.connections.get_mut(stream) {
             let old = core::mem::replace(&mut connection.timer, timer);
@@ -313,7 +314,11 @@ impl Endpoint {
     pub(super) fn connection_timer(&mut self, now: Time, stream: StreamId) {
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
         connection.timer = None;
-        if !connection.open {
+        if let Some(kept) = connection.kept.filter(|_| connection.open) {
+            if self.kept_timer(now, stream, kept) {
+                return;
+            }
+        } else if !connection.open {
             self.stats.connections_failed += 1;
         } else if connection.used || connection.legs > 0 {
             connection.used = false;
@@ -340,6 +345,7 @@ impl Endpoint {
             if connection.lent {
                 self.events.push_back(Event::ForeignClosed { stream });
             }
+            self.kept_lost(stream, connection.kept);
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Hunt {
     tried: Vec<Arc<Peer>>,
     full: bool,
     retries_left: u8,
+    /// When it was asked last.
+    now: Time,
 }
 
 impl Hunt {
@@ -47,6 +49,7 @@ impl Hunt {
             tried: Vec::new(),
             full: false,
             retries_left: attempts_max,
+            now: Time::ZERO,
         }
     }
 
@@ -55,6 +58,7 @@ impl Hunt {
     /// # Errors
     /// [`Dry`] says why there is none.
     pub fn next(&mut self, now: Time, table: &TrunkTable) -> Result<Attempt, Dry> {
+        self.now = now;
         if self.retries_left == 0 {
             return Err(Dry::Tried);
         }
@@ -65,6 +69,9 @@ impl Hunt {
                     table.order(group, &self.caller).into_iter().rev().map(|trunk| (trunk, 0)).collect();
                 continue;
             };
+            if !trunk.is_callable(now) {
+                continue;
+            }
             let Some(peer) = trunk.peers.get(at).cloned() else { continue };
             self.trunks.push((trunk.clone(), at + 1));
             if self.tried.iter().any(|tried| Arc::ptr_eq(tried, &peer)) {
@@ -93,7 +100,9 @@ impl Hunt {
         };
         self.retries_left > 0
             && (!self.groups.is_empty()
-                || self.trunks.iter().any(|(trunk, at)| trunk.peers.iter().skip(*at).any(untried)))
+                || self.trunks.iter().any(|(trunk, at)| {
+                    trunk.is_callable(self.now) && trunk.peers.iter().skip(*at).any(untried)
+                }))
     }
 
     /// How many peers were tried.
@@ -155,6 +164,39 @@ mod tests {
         let second = Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap();
         assert_eq!((port(&first), port(&second)), (1, 2));
         assert_eq!(Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap_err(), Dry::Full);
+    }
+
+    #[test]
+    fn what_is_not_registered_is_not_asked_unless_it_may() {
+        let config = |required| super::super::RegistrationConfig {
+            registrar: "sip:carrier.example".into(),
+            aor: "sip:a@carrier.example".into(),
+            contact_user: "a".into(),
+            expires: core::time::Duration::from_secs(60),
+            to: super::super::PeerConfig {
+                address: "192.0.2.1:5060".parse().unwrap(),
+                transport: sip::Transport::Udp,
+            },
+            is_proxy: false,
+            required,
+            called_in_to: false,
+            retry_base: core::time::Duration::from_secs(30),
+            retry_max: core::time::Duration::from_secs(1800),
+        };
+        for required in [true, false] {
+            let mut a = TrunkConfig::new("a", "192.0.2.1:1".parse().unwrap());
+            a.register = Some(config(required));
+            a.backup = Some("b".into());
+            let b = TrunkConfig::new("b", "192.0.2.1:2".parse().unwrap());
+            let table = TrunkTable::new(vec![a, b], vec![], None).unwrap();
+            let groups = [table.group("a").unwrap()];
+            let first = |now| port(&Hunt::new("1", &groups, 10).next(now, &table).unwrap());
+            assert_eq!(first(Time::ZERO), if required { 2 } else { 1 });
+            let shared = table.trunk("a").unwrap().registration().unwrap();
+            shared.tell(Some(Time::from_millis(500)), super::super::RegistrationNews::default());
+            assert_eq!(first(Time::ZERO), 1);
+            assert_eq!(first(Time::from_millis(500)), if required { 2 } else { 1 });
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod health;
 mod hunt;
 mod limit;
+mod registration;
 mod select;
 mod table;
 
@@ -10,6 +11,8 @@ pub use health::{Evidence, Health, HealthConfig, HealthState, SharedHealth, Tran
 pub use hunt::{Attempt, Dry, Hunt};
 pub use limit::{CallLimit, RateLimit};
 pub use link::Selection;
+pub(crate) use registration::Counts;
+pub use registration::{RegistrationConfig, RegistrationNews, SharedRegistration};
 pub use table::{
     GroupConfig, Peer, PeerConfig, Seizure, TableError, Trunk, TrunkConfig, TrunkGroup, TrunkTable,
 };

@@ -5,6 +5,7 @@
 
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
+use super::{RegistrationConfig, SharedRegistration};
 use crate::profile::Profile;
 use core::fmt;
 use core::net::SocketAddr;
@@ -60,6 +61,8 @@ pub struct TrunkConfig {
     pub failover_statuses: Vec<u16>,
     /// What its challenges are answered with.
     pub account: Option<Arc<Account>>,
+    /// How it is registered with its carrier, if it is.
+    pub register: Option<RegistrationConfig>,
     /// Health thresholds.
     pub health: HealthConfig,
     /// How INVITEs to it are written.
@@ -81,6 +84,7 @@ impl TrunkConfig {
             backup: None,
             failover_statuses: vec![500, 502, 503, 504],
             account: None,
+            register: None,
             health: HealthConfig::default(),
             profile: Arc::default(),
         }
@@ -190,6 +194,7 @@ pub struct Trunk {
     pub peers: Vec<Arc<Peer>>,
     calls: Arc<CallLimit>,
     rate: Arc<RateLimit>,
+    registration: Option<Arc<SharedRegistration>>,
     identity: u64,
 }
 
@@ -204,6 +209,29 @@ impl Trunk {
             return None;
         }
         Some(Seizure { trunk: self.clone() })
+    }
+
+    /// Its registration, if it has one.
+    pub const fn registration(&self) -> Option<&Arc<SharedRegistration>> {
+        self.registration.as_ref()
+    }
+
+    /// Whether calls may be sent to it as far as its registration goes.
+    pub fn is_callable(&self, now: Time) -> bool {
+        !self.config.register.as_ref().is_some_and(|config| config.required)
+            || self.registration.as_ref().is_some_and(|shared| shared.is_registered(now))
+    }
+
+    /// Counts a call that its carrier sent to the registered contact.
+    pub(crate) fn count_call_in(&self) {
+        if let Some(shared) = &self.registration {
+            super::Counts::add(&shared.counts.calls_in, 1);
+        }
+    }
+
+    /// A number made of its name: the same on every run and host.
+    pub(crate) const fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Whether any of its peers is in service.
@@ -354,8 +382,18 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
             known.cloned().unwrap_or_else(|| Arc::new(Peer::new(peer.clone())))
         })
         .collect();
+    // Another binding is another registration; one with other times only goes on.
+    let same = |it: &RegistrationConfig| {
+        let before = old.and_then(|trunk| trunk.config.register.as_ref());
+        before.is_some_and(|before| before.is_same_binding(it))
+    };
+    let registration = config.register.as_ref().map(|it| {
+        let known = old.filter(|_| same(it)).and_then(|trunk| trunk.registration.clone());
+        known.unwrap_or_default()
+    });
     Trunk {
         peers,
+        registration,
         calls: old.map_or_else(Arc::default, |t| t.calls.clone()),
         rate: old.map_or_else(Arc::default, |t| t.rate.clone()),
         identity: select::hash(config.name.as_bytes()),
