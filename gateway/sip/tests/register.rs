@@ -55,7 +55,7 @@ impl Lone {
             tag: "tag",
             contact_user: "4711",
             expires: 600,
-            destination: Destination { transport, remote: registrar(), socket: UDP },
+            destination: Destination { transport, remote: registrar(), socket: UDP, over: None },
             headers: &[("Route", "<sip:192.0.2.1;lr>")],
             timeout: Duration::from_secs(32),
         };

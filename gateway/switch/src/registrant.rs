@@ -168,7 +168,7 @@ impl Shard {
             tag: it.core.tag(),
             contact_user: &it.config.contact_user,
             expires: ask.expires,
-            destination: Destination { transport, remote, socket: listener.udp },
+            destination: Destination { transport, remote, socket: listener.udp, over: None },
             headers: &fields,
             timeout: if ask.expires == 0 { LEAVE_WITHIN } else { self.config.t1.saturating_mul(64) },
         };
