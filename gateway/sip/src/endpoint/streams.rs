@@ -201,7 +201,7 @@ impl Endpoint {
     /// Writes over our connection what another endpoint has to say.
     pub fn write_for(&mut self, stream: StreamId, bytes: &[u8]) {
         let remote = self.wire.connections.get(stream).map(|connection| connection.remote);
-        let sent = remote.is_some_and(|remote| self.wire.send(Link::Stream(stream), remote, bytes));
+        let sent = remote.is_some_and(|remote| self.wire.pass(Link::Stream(stream), remote, bytes));
         self.wire.unsendable += u64::from(!sent);
     }
 
