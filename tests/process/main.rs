@@ -29,6 +29,7 @@ mod profiles;
 mod register;
 mod tls;
 mod torture;
+mod trace;
 mod trunks;
 mod voice;
 mod websocket;

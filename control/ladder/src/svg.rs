@@ -58,7 +58,7 @@ fn kind(step: &Step) -> &'static str {
 
 pub(crate) fn draw(ladder: &Ladder) -> String {
     let columns = ladder.columns();
-    let width = (LEFT + SPAN * columns.len().saturating_sub(1) as f64 + RIGHT).max(760.0);
+    let width = (LEFT + SPAN * columns.len().saturating_sub(1) as f64 + RIGHT).max(960.0);
     let x = |column: usize| LEFT + SPAN * column as f64;
     let pauses = ladder.messages.windows(2).filter(|two| pause(&two[0], &two[1])).count();
     let bottom = TOP + ROW * ladder.messages.len() as f64 + PAUSE * pauses as f64 + 10.0;

@@ -129,7 +129,7 @@ fn packets_of(file: &[u8]) -> Vec<(u64, Vec<u8>)> {
         assert_eq!(u32_at(at + length - 4) as usize, length, "the length stands twice");
         kinds.push(u32_at(at));
         if u32_at(at) == 6 {
-            let time = u64::from(u32_at(at + 12)) << 32 | u64::from(u32_at(at + 16));
+            let time = (u64::from(u32_at(at + 12)) << 32) | u64::from(u32_at(at + 16));
             let captured = u32_at(at + 20) as usize;
             assert_eq!(captured, u32_at(at + 24) as usize);
             packets.push((time, file[at + 28..at + 28 + captured].to_vec()));

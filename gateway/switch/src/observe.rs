@@ -371,5 +371,5 @@ fn sampled(config: &HepConfig, recorded: &Recorded<'_>) -> bool {
     let of = if recorded.call == 0 { recorded.dialog } else { recorded.call };
     // Call ids count up: multiplied by the golden ratio they are spread evenly.
     let spread = of.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    spread * 10_000 >> 32 < u64::from(config.sample)
+    (spread * 10_000) >> 32 < u64::from(config.sample)
 }

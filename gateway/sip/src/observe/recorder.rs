@@ -501,7 +501,7 @@ impl Raw {
         out[4] = self.kind as u8;
         out[5] = direction as u8;
         out[6] = Transport::ALL.iter().position(|it| *it == transport).unwrap_or(0) as u8;
-        out[7] = u8::from(local.is_ipv6()) | u8::from(remote.is_ipv6()) << 1;
+        out[7] = u8::from(local.is_ipv6()) | (u8::from(remote.is_ipv6()) << 1);
         out[8..16].copy_from_slice(&self.previous.to_le_bytes());
         out[16..24].copy_from_slice(&self.key.to_le_bytes());
         out[24..32].copy_from_slice(&self.call.to_le_bytes());
