@@ -288,7 +288,7 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
     let mut copied = BTreeSet::new();
     for copy in &copies {
         let of = |kind: u16| copy.iter().find(|it| it.0 == kind).map(|it| it.1.clone()).unwrap_or_default();
-        let number = |kind: u16| of(kind).iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let number = |kind: u16| of(kind).iter().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
         assert_eq!((number(1), number(2), number(11), number(12)), (2, 17, 1, 77));
         assert_eq!(
             (of(14), String::from_utf8(of(17)).unwrap()),
