@@ -97,11 +97,11 @@ fn a_call_is_shown_by_its_id_and_by_either_call_id(io: &str) {
     let mut dialog = scene.call(Way::Udp(scene.gateway.sip));
     // While it lasts.
     let id = scene.gateway.json("/api/v1/calls")["calls"][0]["id"].as_str().unwrap().to_owned();
-    let live = scene.whole_ladder(&id, 10);
+    let live = scene.whole_ladder(&id, 11);
     assert_eq!((&live["call"], &live["truncated"]), (&id.as_str().into(), &false.into()), "{live:#}");
     scene.phone.bye(&mut dialog);
     scene.gateway.wait_cdrs(1);
-    let ladder = scene.whole_ladder(&id, 14);
+    let ladder = scene.whole_ladder(&id, 15);
     let steps = summaries(&ladder);
     let of_leg = |leg: u64| -> Vec<String> {
         steps.iter().filter(|it| it.0 == leg).map(|it| format!("{} {}", it.1, it.2)).collect()
@@ -113,7 +113,7 @@ fn a_call_is_shown_by_its_id_and_by_either_call_id(io: &str) {
     assert_eq!(of_leg(1), ["out INVITE", "in 503 Test", "out ACK"].map(String::from));
     assert_eq!(
         of_leg(2),
-        ["out INVITE", "in 200 Test", "out ACK", "out BYE", "in 200 Test"].map(String::from)
+        ["out INVITE", "in 100 Test", "in 200 Test", "out ACK", "out BYE", "in 200 Test"].map(String::from)
     );
     let labels: Vec<&str> =
         ladder["parties"].as_array().unwrap().iter().map(|it| it["label"].as_str().unwrap()).collect();
@@ -131,13 +131,13 @@ fn a_call_is_shown_by_its_id_and_by_either_call_id(io: &str) {
     let api = format!("http://{}", scene.gateway.http);
     let (code, text, err) = run(&["trace", &dialog.call_id, "--api", &api]);
     assert_eq!((code, err.as_str()), (0, ""));
-    assert_eq!(text.lines().count(), 3 + 14, "{text}");
+    assert_eq!(text.lines().count(), 3 + 15, "{text}");
     assert!(text.contains(&format!("call {id}")) && text.contains("503 Test"), "{text}");
     let file = folder("ladder").join("call.svg");
     let shown = file.to_str().unwrap();
     assert_eq!(run(&["trace", &id, "--api", &api, "--format", "svg", "--out", shown]).0, 0);
     let svg = std::fs::read_to_string(&file).unwrap();
-    assert!(svg.starts_with("<svg ") && svg.matches("<g class=\"step ").count() == 14, "{svg}");
+    assert!(svg.starts_with("<svg ") && svg.matches("<g class=\"step ").count() == 15, "{svg}");
     let (code, _, err) = run(&["trace", "no-such-call", "--api", &api]);
     assert!(code != 0 && err.contains("no messages of a call \"no-such-call\""), "{err}");
     let (status, body) = scene.gateway.get(&format!("/api/v1/calls/{id}/ladder?format=png"));
@@ -150,7 +150,7 @@ fn a_call_over_tcp_is_shown_and_its_packets_are_sound(io: &str) {
     let mut dialog = scene.call(way);
     scene.phone.bye(&mut dialog);
     scene.gateway.wait_cdrs(1);
-    let ladder = scene.whole_ladder(&dialog.call_id, 14);
+    let ladder = scene.whole_ladder(&dialog.call_id, 15);
     let received: BTreeSet<String> = scene.phone.received.iter().map(|it| it.text.clone()).collect();
     assert_eq!(texts(&ladder, 0, "out"), received);
     for step in ladder["messages"].as_array().unwrap() {
@@ -181,7 +181,7 @@ fn a_call_over_tcp_is_shown_and_its_packets_are_sound(io: &str) {
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.lines().count(), 14, "{text}");
+    assert_eq!(text.lines().count(), 15, "{text}");
     for (line, step) in text.lines().zip(ladder["messages"].as_array().unwrap()) {
         let columns: Vec<&str> = line.split('|').collect();
         let wrong = ["hecksum", "alformed", "retransmission", "unseen", "not captured", "segment"];
@@ -243,7 +243,7 @@ fn credentials_and_digits_are_masked_on_request(io: &str) {
         let (way, sip) = (Way::Udp(scene.gateway.sip), scene.gateway.sip);
         let mut dialog = scene.phone.invite_with(way, sip, "4930", secret, &sdp);
         assert_eq!(scene.phone.answered(&mut dialog).status(), Some(200));
-        let ladder = scene.whole_ladder(&dialog.call_id, 10);
+        let ladder = scene.whole_ladder(&dialog.call_id, 11);
         let invite = ladder["messages"][0]["text"].as_str().unwrap();
         assert_eq!(invite.contains("c0ffee11"), !hidden, "{invite}");
         assert_eq!(invite.contains("response=\"xxxxxxxx\""), hidden, "{invite}");
@@ -278,10 +278,10 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
     let mut dialog = scene.call(Way::Udp(scene.gateway.sip));
     scene.phone.bye(&mut dialog);
     let cdr = scene.gateway.wait_cdrs(1).remove(0);
-    let ladder = scene.whole_ladder(&dialog.call_id, 14);
+    let ladder = scene.whole_ladder(&dialog.call_id, 15);
     let mut copies = Vec::new();
     let mut buffer = [0; 65_536];
-    while copies.len() < 14 {
+    while copies.len() < 15 {
         let length = server.recv(&mut buffer).expect("a copy of each message");
         copies.push(chunks(&buffer[..length]));
     }
@@ -311,7 +311,7 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
     // And the ladder is what the peers saw.
     let received: BTreeSet<String> = scene.phone.received.iter().map(|it| it.text.clone()).collect();
     assert_eq!(texts(&ladder, 0, "out"), received);
-    assert_eq!(scene.gateway.metric("trunkline_hep_sent_total"), 14.0);
+    assert_eq!(scene.gateway.metric("trunkline_hep_sent_total"), 15.0);
     assert_eq!(scene.gateway.metric("trunkline_hep_dropped_total"), 0.0);
 }
 

@@ -8,7 +8,6 @@ use crate::town::{Places, Town, Wire};
 use link::{Trace, TraceOf};
 use sansio::Random;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// A mix of calls over UDP and bad lines; afterwards control asks for the ladder of every call, by its id and by its
 /// legs' Call-IDs. With a small ring only the newest messages of a call can be there, with a large one all are.
