@@ -48,6 +48,8 @@ enum Standing {
 pub(crate) struct Copies {
     /// The socket that was asked for: whether for IPv4, and how it stands.
     socket: Option<(bool, Standing)>,
+    /// Whether copies are being made, rather than not asked for.
+    begun: bool,
     /// Up to where in the ring messages have been looked at, and how many that were.
     position: u64,
     seen: u64,
@@ -73,10 +75,11 @@ pub(crate) struct Sessions {
 
 impl Shard {
     /// Sets up what the configuration asks for at the start.
-    pub(crate) fn start_observing(&mut self) {
+    pub(crate) fn start_observing(&mut self, out: &mut Outbox<Mail>) {
         if self.config.observing.ring > 0 {
             self.endpoint.record_messages(self.config.observing.ring);
         }
+        self.copy_messages(out);
     }
 
     /// The caller's leg of a call is there: messages with its Call-ID are of that call.
@@ -179,10 +182,19 @@ impl Shard {
 
     /// Sends copies of the messages that were recorded since the last time.
     pub(crate) fn copy_messages(&mut self, out: &mut Outbox<Mail>) {
+        let copies = &mut self.copies;
         let (Some(config), Some(recorder)) = (&self.config.observing.hep, self.endpoint.recorder()) else {
+            if copies.socket.take().is_some() {
+                out.close(HEP_SOCKET);
+            }
+            copies.begun = false;
             return;
         };
-        let copies = &mut self.copies;
+        if !copies.begun {
+            // A reload may ask for copies long after the start: they begin with what comes now.
+            copies.begun = true;
+            (copies.position, copies.seen) = (recorder.position(), recorder.stats().recorded);
+        }
         let v4 = config.server.is_ipv4();
         match copies.socket {
             Some((family, Standing::Open)) if family == v4 => {}

@@ -241,7 +241,7 @@ impl Shard {
 
     fn start(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.started = true;
-        self.start_observing();
+        self.start_observing(out);
         let hello = Hello { version: link::VERSION, started: self.wall(now) };
         self.tell(Event::Hello(hello), out);
         self.housekeep(now, out);
