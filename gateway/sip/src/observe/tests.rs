@@ -4,13 +4,13 @@ use super::*;
 use proptest::prelude::*;
 
 fn header(at: u64, direction: Direction) -> Header {
-    let v6 = at % 3 == 0;
+    let v6 = at.is_multiple_of(3);
     let remote = if v6 { "[2001:db8::7]:5070" } else { "192.0.2.7:5070" };
     let local = if v6 { "[2001:db8::1]:5060" } else { "192.0.2.1:5060" };
     Header {
         at: Time::from_nanos(at),
         direction,
-        transport: if at % 2 == 0 { Transport::Udp } else { Transport::Tcp },
+        transport: if at.is_multiple_of(2) { Transport::Udp } else { Transport::Tcp },
         local: local.parse().unwrap(),
         remote: remote.parse().unwrap(),
     }
