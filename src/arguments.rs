@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Drill(Drill),
     /// Render or check the report of a finished run
     Report(Report),
+    /// Show the SIP messages of a call, live or ended lately, of a running gateway
+    Trace(Trace),
     /// Check this host's kernel and limits for media work; apply and undo profiles
     Tune(Tune),
 }
@@ -309,6 +311,32 @@ pub(crate) enum ReportCommand {
         /// The run's folder
         dir: PathBuf,
     },
+}
+
+/// `trace`.
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// The call's id as the API shows it, or the Call-ID of any of its legs
+    #[arg(value_name = "CALL_ID|SIP-CALL-ID")]
+    pub(crate) call: String,
+    /// Where the gateway's API is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) api: String,
+    /// As a ladder in text, drawn as SVG, as JSON, or as a pcapng file for a protocol analyser
+    #[arg(long, value_name = "text|svg|json|pcap", default_value = "text")]
+    pub(crate) format: TraceFormat,
+    /// Write it there [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// How `trace` shows a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TraceFormat {
+    Text,
+    Svg,
+    Json,
+    Pcap,
 }
 
 /// `tune`.

@@ -7,6 +7,7 @@ mod drill;
 mod load;
 mod report;
 mod serve;
+mod trace;
 mod tune;
 
 use arguments::{Arguments, Command};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Load(arguments) => load::run(arguments),
         Command::Drill(arguments) => drill::run(arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

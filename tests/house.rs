@@ -14,13 +14,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rtp", &["sansio"]),
     ("media", &["sansio"]),
     ("link", &[]),
+    ("ladder", &["link"]),
     ("switch", &["sansio", "sip", "rtp", "media", "link"]),
     ("control", &["sansio", "link"]),
     ("driver", &["sansio"]),
     ("secure", &["sansio"]),
     ("store", &["link"]),
-    ("controld", &["sansio", "link", "control", "store"]),
     ("gatewayd", &["sansio", "sip", "rtp", "media", "switch", "driver", "secure", "link"]),
+    ("controld", &["sansio", "link", "ladder", "control", "store"]),
     ("reports", &[]),
     ("kernel-tuning", &[]),
     ("loadgen", &["sansio", "sip", "rtp", "media", "driver", "reports", "kernel-tuning"]),
@@ -35,6 +36,7 @@ const CORES: &[&str] = &[
     "gateway/media",
     "gateway/switch",
     "control/link",
+    "control/ladder",
     "control/engine",
 ];
 

@@ -30,6 +30,7 @@ mod profiles;
 mod register;
 mod tls;
 mod torture;
+mod trace;
 mod trunk_registration;
 mod trunks;
 mod voice;

@@ -144,7 +144,7 @@ impl Bridge {
             return;
         }
         // A report that comes late is of no use: the question has its own time limit.
-        if matches!(command, Command::ReportAsked(_)) || self.late.len() >= LATE {
+        if matches!(command, Command::ReportAsked(_) | Command::TraceAsked(_)) || self.late.len() >= LATE {
             self.commands_lost += 1;
         } else {
             self.late.push_back((shard, command));

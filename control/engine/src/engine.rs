@@ -2,13 +2,16 @@
 
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
+use crate::performance::Performance;
 use crate::quality::{History, Quality};
 use crate::registrations::Registrations;
+use crate::traces::{Answered, Traces};
 use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
 use core::time::Duration;
 use link::{
-    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Registration, ReportAsked,
-    RouteAsked, RouteTable, RoutingSnapshot, ShardId, TrunkChange, TrunkName, UnixMicros,
+    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Reason, Registration, ReportAsked,
+    RouteAsked, RouteTable, RoutingSnapshot, ShardId, Ticket, TraceAsked, TraceOf, TrunkChange, TrunkName,
+    UnixMicros,
 };
 use sansio::{Input, Machine, Mailbox, Outbox, Time};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -79,6 +82,7 @@ pub struct Engine {
     shards: BTreeSet<ShardId>,
     draining: bool,
     gathers: Gathers,
+    traces: Traces,
     ledger: Ledger,
     trunks: BTreeMap<TrunkName, History>,
     changes: VecDeque<TrunkChange>,
@@ -102,6 +106,7 @@ impl Engine {
             shards: BTreeSet::new(),
             draining: false,
             gathers: Gathers::new(config.questions, config.patience),
+            traces: Traces::new(config.questions, config.patience),
             ledger: Ledger::new(config.writes),
             trunks: BTreeMap::new(),
             changes: VecDeque::with_capacity(CHANGES),
@@ -181,6 +186,18 @@ impl Engine {
                     self.keep(Record::Registered(registration), out);
                 }
             }
+            Event::Trace(trace) => {
+                if let Some(answered) = self.traces.take(trace) {
+                    self.say_trace(answered, out);
+                }
+            }
+            Event::Released(releases) => {
+                for release in &releases {
+                    self.count(&release.trunk, |history| {
+                        history.perform(now, &Performance::of_release(release))
+                    });
+                }
+            }
             // What a trunk's registration is, the shards' reports say; the change itself is for the log.
             Event::Registration(_) | Event::Drained => {}
         }
@@ -208,7 +225,7 @@ impl Engine {
 
     fn take_answer(&mut self, now: Time, answered: CallAnswered, out: &mut Outbox<Mail>) {
         if self.open.contains(&answered.call) && self.answered.insert(answered.call) {
-            self.count(now, &answered.trunk, &Quality::of_answer());
+            self.count_answer(now, &answered.trunk, answered.heard_us);
         }
         self.keep(Record::Answered(answered), out);
     }
@@ -235,24 +252,43 @@ impl Engine {
             let answered = attempt.status.is_some_and(|status| status / 100 == 2);
             match answered {
                 true if counted => {}
-                true => self.count(now, &attempt.trunk, &Quality::of_answer()),
-                false => self.count(now, &attempt.trunk, &Quality::of_failure(attempt.status)),
+                true => self.count_answer(now, &attempt.trunk, attempt.heard_us),
+                false => {
+                    self.count(&attempt.trunk, |history| {
+                        history.add(now, &Quality::of_failure(attempt.status));
+                        history.perform(now, &Performance::of_failure(attempt));
+                        history.attempts.count(attempt.reason, attempt.status);
+                    });
+                }
             }
         }
         if let Some(trunk) = &cdr.trunk {
-            self.count(now, trunk, &Quality::of_end(cdr));
+            self.count(trunk, |history| {
+                history.add(now, &Quality::of_end(cdr));
+                if let Some(pdd_us) = cdr.pdd_us {
+                    history.perform(now, &Performance::of_pdd(pdd_us));
+                }
+            });
         }
     }
 
-    fn count(&mut self, now: Time, trunk: &TrunkName, what: &Quality) {
+    fn count_answer(&mut self, now: Time, trunk: &TrunkName, heard_us: Option<u64>) {
+        self.count(trunk, |history| {
+            history.add(now, &Quality::of_answer());
+            history.perform(now, &Performance::of_answer(heard_us));
+            history.attempts.count(Reason::Answered, Some(200));
+        });
+    }
+
+    fn count(&mut self, trunk: &TrunkName, what: impl FnOnce(&mut History)) {
         // A call to a registered phone went over no trunk.
         if trunk.as_str().starts_with(link::USER_PREFIX) {
             return;
         }
         if let Some(history) = self.trunks.get_mut(trunk) {
-            history.add(now, what);
+            what(history);
         } else if self.trunks.len() < self.config.trunks {
-            self.trunks.entry(trunk.clone()).or_default().add(now, what);
+            what(self.trunks.entry(trunk.clone()).or_default());
         } else {
             self.counters.trunks_unknown += 1;
         }
@@ -295,8 +331,30 @@ impl Engine {
             }
             Ask::Hangup(call) => Outcome::NoShard(call.shard()),
             Ask::Registrations => Outcome::Registrations(self.registrations.current(self.wall(now))),
+            Ask::Trace(of) => return self.ask_trace(now, ticket, of, out),
         };
         self.say(Answer { ticket, outcome }, out);
+    }
+
+    fn ask_trace(&mut self, now: Time, asker: Ticket, of: TraceOf, out: &mut Outbox<Mail>) {
+        let asked: Vec<ShardId> = match &of {
+            TraceOf::Call(call) => self.shards.get(&call.shard()).copied().into_iter().collect(),
+            TraceOf::SipCallId(_) => self.shards.iter().copied().collect(),
+        };
+        let Some(ticket) = self.traces.open(now, asker, asked.iter().copied()) else {
+            return self.say(Answer { ticket: asker, outcome: Outcome::Busy }, out);
+        };
+        for shard in asked {
+            let asked = TraceAsked { ticket, of: of.clone() };
+            self.tell(shard, Command::TraceAsked(Box::new(asked)), out);
+        }
+        if let Some(answered) = self.traces.take_complete(ticket) {
+            self.say_trace(answered, out);
+        }
+    }
+
+    fn say_trace(&self, (ticket, trace): Answered, out: &mut Outbox<Mail>) {
+        self.say(Answer { ticket, outcome: Outcome::Trace(trace) }, out);
     }
 
     fn answer(&mut self, now: Time, gather: Gather, out: &mut Outbox<Mail>) {
@@ -307,6 +365,8 @@ impl Engine {
             if let Some(history) = self.trunks.get_mut(&trunk.name) {
                 trunk.total = *history.total();
                 trunk.recent = history.recent(now);
+                trunk.performance = history.performance(now);
+                trunk.attempts = history.attempts.clone();
             }
         }
         view.changes.extend(self.changes.iter().cloned());
@@ -336,6 +396,9 @@ impl Engine {
     fn on_timeout(&mut self, now: Time, out: &mut Outbox<Mail>) {
         while let Some(gather) = self.gathers.expire(now) {
             self.answer(now, gather, out);
+        }
+        while let Some(answered) = self.traces.expire(now) {
+            self.say_trace(answered, out);
         }
         if self.alive_due.is_some_and(|due| due <= now) {
             self.alive_due = None;
@@ -387,7 +450,7 @@ impl Engine {
             Figure::counter(
                 "control_questions_refused_total",
                 "API questions refused since too many were open.",
-                self.gathers.refused,
+                self.gathers.refused + self.traces.refused,
             ),
             Figure::counter(
                 "control_questions_incomplete_total",
@@ -442,10 +505,7 @@ impl Machine for Engine {
     }
 
     fn deadline(&self) -> Option<Time> {
-        match (self.gathers.deadline(), self.alive_due) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.gathers.deadline(), self.traces.deadline(), self.alive_due].into_iter().flatten().min()
     }
 }
 

@@ -9,11 +9,16 @@ mod engine;
 mod gather;
 mod ledger;
 mod mail;
+mod performance;
 mod quality;
 mod registrations;
+mod spread;
+mod traces;
 mod view;
 
 pub use engine::{Config, Engine};
 pub use mail::{Answer, Ask, Mail, Order, Outcome, Query, Record, Stored, Write};
-pub use quality::{Quality, WINDOW};
+pub use performance::{Attempts, Performance};
+pub use quality::{Quality, RECENT, WINDOW};
+pub use spread::Spread;
 pub use view::{TrunkView, View};

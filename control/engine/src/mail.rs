@@ -2,8 +2,8 @@
 
 use crate::View;
 use link::{
-    CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket,
-    UnixMicros,
+    CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket, Trace,
+    TraceOf, UnixMicros,
 };
 
 /// Everything that travels to and from the engine.
@@ -73,7 +73,7 @@ pub struct Query {
 }
 
 /// What the API can ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// What all shards see now.
     View {
@@ -84,6 +84,8 @@ pub enum Ask {
     Hangup(CallId),
     /// Who is registered now, by user name.
     Registrations,
+    /// Tell the messages of a call.
+    Trace(TraceOf),
 }
 
 /// The answer to a [`Query`].
@@ -100,6 +102,8 @@ pub struct Answer {
 pub enum Outcome {
     /// What the shards see.
     View(Box<View>),
+    /// The messages of a call; `None` if no shard answered in time.
+    Trace(Option<Box<Trace>>),
     /// The call's shard was told to end it.
     Told,
     /// Who is registered, without what has expired.

@@ -1,5 +1,6 @@
 //! How well a trunk does: ITU-T E.425 ratios and means over the last hour, and totals since the start.
 
+use crate::performance::{Attempts, Performance};
 use core::time::Duration;
 use link::Cdr;
 use sansio::Time;
@@ -7,6 +8,9 @@ use std::collections::VecDeque;
 
 /// How far back the ratios look.
 pub const WINDOW: Duration = Duration::from_secs(3600);
+
+/// The shorter span of the RFC 6076 metrics.
+pub const RECENT: Duration = Duration::from_secs(300);
 
 /// Width of one slice of the window.
 const SLICE: Duration = Duration::from_secs(60);
@@ -119,45 +123,81 @@ impl Quality {
     };
 }
 
-/// A trunk's quality over time.
+/// What a trunk did, over time.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     total: Quality,
+    performance: Performance,
+    pub(crate) attempts: Attempts,
     /// Slices by number, oldest first; those without calls are not there.
-    slices: VecDeque<(u64, Quality)>,
+    slices: VecDeque<(u64, Quality, Performance)>,
 }
 
 impl History {
     pub(crate) fn add(&mut self, now: Time, what: &Quality) {
         self.total.add(what);
-        let slice = slice_of(now);
-        match self.slices.back_mut() {
-            Some((last, sum)) if *last == slice => sum.add(what),
-            _ => self.slices.push_back((slice, *what)),
-        }
+        self.slice(now).1.add(what);
+    }
+
+    /// Adds what RFC 6076 wants to know.
+    pub(crate) fn perform(&mut self, now: Time, what: &Performance) {
+        self.performance.add(what);
+        self.slice(now).2.add(what);
+    }
+
+    /// The present slice.
+    fn slice(&mut self, now: Time) -> &mut (u64, Quality, Performance) {
         self.forget(now);
+        let slice = slice_of(now);
+        let last = match self.slices.back() {
+            Some((last, ..)) if *last == slice => self.slices.len() - 1,
+            _ => {
+                self.slices.push_back((slice, Quality::default(), Performance::default()));
+                self.slices.len() - 1
+            }
+        };
+        &mut self.slices[last]
     }
 
     pub(crate) const fn total(&self) -> &Quality {
         &self.total
     }
 
+    /// Of the last five minutes, of the last hour, since the start.
+    pub(crate) fn performance(&mut self, now: Time) -> [Performance; 3] {
+        self.forget(now);
+        let (mut recent, mut window) = (Performance::default(), Performance::default());
+        let first = oldest(now, RECENT);
+        for (slice, _, performance) in &self.slices {
+            window.add(performance);
+            if *slice >= first {
+                recent.add(performance);
+            }
+        }
+        [recent, window, self.performance.clone()]
+    }
+
     pub(crate) fn recent(&mut self, now: Time) -> Quality {
         self.forget(now);
         let mut sum = Quality::default();
-        for (_, slice) in &self.slices {
+        for (_, slice, _) in &self.slices {
             sum.add(slice);
         }
         sum
     }
 
     fn forget(&mut self, now: Time) {
-        let kept = (WINDOW.as_nanos() / SLICE.as_nanos()) as u64;
-        let oldest = (slice_of(now) + 1).saturating_sub(kept);
-        while self.slices.front().is_some_and(|&(slice, _)| slice < oldest) {
+        let oldest = oldest(now, WINDOW);
+        while self.slices.front().is_some_and(|&(slice, ..)| slice < oldest) {
             self.slices.pop_front();
         }
     }
+}
+
+/// The oldest slice of a span that ends now.
+fn oldest(now: Time, span: Duration) -> u64 {
+    let kept = (span.as_nanos() / SLICE.as_nanos()) as u64;
+    (slice_of(now) + 1).saturating_sub(kept)
 }
 
 const fn slice_of(now: Time) -> u64 {
@@ -186,5 +226,19 @@ mod tests {
         assert_eq!(history.recent(Time::from_millis(60 * 60_000)).asr(), Some(1.0));
         assert_eq!(history.recent(Time::from_millis(3 * 60 * 60_000)).asr(), None);
         assert_eq!(history.total().seizures, 4);
+    }
+
+    #[test]
+    fn performance_is_kept_for_five_minutes_an_hour_and_ever() {
+        let mut history = History::default();
+        history.perform(Time::ZERO, &Performance::of_answer(Some(1000)));
+        history.perform(Time::from_millis(58 * 60_000), &Performance::of_answer(Some(3000)));
+        let requests = |history: &mut History, minute: u64| {
+            history.performance(Time::from_millis(minute * 60_000)).map(|span| span.requests)
+        };
+        assert_eq!(requests(&mut history, 59), [1, 2, 2]);
+        assert_eq!(requests(&mut history, 61), [1, 1, 2]);
+        assert_eq!(requests(&mut history, 63), [0, 1, 2]);
+        assert_eq!(requests(&mut history, 200), [0, 0, 2]);
     }
 }

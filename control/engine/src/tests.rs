@@ -132,6 +132,7 @@ fn answer(call: CallId) -> Event {
         at: UnixMicros(2_000_000),
         trunk: "alpha".into(),
         peer: "127.0.0.1:5070".parse().unwrap(),
+        heard_us: Some(20_000),
     })
 }
 
@@ -142,6 +143,8 @@ fn attempt(trunk: &str, status: Option<u16>) -> Attempt {
         status,
         cause: "".into(),
         spent_us: 1,
+        heard_us: None,
+        reason: if status == Some(200) { link::Reason::Answered } else { link::Reason::Status },
     }
 }
 

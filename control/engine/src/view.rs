@@ -1,6 +1,6 @@
 //! What the API shows: the shards' reports put together with what the engine itself knows.
 
-use crate::Quality;
+use crate::{Attempts, Performance, Quality};
 use link::{
     Figure, LiveCall, PeerFacts, RegistrationFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName,
     TrunkState,
@@ -55,6 +55,10 @@ pub struct TrunkView {
     pub recent: Quality,
     /// Since the start.
     pub total: Quality,
+    /// The metrics of RFC 6076 for [`crate::RECENT`], for [`crate::WINDOW`], and since the start.
+    pub performance: [Performance; 3],
+    /// Attempts since the start by what came of them.
+    pub attempts: Attempts,
 }
 
 impl View {
@@ -95,6 +99,8 @@ impl View {
                     registration: facts.registration,
                     recent: Quality::default(),
                     total: Quality::default(),
+                    performance: Default::default(),
+                    attempts: Attempts::default(),
                 },
             ),
         }
@@ -108,7 +114,7 @@ impl View {
         let mut sums: BTreeMap<_, Figure> = BTreeMap::new();
         for figure in self.figures.drain(..) {
             let value = figure.value;
-            let key = (figure.name.clone(), figure.label.clone());
+            let key = (figure.name.clone(), figure.labels.clone());
             let sum = sums.entry(key).or_insert_with(|| Figure { value: 0, ..figure });
             sum.value = sum.value.saturating_add(value);
         }

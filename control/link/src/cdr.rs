@@ -65,6 +65,67 @@ pub struct Attempt {
     pub cause: Text,
     /// Microseconds spent on it until answer or until the next was tried.
     pub spent_us: u64,
+    /// Microseconds from its INVITE to the first response that says more than 100; `None` if none came.
+    #[serde(default)]
+    pub heard_us: Option<u64>,
+    /// What came of it, in one of a few words.
+    #[serde(default)]
+    pub reason: Reason,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The peer answered.
+    Answered,
+    /// It gave a final status of 300 to 699.
+    #[default]
+    Status,
+    /// It said nothing at all in time.
+    NoResponse,
+    /// It rang, and nobody answered in time.
+    NoAnswer,
+    /// ICMP refused, or the connection broke.
+    Refused,
+    /// It could not be connected.
+    ConnectFailed,
+    /// It gave no final response within the time of the transaction.
+    TimedOut,
+    /// It answered after it had been given up.
+    AnsweredLate,
+    /// The caller or the gateway gave up first.
+    GivenUp,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Answered,
+        Self::Status,
+        Self::NoResponse,
+        Self::NoAnswer,
+        Self::Refused,
+        Self::ConnectFailed,
+        Self::TimedOut,
+        Self::AnsweredLate,
+        Self::GivenUp,
+    ];
+
+    /// The word, as in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Status => "status",
+            Self::NoResponse => "no_response",
+            Self::NoAnswer => "no_answer",
+            Self::Refused => "refused",
+            Self::ConnectFailed => "connect_failed",
+            Self::TimedOut => "timed_out",
+            Self::AnsweredLate => "answered_late",
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 /// How a call ended.

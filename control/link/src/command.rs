@@ -1,6 +1,6 @@
 //! What control tells a gateway shard.
 
-use crate::{CallId, GroupName, Registration, RoutingSnapshot, Text, Ticket};
+use crate::{CallId, GroupName, Registration, RoutingSnapshot, Text, Ticket, TraceAsked};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub enum Command {
     },
     /// Say what you see: answered with [`Event::Report`](crate::Event::Report).
     ReportAsked(ReportAsked),
+    /// Tell the messages of a call: answered with [`Event::Trace`](crate::Event::Trace).
+    TraceAsked(Box<TraceAsked>),
     /// These records are on disk: forget them.
     CdrAcknowledged(Vec<CallId>),
     /// Take no new calls, let those in progress finish.

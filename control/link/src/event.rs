@@ -1,7 +1,7 @@
 //! What a gateway shard tells control.
 
 use crate::{
-    CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, TrunkName, TrunkState,
+    CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, Trace, TrunkName, TrunkState,
     UnixMicros,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ pub enum Event {
     Report(Box<ShardReport>),
     /// A user's bindings changed: these are all of them now.
     Registered(Box<Registration>),
+    /// The answer to [`Command::TraceAsked`](crate::Command::TraceAsked).
+    Trace(Box<Trace>),
+    /// Sessions on trunks that are over on the wire as well; told in batches.
+    Released(Vec<Release>),
     /// No call is left on a shard that was told to drain.
     Drained,
 }
@@ -71,6 +75,22 @@ pub struct CallAnswered {
     pub trunk: TrunkName,
     /// The peer of that trunk.
     pub peer: SocketAddr,
+    /// Microseconds from the INVITE to that peer until it said more than 100.
+    #[serde(default)]
+    pub heard_us: Option<u64>,
+}
+
+/// A session on a trunk, from its 2xx until its leg was gone: what RFC 6076 wants of its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The trunk.
+    pub trunk: TrunkName,
+    /// Microseconds from the 2xx to the BYE, whoever sent that (RFC 6076 §4.5).
+    pub talked_us: u64,
+    /// Microseconds from our BYE to its 2xx (RFC 6076 §4.4); `None` if the peer hung up, or never answered.
+    pub disconnect_us: Option<u64>,
+    /// Whether it was torn down properly: a BYE was sent or received, and answered with 2xx (RFC 6076 §4.9).
+    pub completed: bool,
 }
 
 /// A trunk's peer changed its state.

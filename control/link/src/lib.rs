@@ -12,15 +12,17 @@ mod id;
 mod registration;
 mod report;
 mod snapshot;
+mod trace;
 mod trunk_registration;
 
-pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Side, StreamFacts};
+pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Reason, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
-pub use event::{CallAnswered, CallRecord, Event, Hello, RouteAsked, TrunkChange};
+pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
 pub use registration::{Binding, Connection, Registration};
 pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
+pub use trace::{Trace, TraceAsked, TraceLeg, TraceMessage, TraceOf};
 pub use trunk_registration::{RegistrationChange, RegistrationFacts, RegistrationState};
 
 /// The version of this vocabulary. A change that an older reader cannot understand raises it.

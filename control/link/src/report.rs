@@ -71,8 +71,8 @@ pub struct Figure {
     pub help: Text,
     /// Counter or gauge.
     pub kind: Kind,
-    /// A label's name and value, to split the same figure: `("method", "INVITE")`.
-    pub label: Option<(Text, Text)>,
+    /// Labels' names and values, to split the same figure: `("method", "INVITE")`.
+    pub labels: Vec<(Text, Text)>,
     /// The value.
     pub value: u64,
 }
@@ -80,18 +80,18 @@ pub struct Figure {
 impl Figure {
     /// A counter without label.
     pub fn counter(name: impl Into<Text>, help: impl Into<Text>, value: u64) -> Self {
-        Self { name: name.into(), help: help.into(), kind: Kind::Counter, label: None, value }
+        Self { name: name.into(), help: help.into(), kind: Kind::Counter, labels: Vec::new(), value }
     }
 
     /// A gauge without label.
     pub fn gauge(name: impl Into<Text>, help: impl Into<Text>, value: u64) -> Self {
-        Self { name: name.into(), help: help.into(), kind: Kind::Gauge, label: None, value }
+        Self { name: name.into(), help: help.into(), kind: Kind::Gauge, labels: Vec::new(), value }
     }
 
-    /// The same with a label.
+    /// The same with one label more.
     #[must_use]
     pub fn labelled(mut self, label: impl Into<Text>, value: impl Into<Text>) -> Self {
-        self.label = Some((label.into(), value.into()));
+        self.labels.push((label.into(), value.into()));
         self
     }
 }

@@ -56,6 +56,10 @@ pub struct File {
     /// Profiles.
     #[serde(rename = "profile")]
     pub profiles: Vec<Profile>,
+    /// What is kept of SIP messages, to be shown on request.
+    pub trace: Trace,
+    /// Copies of SIP messages for a capture server.
+    pub hep: Hep,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -89,6 +93,8 @@ impl Default for File {
             health: Health::default(),
             users: Vec::new(),
             profiles: Vec::new(),
+            trace: Trace::default(),
+            hep: Hep::default(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
@@ -294,6 +300,44 @@ impl Default for Health {
             probe_interval_down: Span::from_millis(2000),
             probe_timeout: Span::from_millis(1000),
         }
+    }
+}
+
+/// What is kept of SIP messages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trace {
+    /// Mebibytes of the last SIP messages that each shard keeps; 0: none.
+    pub ring_mib: u32,
+    /// Blot out credentials and media keys in traces and copies.
+    pub mask_credentials: bool,
+    /// Blot out digits that INFO carries in traces and copies.
+    pub mask_dtmf: bool,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { ring_mib: 32, mask_credentials: false, mask_dtmf: false }
+    }
+}
+
+/// Copies of SIP messages for a capture server (Homer), over HEP version 3.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hep {
+    /// UDP address of the capture server; none: no copies.
+    pub server: Option<SocketAddr>,
+    /// What tells this gateway from other agents there.
+    pub capture_id: u32,
+    /// The capture server's password; empty: none is sent.
+    pub password: String,
+    /// Share of calls of which copies are sent, 0.0 to 1.0; a call is copied whole or not at all.
+    pub sample: f64,
+}
+
+impl Default for Hep {
+    fn default() -> Self {
+        Self { server: None, capture_id: 2001, password: String::new(), sample: 1.0 }
     }
 }
 

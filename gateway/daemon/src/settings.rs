@@ -284,6 +284,42 @@ fn group(group: &link::TrunkGroup) -> GroupConfig {
     }
 }
 
+/// What is kept of SIP messages, and where copies go.
+fn observing(file: &File, at: &dyn Fn(&str) -> String) -> Result<switch::Observing, ConfigError> {
+    let (trace, hep) = (&file.trace, &file.hep);
+    if trace.ring_mib > 4096 {
+        let error = format!("{} MiB is out of range; 0 to 4096 for each worker", trace.ring_mib);
+        return Err(ConfigError::new(at("trace.ring_mib"), error));
+    }
+    if !(0.0..=1.0).contains(&hep.sample) {
+        let error = format!("{} is no share; 0.0 copies no call, 1.0 every call", hep.sample);
+        return Err(ConfigError::new(at("hep.sample"), error));
+    }
+    if hep.password.len() > 256 {
+        return Err(ConfigError::new(at("hep.password"), "longer than 256 bytes; use a shorter one"));
+    }
+    if hep.server.is_some() && trace.ring_mib == 0 {
+        let error =
+            "copies for hep.server are taken from the ring; give it 1 at least, or leave out hep.server";
+        return Err(ConfigError::new(at("trace.ring_mib"), error));
+    }
+    if let Some(server) = hep.server.filter(|server| server.port() == 0 || server.ip().is_unspecified()) {
+        let error = format!("{server} is nowhere; name the capture server's address and port");
+        return Err(ConfigError::new(at("hep.server"), error));
+    }
+    Ok(switch::Observing {
+        ring: trace.ring_mib as usize * (1 << 20),
+        masks: switch::Masks { credentials: trace.mask_credentials, dtmf: trace.mask_dtmf },
+        hep: hep.server.map(|server| switch::HepConfig {
+            server,
+            capture_id: hep.capture_id,
+            password: hep.password.clone(),
+            // Within 0 and 10 000.
+            sample: (hep.sample * 10_000.0).round() as u16,
+        }),
+    })
+}
+
 fn shard_config(
     file: &File,
     at: &dyn Fn(&str) -> String,
@@ -330,6 +366,7 @@ fn shard_config(
         user_agent: file.calls.user_agent.clone(),
         session_expires: expires,
         min_se: least,
+        observing: observing(file, at)?,
         t1: file.timers.t1.0,
         t2: file.timers.t2.0,
         t4: file.timers.t4.0,

@@ -265,6 +265,13 @@ pub enum Event {
         /// The BYE.
         message: Received,
     },
+    /// Our BYE was answered; `Gone` follows. A BYE that nobody answers is followed by `Gone` alone.
+    ByeDone {
+        /// The leg.
+        leg: LegId,
+        /// 200 to 699.
+        status: u16,
+    },
     /// The call broke; BYE was sent where that makes sense, `Gone` follows.
     Lost {
         /// The leg.

@@ -9,6 +9,7 @@ mod error;
 mod event;
 pub mod framing;
 pub mod message;
+pub mod observe;
 pub mod registration;
 pub mod sdp;
 mod shards;

@@ -12,7 +12,7 @@ use crate::trunk::{
 };
 use core::net::SocketAddr;
 use core::time::Duration;
-use link::{Event, Phase, Side, TrunkChange, TrunkName};
+use link::{Event, Phase, Reason, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
 use sip::message::Name;
@@ -225,8 +225,10 @@ impl Shard {
             patience: way.patience,
             sip_call_id,
             early_media: way.profile.early_media,
+            heard: None,
         });
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
+        self.bind_callee(key);
         Ok(())
     }
 
@@ -258,7 +260,7 @@ impl Shard {
         let Some(leg) = call.callee.take() else { return };
         let _ = self.endpoint.cancel(now, leg, None);
         let cause = format!("no progress beyond 100 in {}", seconds(no_progress));
-        self.close_attempt(now, key, None, &cause, Evidence::CallFailed, out);
+        self.close_attempt(now, key, None, (Reason::TimedOut, &cause), Evidence::CallFailed, out);
         if let Some(call) = self.calls.get_mut(key) {
             call.last_failure = Some(Failure::TimedOut);
         }
@@ -281,7 +283,7 @@ impl Shard {
         let next = next && !(call.told && call.offer.is_none());
         let patience = call.trying.as_ref().map_or(Duration::ZERO, |trying| trying.patience);
         let (status, cause) = describe(&failure, patience);
-        self.close_attempt(now, key, status, &cause, evidence, out);
+        self.close_attempt(now, key, status, (reason(&failure), &cause), evidence, out);
         let Some(call) = self.calls.get_mut(key) else { return };
         if next {
             call.last_failure = Some(failure);
@@ -297,7 +299,7 @@ impl Shard {
         now: Time,
         key: Key,
         status: Option<u16>,
-        cause: &str,
+        (reason, cause): (Reason, &str),
         evidence: Evidence,
         out: &mut Outbox<Mail>,
     ) {
@@ -309,6 +311,8 @@ impl Shard {
             status,
             cause: cause.to_owned().into(),
             spent_us: now.since(trying.started).as_micros() as u64,
+            heard_us: trying.heard.map(|at| at.since(trying.started).as_micros() as u64),
+            reason,
         });
         if evidence != Evidence::CallServed {
             self.own_call_ids.remove(trying.sip_call_id.as_str());
@@ -389,6 +393,19 @@ pub(crate) fn judge(failure: &Failure, trunk: Option<&TrunkConfig>) -> (Evidence
 /// Whether a failure speaks for all phones of a user (RFC 3261 §16.7 step 5).
 const fn is_global(failure: &Failure) -> bool {
     matches!(failure, Failure::Status { status: 600.., .. } | Failure::AnsweredLate)
+}
+
+/// The same in one word.
+const fn reason(failure: &Failure) -> Reason {
+    match failure {
+        Failure::Status { .. } => Reason::Status,
+        Failure::NoResponse => Reason::NoResponse,
+        Failure::NoAnswer => Reason::NoAnswer,
+        Failure::Refused => Reason::Refused,
+        Failure::ConnectFailed => Reason::ConnectFailed,
+        Failure::TimedOut => Reason::TimedOut,
+        Failure::AnsweredLate => Reason::AnsweredLate,
+    }
 }
 
 /// Status and words for the record.

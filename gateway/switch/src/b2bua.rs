@@ -7,7 +7,7 @@ use crate::session::{self, Described};
 use crate::shard::Shard;
 use crate::status::Refusal;
 use crate::trunk::Evidence;
-use link::{CallAnswered, End, Event as LinkEvent, Phase, Side};
+use link::{CallAnswered, End, Event as LinkEvent, Phase, Reason, Side};
 use sansio::{Key, Mailbox, Outbox, Time};
 use sip::message::Method;
 use sip::{Body, Event, LegId, LostCause, Received};
@@ -39,7 +39,8 @@ impl Shard {
                     self.on_probe_failure(now, id, &cause, out);
                 }
             }
-            Event::Gone { leg } => self.on_gone(leg),
+            Event::ByeDone { leg, status } => self.on_bye_done(now, leg, status),
+            Event::Gone { leg } => self.on_gone(now, leg),
             Event::Foreign { owner, stream, transport, local, remote, bytes } => {
                 self.stats.handovers_out += 1;
                 let mail = Mail::Foreign { holder: self.shards.me, stream, transport, local, remote, bytes };
@@ -97,6 +98,7 @@ impl Shard {
             }
             Event::RefreshDue { .. } => self.on_refresh_due(now, key, side, leg),
             Event::Invite { .. }
+            | Event::ByeDone { .. }
             | Event::Gone { .. }
             | Event::Request { .. }
             | Event::Response { .. }
@@ -118,6 +120,9 @@ impl Shard {
         // Without its media, progress would leave the caller in silence; ringing lets the phone make the tone.
         let status = if early || status != 183 { status } else { 180 };
         call.draft.ringing.get_or_insert(now);
+        if let Some(trying) = &mut call.trying {
+            trying.heard.get_or_insert(now);
+        }
         let caller = call.caller;
         // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960). An offer in one counts only if
         // it came reliably, and only then the caller can answer it, in its PRACK (RFC 3262 §5).
@@ -168,7 +173,15 @@ impl Shard {
     }
 
     fn on_answered(&mut self, now: Time, key: Key, leg: LegId, message: &Received, out: &mut Outbox<Mail>) {
-        self.close_attempt(now, key, Some(200), "answered", Evidence::CallServed, out);
+        let mut heard_us = None;
+        if let Some(trying) = self.calls.get_mut(key).and_then(|call| call.trying.as_mut()) {
+            let heard = *trying.heard.get_or_insert(now);
+            heard_us = Some(heard.since(trying.started).as_micros() as u64);
+            let trunk = trying.trunk.clone();
+            self.session_begins(now, leg, trunk);
+        }
+        let answered = (Reason::Answered, "answered");
+        self.close_attempt(now, key, Some(200), answered, Evidence::CallServed, out);
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(timer) = call.timer.take() {
@@ -211,7 +224,7 @@ impl Shard {
         let (id, caller) = (call.id, call.caller);
         self.stats.calls_answered += 1;
         if let (Some(trunk), Some(peer)) = (call.draft.trunk.clone(), call.draft.peer) {
-            let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer };
+            let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer, heard_us };
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
@@ -276,7 +289,8 @@ impl Shard {
     }
 
     /// The leg is over for the endpoint: its place on the trunk is free.
-    fn on_gone(&mut self, leg: LegId) {
+    fn on_gone(&mut self, now: Time, leg: LegId) {
+        self.session_gone(now, leg);
         if let Some(place) = self.legs.get_mut(leg.index())
             && place.as_ref().is_some_and(|slot| slot.leg == leg)
         {

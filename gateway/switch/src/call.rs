@@ -99,6 +99,8 @@ pub(crate) struct Trying {
     pub(crate) sip_call_id: String,
     /// Whether its media before the answer passes.
     pub(crate) early_media: bool,
+    /// When it first said more than 100.
+    pub(crate) heard: Option<Time>,
 }
 
 /// What is known for the record so far.

@@ -27,6 +27,7 @@ impl Shard {
                 let report = self.report(now, asked);
                 self.tell(Event::Report(Box::new(report)), out);
             }
+            Command::TraceAsked(asked) => self.trace(&asked, out),
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
             Command::Drain => self.drain(now, out),

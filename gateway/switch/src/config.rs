@@ -2,6 +2,7 @@
 
 use crate::admission::Network;
 use crate::leg_media::LatchPolicy;
+use crate::observe::Observing;
 use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
 use crate::users::Users;
@@ -49,6 +50,8 @@ pub struct Config {
     pub session_expires: Duration,
     /// The least session interval agreed to, in whole seconds.
     pub min_se: Duration,
+    /// What is kept of SIP messages, and where copies go.
+    pub observing: Observing,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -77,6 +80,7 @@ impl Default for Config {
             user_agent: String::from("trunkline"),
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
+            observing: Observing::default(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

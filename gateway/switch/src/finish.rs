@@ -8,7 +8,7 @@ use crate::session;
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
 use core::time::Duration;
-use link::{Cdr, End, Event, Phase, ShardId, Side};
+use link::{Cdr, End, Event, Phase, Reason, ShardId, Side};
 use sansio::{Key, Mailbox, Outbox, Time};
 
 /// How often a call's media is looked at.
@@ -53,6 +53,10 @@ impl Shard {
             // A leg that is over already needs no end; the endpoint knows which.
             let _ = self.endpoint.bye(now, leg, headers);
         }
+        self.session_ends(now, &call, end.side);
+        if let Some(recorder) = self.endpoint.recorder_mut() {
+            Self::bind_again(recorder, &call);
+        }
         let record = self.record(now, &call, end);
         if let Some(media) = &call.media {
             self.release_pairs(now, media);
@@ -71,6 +75,8 @@ impl Shard {
             status: None,
             cause: format!("given up: {}", end.cause).into(),
             spent_us: now.since(trying.started).as_micros() as u64,
+            heard_us: trying.heard.map(|at| at.since(trying.started).as_micros() as u64),
+            reason: Reason::GivenUp,
         });
     }
 

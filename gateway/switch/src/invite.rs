@@ -202,6 +202,7 @@ impl Shard {
         self.stats.calls_started += 1;
         self.ids.insert(id, call);
         self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
+        self.bind_caller(call);
         self.tell(Event::CallStarted(Box::new(record)), out);
         Some(call)
     }

@@ -138,6 +138,7 @@ impl Shard {
         ] {
             figures.push(Figure::gauge(name, help, value));
         }
+        self.observed_figures(&mut figures);
         if let Some(thread) = &self.thread_figures {
             figures.extend((thread.0)());
         }

@@ -4,6 +4,7 @@ use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
+use crate::observe::{Copies, Sessions};
 use crate::ports::{PairId, PortPool};
 use crate::registrant::Registrants;
 use crate::registrar::Registrar;
@@ -106,6 +107,10 @@ pub struct Shard {
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
     pub(crate) thread_figures: Option<ThreadFigures>,
+    /// Sessions on trunks, for RFC 6076.
+    pub(crate) sessions: Sessions,
+    /// Copies of messages for a capture server.
+    pub(crate) copies: Copies,
     started: bool,
 }
 
@@ -186,6 +191,8 @@ impl Shard {
             stats: Stats::default(),
             media_stats: MediaStats::default(),
             thread_figures: None,
+            sessions: Sessions::default(),
+            copies: Copies::default(),
             started: false,
             config: start.config,
             shards: start.shards,
@@ -243,6 +250,7 @@ impl Shard {
 
     fn start(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.started = true;
+        self.start_observing(out);
         let hello = Hello { version: link::VERSION, started: self.wall(now) };
         self.tell(Event::Hello(hello), out);
         self.housekeep(now, out);
@@ -329,6 +337,7 @@ impl Shard {
         }
         self.repeat_records(now, out);
         self.expire_registrations(now, out);
+        self.observe_now_and_then(out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);
@@ -342,6 +351,7 @@ impl Shard {
         self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {
             out.mail(Mailbox(holder), Mail::Write { stream, remote, bytes: bytes.into() });
         });
+        self.copy_messages(out);
         self.stop_if_done(now, out);
     }
 
@@ -422,10 +432,14 @@ impl Machine for Shard {
         if !self.started {
             self.start(now, out);
         }
+        if let Input::Datagram(datagram) = input
+            && datagram.socket.0 >= MEDIA_SOCKETS
+        {
+            return self.media(datagram, out);
+        }
+        self.endpoint.note_time(now);
         match input {
-            Input::Datagram(datagram) if datagram.socket.0 >= MEDIA_SOCKETS => {
-                return self.media(datagram, out);
-            }
+            Input::Datagram(datagram) if Self::is_for_copies(datagram.socket) => {}
             Input::Datagram(datagram) => self.datagram(now, datagram, out),
             Input::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
@@ -434,6 +448,7 @@ impl Machine for Shard {
                 }
             }
             Input::Socket(socket, event) => {
+                self.copies_socket(socket, &event);
                 if let Some(pool) = place(socket).and_then(|(pool, ..)| self.pools.get_mut(pool)) {
                     pool.handle_socket(now, socket, event, out);
                 }

@@ -92,6 +92,14 @@ counters! {
     service_routes_dropped,
     /// Calls that carriers sent to the contact of a registered trunk.
     calls_to_contacts,
+    /// Copies of SIP messages sent to the capture server.
+    hep_sent,
+    /// Copies of SIP messages not sent: too long, no packet free, or overwritten before the socket was open.
+    hep_dropped,
+    /// Times that the socket for copies of SIP messages could not be opened.
+    hep_unopened,
+    /// Ends of sessions on trunks not told to control since too many waited: RFC 6076 figures lack them.
+    releases_dropped,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }

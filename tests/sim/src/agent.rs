@@ -304,6 +304,7 @@ impl Agent {
             | Event::Cancelled { leg, .. }
             | Event::Bye { leg, .. }
             | Event::Lost { leg, .. }
+            | Event::ByeDone { leg, .. }
             | Event::Reinvite { leg, .. }
             | Event::ReinviteDone { leg, .. }
             | Event::Pracked { leg, .. }
@@ -408,6 +409,7 @@ impl Agent {
             Event::Invite { .. }
             | Event::Pracked { .. }
             | Event::UpdateDone { .. }
+            | Event::ByeDone { .. }
             | Event::Request { .. }
             | Event::Response { .. }
             | Event::RequestFailed { .. }

@@ -23,17 +23,30 @@ pub enum Mail {
     Control(control::Mail),
 }
 
+/// A datagram of signalling as it went over a machine's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// Whether the machine sent it.
+    pub sent: bool,
+    /// The other side.
+    pub remote: SocketAddr,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// A machine whose mail is one kind of the town's.
 #[derive(Debug)]
 pub struct Wrapped<A: Machine> {
     /// The machine.
     pub machine: A,
     outbox: Outbox<A::Mail>,
+    /// Everything that went over its signalling socket, if that is kept.
+    wire: Option<Vec<Wire>>,
 }
 
 impl<A: Machine> Wrapped<A> {
     fn new(machine: A) -> Self {
-        Self { machine, outbox: Outbox::new(2048, 8) }
+        Self { machine, outbox: Outbox::new(2048, 8), wire: None }
     }
 
     fn handle(
@@ -43,6 +56,11 @@ impl<A: Machine> Wrapped<A> {
         out: &mut Outbox<Mail>,
         wrap: impl Fn(A::Mail) -> Mail,
     ) {
+        if let (Some(wire), Input::Datagram(it)) = (&mut self.wire, &input)
+            && it.socket == SIGNALLING
+        {
+            wire.push(Wire { sent: false, remote: it.source, bytes: it.payload.to_vec() });
+        }
         self.machine.handle(now, input, &mut self.outbox);
         while let Some(action) = self.outbox.next_action() {
             match action {
@@ -56,7 +74,11 @@ impl<A: Machine> Wrapped<A> {
             }
         }
         while let Some(send) = self.outbox.next_send() {
-            out.send(send.socket, send.destination, self.outbox.pool().bytes(&send.packet));
+            let bytes = self.outbox.pool().bytes(&send.packet);
+            if let Some(wire) = self.wire.as_mut().filter(|_| send.socket == SIGNALLING) {
+                wire.push(Wire { sent: true, remote: send.destination, bytes: bytes.to_vec() });
+            }
+            out.send(send.socket, send.destination, bytes);
             self.outbox.pool().release(send.packet);
         }
     }
@@ -88,6 +110,8 @@ pub struct Desk {
     pub answers: u64,
     /// What was written, in order.
     pub kept: Vec<Kept>,
+    /// Answers to questions for a call's messages.
+    traces: Vec<link::Trace>,
 }
 
 impl Desk {
@@ -100,7 +124,10 @@ impl Desk {
                 self.due.push_back((at, write.seq));
                 self.kept.push(write.record);
             }
-            Input::Mail(Mail::Control(control::Mail::ToApi(_))) => self.answers += 1,
+            Input::Mail(Mail::Control(control::Mail::ToApi(answer))) => match answer.outcome {
+                control::Outcome::Trace(trace) => self.traces.extend(trace.map(|trace| *trace)),
+                _ => self.answers += 1,
+            },
             Input::Timeout => {
                 while let Some(&(at, through)) = self.due.front() {
                     if at > now {
@@ -259,7 +286,9 @@ impl Process {
             wall_at_zero: EPOCH,
             seed,
         };
-        Member::Shard(Box::new(Wrapped::new(Shard::new(now, start))))
+        let mut shard = Wrapped::new(Shard::new(now, start));
+        shard.wire = (self.config.observing.ring > 0).then(Vec::new);
+        Member::Shard(Box::new(shard))
     }
 
     fn control(&self) -> Member {
@@ -348,6 +377,7 @@ impl Town {
             asked: 0,
             answers: 0,
             kept: Vec::new(),
+            traces: Vec::new(),
         };
         let desk = world.add("desk", 0, Member::Desk(Box::new(desk)), plan.pace);
         world.assign(store, desk);
@@ -537,6 +567,28 @@ impl Town {
             left.push(format!("{} of {} questions were answered", desk.answers, desk.asked()));
         }
         left
+    }
+
+    /// What went over the shards' signalling sockets so far, shard by shard; empty unless messages are recorded.
+    pub fn wire(&self) -> Vec<Wire> {
+        let machines = self.shards.iter().map(|node| &self.world.node(*node).machine);
+        let wires = machines.filter_map(|machine| match machine {
+            Member::Shard(shard) => shard.wire.as_ref(),
+            _ => None,
+        });
+        wires.flatten().cloned().collect()
+    }
+
+    /// Asks control for the messages of a call, as the API does; `None` if there is no answer.
+    pub fn trace(&mut self, of: link::TraceOf) -> Option<link::Trace> {
+        let query = Query { ticket: Ticket(1 << 40), ask: control::Ask::Trace(of) };
+        self.world.mail(self.control, Mail::Control(control::Mail::FromApi(query)));
+        let until = self.world.now() + Duration::from_secs(2);
+        self.world.run(until);
+        match &mut self.world.node_mut(self.desk).machine {
+            Member::Desk(desk) => desk.traces.pop(),
+            _ => None,
+        }
     }
 
     /// The records of ended calls that the store has, by the last digits of the number dialled.

@@ -60,6 +60,11 @@ fn scarce_resources() {
 }
 
 #[test]
+fn ladders_are_what_went_over_the_wire() {
+    fresh(Topology::Ladders);
+}
+
+#[test]
 fn gateways_that_are_killed() {
     fresh(Topology::Restarts);
 }

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use link::{Attempt, CallId, Cdr, Media, ShardId, Side, Text};
+use link::{Attempt, CallId, Cdr, Media, Reason, ShardId, Side, Text};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -58,7 +58,10 @@ struct Try {
     peer: SocketAddr,
     status: Option<u16>,
     cause: Text,
+    reason: Reason,
     ms: f64,
+    /// Until it said more than 100.
+    heard_ms: Option<f64>,
 }
 
 impl From<Attempt> for Try {
@@ -68,6 +71,8 @@ impl From<Attempt> for Try {
             peer: it.peer,
             status: it.status,
             cause: it.cause,
+            reason: it.reason,
+            heard_ms: it.heard_us.map(millis),
             ms: millis(it.spent_us),
         }
     }

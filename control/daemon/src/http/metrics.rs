@@ -5,8 +5,8 @@ use crate::bridge::Reply;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use control::{TrunkView, View};
-use link::{Kind, RegistrationFacts, TrunkState};
+use control::{Performance, Spread, TrunkView, View};
+use link::{Kind, Reason, RegistrationFacts, TrunkState};
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ fn render(about: &About, view: &View, reply: &Reply) -> String {
     page.one("calls", "Calls in progress.", Kind::Gauge, view.calls_total);
     page.one("calls_answered", "Calls in progress that are answered.", Kind::Gauge, view.calls_answered);
     trunks(&mut page, &view.trunks);
+    attempts(&mut page, &view.trunks);
+    performance(&mut page, &view.trunks);
     store(&mut page, reply);
     let mut last = "";
     for figure in &view.figures {
@@ -40,10 +42,9 @@ fn render(about: &About, view: &View, reply: &Reply) -> String {
             page.head(&figure.name, &figure.help, figure.kind);
             last = &figure.name;
         }
-        match &figure.label {
-            Some((name, value)) => page.line(&figure.name, &[(name, value)], figure.value),
-            None => page.line(&figure.name, &[], figure.value),
-        }
+        let labels: Vec<(&str, &str)> =
+            figure.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+        page.line(&figure.name, &labels, figure.value);
     }
     page.0
 }
@@ -140,6 +141,93 @@ fn registrations(page: &mut Page, trunks: &[TrunkView]) {
         for trunk in trunks {
             if let Some(value) = trunk.registration.as_ref().and_then(read) {
                 page.line(name, &[("trunk", trunk.name.as_str())], value);
+            }
+        }
+    }
+}
+
+/// What came of attempts, by trunk.
+fn attempts(page: &mut Page, trunks: &[TrunkView]) {
+    let name = "trunk_attempts_by_status_total";
+    page.head(
+        name,
+        "Attempts on the trunk's peers that are over or answered, by final status.",
+        Kind::Counter,
+    );
+    for trunk in trunks {
+        for (status, count) in &trunk.attempts.by_status {
+            page.line(name, &[("trunk", trunk.name.as_str()), ("status", &status.to_string())], count);
+        }
+    }
+    let name = "trunk_attempts_by_reason_total";
+    page.head(name, "The same by what came of them, in one word.", Kind::Counter);
+    for trunk in trunks {
+        for (reason, count) in Reason::ALL.iter().zip(trunk.attempts.by_reason) {
+            page.line(name, &[("trunk", trunk.name.as_str()), ("reason", reason.as_str())], count);
+        }
+    }
+}
+
+/// The metrics of RFC 6076, by trunk and span of time.
+fn performance(page: &mut Page, trunks: &[TrunkView]) {
+    const SPANS: [&str; 3] = ["5m", "1h", "total"];
+    const SHARES: [(&str, f64); 3] = [("0.5", 0.5), ("0.95", 0.95), ("0.99", 0.99)];
+    type Ratio = fn(&Performance) -> Option<f64>;
+    type Delays = fn(&Performance) -> &Spread;
+    let ratios: [(&str, &str, Ratio); 4] = [
+        ("trunk_ser", "Session establishment ratio, 0 to 1 (RFC 6076 §4.6).", Performance::ser),
+        (
+            "trunk_seer",
+            "Session establishment effectiveness ratio, 0 to 1 (RFC 6076 §4.7).",
+            Performance::seer,
+        ),
+        ("trunk_isa", "Ineffective session attempts, 0 to 1 (RFC 6076 §4.8).", Performance::isa),
+        ("trunk_scr", "Session completion ratio, 0 to 1 (RFC 6076 §4.9).", Performance::scr),
+    ];
+    for (name, help, read) in ratios {
+        page.head(name, help, Kind::Gauge);
+        for trunk in trunks {
+            for (span, performance) in SPANS.iter().zip(&trunk.performance) {
+                if let Some(value) = read(performance) {
+                    page.line(name, &[("trunk", trunk.name.as_str()), ("window", span)], value);
+                }
+            }
+        }
+    }
+    let delays: [(&str, &str, Delays); 6] = [
+        (
+            "trunk_srd_seconds",
+            "Session request delay of requests that rang or were answered (RFC 6076 §4.3.1).",
+            |it| &it.srd,
+        ),
+        (
+            "trunk_srd_failed_seconds",
+            "Session request delay of requests that were refused (RFC 6076 §4.3.2).",
+            |it| &it.srd_failed,
+        ),
+        ("trunk_sdd_seconds", "Session disconnect delay (RFC 6076 §4.4).", |it| &it.sdd),
+        ("trunk_sdt_seconds", "Duration of sessions torn down properly (RFC 6076 §4.5.1).", |it| &it.sdt),
+        (
+            "trunk_sdt_failed_seconds",
+            "Duration of sessions not torn down properly (RFC 6076 §4.5.2).",
+            |it| &it.sdt_failed,
+        ),
+        (
+            "trunk_pdd_quantile_seconds",
+            "Post-dial delay as the caller had it, earlier attempts included.",
+            |it| &it.pdd,
+        ),
+    ];
+    for (name, help, read) in delays {
+        page.head(name, help, Kind::Gauge);
+        for trunk in trunks {
+            for (span, performance) in SPANS.iter().zip(&trunk.performance) {
+                for (label, share) in SHARES {
+                    if let Some(us) = read(performance).quantile_us(share) {
+                        let labels = [("trunk", trunk.name.as_str()), ("window", span), ("quantile", label)];
+                        page.line(name, &labels, us as f64 / 1e6);
+                    }
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod calls;
 mod cdrs;
 mod connection;
 mod health;
+mod ladder;
 mod metrics;
 mod parameters;
 mod problem;
@@ -123,6 +124,8 @@ fn router(api: Arc<Api>) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/api/v1/calls", get(calls::list))
         .route("/api/v1/calls/{id}", delete(calls::hang_up))
+        .route("/api/v1/calls/{id}/ladder", get(ladder::show))
+        .route("/api/v1/calls/{id}/pcap", get(ladder::pcap))
         .route("/api/v1/trunks", get(trunks::list))
         .route("/api/v1/registrations", get(registrations::list))
         .route("/api/v1/cdrs", get(cdrs::list))
@@ -151,8 +154,13 @@ GET    /healthz            is it well: status ok, degraded or draining; io, work
 GET    /metrics            counters and gauges for Prometheus
 GET    /api/v1/calls       calls in progress, newest first    ?limit=100 (0 to 10000)
 DELETE /api/v1/calls/{id}  ends a call
-GET    /api/v1/trunks      trunks and their peers: state, calls, ASR, NER, ALOC, PDD, MOS
 GET    /api/v1/registrations  phones that are registered: contacts, addresses, when they expire
+GET    /api/v1/calls/{id}/ladder
+                           the SIP messages of a call, live or ended lately; {id} may be a leg's Call-ID
+                           ?format=json|text|svg
+GET    /api/v1/calls/{id}/pcap
+                           the same as a pcapng file
+GET    /api/v1/trunks      trunks and their peers: state, calls, ASR, NER, ALOC, PDD, MOS, RFC 6076
 GET    /api/v1/cdrs        finished calls, newest first
                            ?limit=100 (1 to 1000) &since= &until= (RFC 3339, a date, or unix seconds)
                            &number= &trunk= &status= (486 or 4xx) &cursor= (next of the page before)

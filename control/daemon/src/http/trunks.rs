@@ -6,9 +6,10 @@ use crate::registration::Shown;
 use crate::stamp::Stamp;
 use axum::Json;
 use axum::extract::State;
-use control::{Quality, TrunkView, WINDOW};
-use link::{PeerFacts, Text, TrunkChange, TrunkState};
+use control::{Attempts, Performance, Quality, Spread, TrunkView, WINDOW};
+use link::{PeerFacts, Reason, Text, TrunkChange, TrunkState};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,6 +40,99 @@ struct Trunk {
     /// How far back the ratios look.
     window_seconds: u64,
     total: Totals,
+    rfc6076: Spans,
+    attempts: Tried,
+}
+
+/// The metrics of RFC 6076, over three spans.
+#[derive(Serialize)]
+struct Spans {
+    #[serde(rename = "5m")]
+    minutes: Metrics,
+    #[serde(rename = "1h")]
+    hour: Metrics,
+    total: Metrics,
+}
+
+/// Ratios from 0 to 1, null before there was anything to divide by.
+#[derive(Serialize)]
+struct Metrics {
+    requests: u64,
+    redirected: u64,
+    answered: u64,
+    completed: u64,
+    ser: Option<f64>,
+    seer: Option<f64>,
+    isa: Option<f64>,
+    scr: Option<f64>,
+    srd: Delay,
+    srd_failed: Delay,
+    sdd: Delay,
+    sdt: Delay,
+    sdt_failed: Delay,
+    pdd: Delay,
+}
+
+/// A delay's spread in milliseconds; null before there was any.
+#[derive(Serialize)]
+struct Delay {
+    count: u64,
+    mean_ms: Option<f64>,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    max_ms: Option<f64>,
+}
+
+/// Attempts since the start.
+#[derive(Serialize)]
+struct Tried {
+    by_status: BTreeMap<u16, u64>,
+    by_reason: BTreeMap<&'static str, u64>,
+}
+
+impl From<&Spread> for Delay {
+    fn from(it: &Spread) -> Self {
+        let at = |share| it.quantile_us(share).map(|us| rounded(us as f64 / 1e3));
+        Self {
+            count: it.count(),
+            mean_ms: it.mean_us().map(|us| rounded(us / 1e3)),
+            p50_ms: at(0.5),
+            p95_ms: at(0.95),
+            p99_ms: at(0.99),
+            max_ms: (it.count() > 0).then(|| rounded(it.max_us() as f64 / 1e3)),
+        }
+    }
+}
+
+impl From<&Performance> for Metrics {
+    fn from(it: &Performance) -> Self {
+        Self {
+            requests: it.requests,
+            redirected: it.redirected,
+            answered: it.answered,
+            completed: it.completed,
+            ser: it.ser().map(rounded),
+            seer: it.seer().map(rounded),
+            isa: it.isa().map(rounded),
+            scr: it.scr().map(rounded),
+            srd: Delay::from(&it.srd),
+            srd_failed: Delay::from(&it.srd_failed),
+            sdd: Delay::from(&it.sdd),
+            sdt: Delay::from(&it.sdt),
+            sdt_failed: Delay::from(&it.sdt_failed),
+            pdd: Delay::from(&it.pdd),
+        }
+    }
+}
+
+impl From<Attempts> for Tried {
+    fn from(it: Attempts) -> Self {
+        Self {
+            by_status: it.by_status,
+            by_reason: Reason::ALL.iter().map(|reason| reason.as_str()).zip(it.by_reason).collect(),
+        }
+    }
 }
 
 /// Of the window; null before there was anything to divide by.
@@ -100,6 +194,11 @@ impl From<TrunkView> for Trunk {
                 answered: it.total.answered,
                 talk_seconds: rounded(it.total.talked_us as f64 / 1e6),
             },
+            rfc6076: {
+                let [minutes, hour, total] = it.performance.each_ref().map(Metrics::from);
+                Spans { minutes, hour, total }
+            },
+            attempts: it.attempts.into(),
         }
     }
 }

@@ -200,6 +200,7 @@ pub fn answered(call: u64) -> Event {
         at: UnixMicros(call + 2_000_000),
         trunk: "alpha".into(),
         peer: peer(),
+        heard_us: Some(1000),
     })
 }
 
@@ -221,6 +222,8 @@ pub fn cdr(call: u64, status: u16) -> Cdr {
             status: Some(status),
             cause: "said so".into(),
             spent_us: 2500,
+            heard_us: Some(1500),
+            reason: if status == 200 { link::Reason::Answered } else { link::Reason::Status },
         }],
         started: UnixMicros(call),
         answered: (status == 200).then_some(UnixMicros(call + 2_000_000)),

@@ -37,6 +37,7 @@ pub fn answered(call: u64) -> CallAnswered {
         at: at(call, 2),
         trunk: "alpha".into(),
         peer: "127.0.0.1:5070".parse().unwrap(),
+        heard_us: Some(3),
     }
 }
 
@@ -68,6 +69,8 @@ pub fn ended(call: u64) -> Cdr {
             status: Some(200),
             cause: "answered".into(),
             spent_us: 7,
+            heard_us: Some(3),
+            reason: link::Reason::Answered,
         }],
         started: at(call, 0),
         answered: Some(at(call, 2)),

@@ -23,6 +23,8 @@ use crate::connection::Connections;
 use crate::dialog::invite::Leg;
 use crate::event::{Event, Link, Transport};
 use crate::message::Method;
+use crate::observe::Tally;
+use crate::observe::recorder::Recorder;
 use crate::stats::Stats;
 use crate::transaction::key::{HashedMap, KeyHasher};
 use clients::Client;
@@ -157,6 +159,7 @@ impl Endpoint {
 
     /// Adds a datagram socket; `advertised` is what Via and Contact say.
     pub fn add_udp(&mut self, socket: SocketId, advertised: SocketAddr) {
+        self.wire.tap.sockets.push((socket, advertised));
         self.sockets.push((socket, advertised));
     }
 
@@ -204,6 +207,31 @@ impl Endpoint {
             self.legs.release(leg.0);
         }
         event
+    }
+
+    /// Tells the present before anything but `handle_*` is called, for the times of recorded messages.
+    pub const fn note_time(&mut self, now: Time) {
+        self.wire.tap.now = now;
+    }
+
+    /// Keeps the last messages from now on, up to `bytes` bytes (see [`Recorder::new`]).
+    pub fn record_messages(&mut self, bytes: usize) {
+        self.wire.tap.recorder = Some(Box::new(Recorder::new(bytes, &mut self.random)));
+    }
+
+    /// The last messages, if they are kept.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.wire.tap.recorder.as_deref()
+    }
+
+    /// The same, to tell it which Call-ID is whose.
+    pub fn recorder_mut(&mut self) -> Option<&mut Recorder> {
+        self.wire.tap.recorder.as_deref_mut()
+    }
+
+    /// Messages by method and status.
+    pub fn tally(&self) -> &Tally {
+        &self.wire.tap.tally
     }
 
     /// The counters.

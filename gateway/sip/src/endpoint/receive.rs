@@ -29,6 +29,7 @@ impl Endpoint {
 
     /// Takes one message, from wherever it came.
     pub(crate) fn handle_message(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+        self.wire.tap.received(now, flow, bytes);
         let message = match Message::parse(bytes) {
             Ok(message) => message,
             Err(error) => {

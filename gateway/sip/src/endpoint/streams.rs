@@ -210,7 +210,7 @@ impl Endpoint {
             return;
         };
         connection.lent = true;
-        self.wire.send(Link::Stream(stream), remote, bytes);
+        self.wire.pass(Link::Stream(stream), remote, bytes);
     }
 
     /// The connection that a flow uses, by which any endpoint finds it; `None` over UDP.

@@ -187,6 +187,7 @@ impl Endpoint {
             Owner::Update(leg) => self.update_response(now, key, leg, response),
             Owner::Bye(leg) => {
                 if status >= 200 {
+                    self.events.push_back(Event::ByeDone { leg: LegId(leg), status });
                     self.leg_finish(now, leg);
                 }
             }

@@ -1,7 +1,8 @@
 //! What an endpoint has to say to the outside, kept in one reused piece of memory until it is flushed.
 
 use crate::connection::Connections;
-use crate::event::Link;
+use crate::event::{Link, Transport};
+use crate::observe::Tap;
 use crate::websocket;
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -23,6 +24,8 @@ pub(crate) struct Wire {
     items: Vec<Item>,
     /// TCP connections.
     pub(crate) connections: Connections,
+    /// Sees what is sent, and what comes as well.
+    pub(crate) tap: Tap,
     /// Messages sent.
     pub(crate) sent: u64,
     /// Messages dropped for lack of a connection.
@@ -34,12 +37,26 @@ const ARENA_KEPT: usize = 1 << 20;
 
 impl Wire {
     /// Nothing to say yet.
-    pub(crate) const fn new(connections: Connections) -> Self {
-        Self { arena: Vec::new(), items: Vec::new(), connections, sent: 0, unsendable: 0 }
+    pub(crate) fn new(connections: Connections) -> Self {
+        let tap = Tap::default();
+        Self { arena: Vec::new(), items: Vec::new(), connections, tap, sent: 0, unsendable: 0 }
     }
 
     /// Sends a message over a socket, or a connection that stands or is being made; `false` if it is gone.
     pub(crate) fn send(&mut self, link: Link, to: SocketAddr, bytes: &[u8]) -> bool {
+        let sent = self.pass(link, to, bytes);
+        let way = match link {
+            Link::Socket(socket) => self.tap.address(socket).map(|local| (Transport::Udp, local)),
+            Link::Stream(stream) => self.connections.get(stream).map(|it| (it.transport, it.local)),
+        };
+        if let (true, Some((transport, local))) = (sent, way) {
+            self.tap.sent(transport, local, to, bytes);
+        }
+        sent
+    }
+
+    /// The same for a message that another endpoint has noted already.
+    pub(crate) fn pass(&mut self, link: Link, to: SocketAddr, bytes: &[u8]) -> bool {
         let start = self.arena.len();
         if let Link::Stream(stream) = link
             && let Some(connection) = self.connections.get(stream)

@@ -25,6 +25,12 @@ pub struct Peek<'a> {
     pub cseq: Option<CSeq<'a>>,
 }
 
+/// Reads the first line alone.
+pub fn start(bytes: &[u8]) -> Option<Start> {
+    let (status, method, _) = start_of(bytes).ok()?;
+    Some(if status == 0 { Start::Request(method) } else { Start::Response(status) })
+}
+
 /// Reads Call-ID, first line, branch and CSeq, and nothing beyond the last of them. Where
 /// [`super::Message::parse`] succeeds it says the same; where that fails, this may be `None` or what was there.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
