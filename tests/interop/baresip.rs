@@ -1,6 +1,6 @@
 //! Baresip as a phone: driven over its control port, answering by itself or on command, sending a tone.
 
-use crate::place::{PATIENCE, Running, Scene, is_bound, own_address, wait_until};
+use crate::place::{PATIENCE, Running, Scene, is_bound, wait_until};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,12 +21,8 @@ pub(crate) struct Baresip {
 }
 
 impl Baresip {
-    /// A phone that speaks as `sip:NAME@HOST`, with account parameters such as `answermode=auto`.
-    pub(crate) fn start(scene: &Scene, name: &str, host: &str, account: &str) -> Self {
-        Self::start_at(own_address(), scene, name, host, account, "")
-    }
-
-    pub(crate) fn start_at(
+    /// A phone that speaks as `sip:NAME@HOST`, with account parameters such as `answermode=auto` and lines of its configuration.
+    pub(crate) fn start(
         at: SocketAddr,
         scene: &Scene,
         name: &str,
@@ -99,6 +95,12 @@ impl Baresip {
         }
     }
 
+    /// Waits until its log says this: what happens before it is asked comes in no event.
+    pub(crate) fn wait_log(&self, what: &str) {
+        let said = || std::fs::read_to_string(&self.log).unwrap_or_default();
+        wait_until(&format!("{} to say {what}", self.name), || said().contains(what));
+    }
+
     /// Takes netstrings off the control port.
     fn read(&mut self) {
         let mut buffer = [0; 4096];
@@ -123,11 +125,6 @@ impl Baresip {
                 self.events.push(value);
             }
         }
-    }
-
-    /// What it wrote to its log so far.
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 

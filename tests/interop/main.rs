@@ -12,16 +12,6 @@
     reason = "a test that starts processes"
 )]
 
-mod baresip;
-mod gateway;
-mod kamailio;
-mod place;
-mod plain;
-mod rfc3665;
-mod rfc5359;
-mod scenario;
-mod sipp;
-
 use place::{DRIVERS, Scene};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -36,40 +26,50 @@ struct Flow {
     name: &'static str,
     /// Who takes part, from the caller to the callee.
     peers: &'static str,
-    /// Whether the gateway does it.
-    does: Does,
-    /// What the test looks at, or why the gateway does not do it.
+    /// Whether the gateway does it; if not, `play` shows what it does instead.
+    done: bool,
+    play: fn(&Scene),
+    /// What the test looks at.
     about: &'static str,
 }
 
-#[derive(Clone, Copy)]
-enum Does {
-    /// It does, as this shows.
-    Yes(fn(&Scene)),
-    /// It does not, and this shows what it does instead.
-    No(fn(&Scene)),
-    /// It has no part in it.
-    Nothing,
+/// Rows of the table: section, flow, peers; `yes` or `no` and the function that shows it; what is seen.
+macro_rules! rows {
+    ($rfc:literal; $($section:literal, $name:literal, $peers:literal, $done:ident $play:path, $about:literal;)*) => {
+        vec![$($crate::Flow {
+            section: concat!($rfc, " §", $section),
+            name: $name,
+            peers: $peers,
+            done: rows!($done),
+            play: $play,
+            about: $about,
+        }),*]
+    };
+    (yes) => { true };
+    (no) => { false };
 }
 
-impl Does {
-    const fn play(self) -> Option<fn(&Scene)> {
-        match self {
-            Self::Yes(play) | Self::No(play) => Some(play),
-            Self::Nothing => None,
-        }
-    }
-}
+mod baresip;
+mod extensions;
+mod gateway;
+mod kamailio;
+mod place;
+mod plain;
+mod register;
+mod rfc3665;
+mod rfc5359;
+mod scenario;
+mod sipp;
 
 #[test]
 fn flows() {
-    let flows: Vec<Flow> = [rfc3665::flows(), rfc5359::flows()].into_iter().flatten().collect();
+    let flows: Vec<Flow> =
+        [rfc3665::flows(), rfc5359::flows(), extensions::flows()].into_iter().flatten().collect();
     let wanted = std::env::var("TRUNKLINE_INTEROP").unwrap_or_default();
     let runs: Vec<(usize, &'static str)> = flows
         .iter()
         .enumerate()
         .filter(|(_, flow)| [flow.section, flow.name, flow.peers].iter().any(|text| text.contains(&wanted)))
-        .filter(|(_, flow)| flow.does.play().is_some())
         .flat_map(|(n, _)| DRIVERS.map(|io| (n, io)))
         .collect();
     let failed = play(&flows, &runs);
@@ -89,11 +89,11 @@ fn play(flows: &[Flow], runs: &[(usize, &'static str)]) -> Vec<String> {
             scope.spawn(|| {
                 while let Some((n, io)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let flow = &flows[*n];
-                    let Some(play) = flow.does.play() else { continue };
                     let title = format!("{} {}, {} ({io})", flow.section, flow.name, flow.peers);
                     let begun = Instant::now();
                     let scene = Scene::new(&format!("flow-{n}"), io);
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&scene)));
+                    let outcome =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (flow.play)(&scene)));
                     let seconds = begun.elapsed().as_secs_f32();
                     if let Err(panic) = outcome {
                         let why = panic
@@ -120,29 +120,26 @@ fn page(flows: &[Flow]) -> String {
          Written by `TRUNKLINE_WRITE_DOCS=1 cargo test --test interop` from a run of the binary; `tests/run` fails when a flow \
          goes otherwise or this page is out of date. The peers are SIPp, Kamailio and baresip as packaged by the distribution; each flow was \
          played on both drivers, io_uring and epoll. `no` means that the gateway does not do it: then the test shows what it does instead. \
-         `–` means that a B2BUA between the two has no part in it. The gateway (GW) stands where the RFC draws a proxy.\n",
+         The gateway (GW) stands where the RFC draws a proxy.\n",
     );
-    let mut rfc = "";
+    let mut rfc = "none";
     for flow in flows {
         let of = flow.section.split(" §").next().unwrap();
+        let of = if matches!(of, "RFC 3665" | "RFC 5359") { of } else { "" };
         if of != rfc {
             rfc = of;
             let title = match rfc {
                 "RFC 3665" => "RFC 3665: basic call flows",
                 "RFC 5359" => "RFC 5359: service examples",
-                other => other,
+                _ => "Extensions, and transports beyond UDP and TCP",
             };
             let _ = write!(
                 page,
                 "\n## {title}\n\n| section | flow | peers | done | what is seen |\n|---|---|---|---|---|\n"
             );
         }
-        let done = match flow.does {
-            Does::Yes(_) => "yes",
-            Does::No(_) => "no",
-            Does::Nothing => "–",
-        };
-        let section = flow.section.split(" §").nth(1).unwrap_or("");
+        let done = if flow.done { "yes" } else { "no" };
+        let section = if of.is_empty() { flow.section } else { &flow.section[of.len() + " §".len()..] };
         let _ = writeln!(page, "| {section} | {} | {} | {done} | {} |", flow.name, flow.peers, flow.about);
     }
     page

@@ -1,11 +1,12 @@
 //! The flows of RFC 3665 (basic call flows).
 
+use crate::Flow;
 use crate::baresip::Baresip;
 use crate::gateway::{Gateway, packets};
-use crate::kamailio::{Kamailio, LOOSE, relay};
+use crate::kamailio::{Kamailio, LOOSE, challenge, relay};
 use crate::place::{Scene, own_address};
+use crate::register;
 use crate::sipp::Sipp;
-use crate::{Does, Flow};
 use serde_json::Value;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -51,170 +52,78 @@ pub(crate) const HANGS_UP: &str = "
     < 200";
 
 pub(crate) fn flows() -> Vec<Flow> {
-    let flow = |section, name, peers, does, about| Flow { section, name, peers, does, about };
-    vec![
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "SIPp, GW, SIPp",
-            Does::Yes(talk),
-            "200, RTP both ways in the record, BYE of the caller",
-        ),
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "SIPp, GW, SIPp",
-            Does::Yes(hung_up),
-            "200, BYE of the callee",
-        ),
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "SIPp, GW (TCP), SIPp (TCP)",
-            Does::Yes(over_tcp),
-            "the same, each leg on a connection",
-        ),
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "baresip, GW, SIPp",
-            Does::Yes(baresip_calls),
-            "baresip calls and hangs up; RTP both ways in the record",
-        ),
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "SIPp, GW, baresip",
-            Does::Yes(baresip_answers),
-            "baresip answers and is hung up on; RTP both ways in the record",
-        ),
-        flow(
-            "RFC 3665 §3.1",
-            "Successful session",
-            "baresip (TCP), GW, baresip",
-            Does::Yes(baresips),
-            "a tone each way, heard on both sides; BYE of the callee",
-        ),
-        flow(
-            "RFC 3665 §3.2",
-            "Through two proxies",
-            "SIPp, Kamailio, GW, Kamailio, SIPp",
-            Does::Yes(two_proxies),
-            "Record-Route on both legs; ACK and BYE along the routes",
-        ),
-        flow(
-            "RFC 3665 §3.2",
-            "Through two proxies",
-            "SIPp, Kamailio, GW, Kamailio, SIPp",
-            Does::Yes(two_proxies_hung_up),
-            "the same, BYE of the callee",
-        ),
-        flow(
-            "RFC 3665 §3.2",
-            "Through two proxies",
-            "SIPp, Kamailio, GW (TCP), Kamailio (TCP), SIPp",
-            Does::Yes(two_proxies_tcp),
-            "the proxies change the transport: two Record-Route entries each",
-        ),
-        flow(
-            "RFC 3665 §3.2",
-            "Through two proxies",
-            "SIPp, Kamailio (strict), GW, Kamailio (strict), SIPp",
-            Does::Yes(two_strict),
-            "routes without lr: Request-URI and Route change places (RFC 3261 §12.2.1.1)",
-        ),
-        flow(
-            "RFC 3665 §3.2",
-            "Through two proxies",
-            "baresip, Kamailio, GW, Kamailio, baresip",
-            Does::Yes(two_proxies_baresip),
-            "the same between phones, RTP both ways",
-        ),
-        flow(
-            "RFC 3665 §3.4",
-            "Proxy failure",
-            "SIPp, GW, silent and refusing, Kamailio, SIPp",
-            Does::Yes(proxy_failure),
-            "the second proxy says nothing, the third 503, the fourth serves; the record names all",
-        ),
-        flow(
-            "RFC 3665 §3.5",
-            "Through a SIP ALG",
-            "SIPp, GW, SIPp",
-            Does::Yes(alg),
-            "the gateway is the ALG: neither side sees the other's address in SDP, and RTP goes through it",
-        ),
-        flow(
-            "RFC 3665 §3.6",
-            "Redirect and proxy, SDP in ACK",
-            "SIPp, Kamailio, GW, Kamailio, SIPp",
-            Does::Yes(sdp_in_ack),
-            "302 of a redirect server before the gateway, then INVITE without SDP: offer in 200, answer in ACK",
-        ),
-        flow(
-            "RFC 3665 §3.6",
-            "Redirect by a carrier",
-            "SIPp, GW, Kamailio",
-            Does::No(carrier_redirects),
-            "the gateway follows no redirection: the caller gets 480",
-        ),
-        flow(
-            "RFC 3665 §3.7",
-            "re-INVITE (IP address change)",
-            "SIPp, GW, SIPp",
-            Does::Yes(address_change),
-            "re-INVITE relayed; RTP goes to the new address",
-        ),
-        flow(
-            "RFC 3665 §3.8",
-            "No answer",
-            "SIPp, GW, SIPp",
-            Does::Yes(cancelled),
-            "CANCEL and 487 on both legs",
-        ),
-        flow(
-            "RFC 3665 §3.8",
-            "No answer",
-            "SIPp, Kamailio, GW, Kamailio, SIPp",
-            Does::Yes(cancelled_by_proxies),
-            "the same through two proxies",
-        ),
-        flow(
-            "RFC 3665 §3.8",
-            "No answer",
-            "baresip, GW, baresip",
-            Does::Yes(cancelled_by_baresip),
-            "the phone that rings stops",
-        ),
-        flow(
-            "RFC 3665 §3.9",
-            "Busy",
-            "SIPp, GW, SIPp",
-            Does::Yes(busy),
-            "486 at the caller, Q.850 cause 17 in the record",
-        ),
-        flow(
-            "RFC 3665 §3.9",
-            "Busy",
-            "SIPp, Kamailio, GW, Kamailio, baresip",
-            Does::Yes(busy_baresip),
-            "baresip refuses",
-        ),
-        flow(
-            "RFC 3665 §3.10",
-            "No response from the user agent",
-            "SIPp, GW, silent",
-            Does::Yes(no_response),
-            "INVITE repeated, then 503 with Retry-After at the caller (the RFC's proxy says 480)",
-        ),
-        flow(
-            "RFC 3665 §3.11",
-            "Temporarily unavailable",
-            "SIPp, GW, SIPp",
-            Does::Yes(unavailable),
-            "480 after 180",
-        ),
-    ]
+    rows! { "RFC 3665";
+        "2.1", "New registration", "SIPp, GW", yes register::new,
+            "401, then 200 with the Contact and its time";
+        "2.1", "New registration", "baresip, GW", yes register::baresip,
+            "two phones register (MD5); one is asked for its password when it calls the other; RTP both ways";
+        "2.1", "New registration", "baresip (TCP), GW", yes register::baresip_tcp,
+            "the same over the phones' connections";
+        "2.2", "Update of the contact list", "SIPp, GW", yes register::second,
+            "200 with both Contacts";
+        "2.3", "Request for the contact list", "SIPp, GW", yes register::list,
+            "REGISTER without Contact: 200 with the Contact there is";
+        "2.4", "Cancellation of registration", "SIPp, GW", yes register::cancel,
+            "Contact: * and Expires: 0: nobody is registered any more";
+        "2.4", "Cancellation of registration", "baresip, GW", yes register::baresip_leaves,
+            "baresip goes and takes its Contact along";
+        "2.5", "Unsuccessful registration", "SIPp, GW", yes register::wrong,
+            "401, then 403 to a wrong password (the RFC's registrar says 401 again)";
+        "2.5", "Unsuccessful registration", "baresip, GW", yes register::baresip_wrong,
+            "baresip reports the failure";
+        "3.1", "Successful session", "SIPp, GW, SIPp", yes talk,
+            "200, RTP both ways in the record, BYE of the caller";
+        "3.1", "Successful session", "SIPp, GW, SIPp", yes hung_up,
+            "200, BYE of the callee";
+        "3.1", "Successful session", "SIPp, GW (TCP), SIPp (TCP)", yes over_tcp,
+            "the same, each leg on a connection";
+        "3.1", "Successful session", "baresip, GW, SIPp", yes baresip_calls,
+            "baresip calls and hangs up; RTP both ways in the record";
+        "3.1", "Successful session", "SIPp, GW, baresip", yes baresip_answers,
+            "baresip answers and is hung up on; RTP both ways in the record";
+        "3.1", "Successful session", "baresip (TCP), GW, baresip", yes baresips,
+            "a tone each way, heard on both sides; BYE of the callee";
+        "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies,
+            "Record-Route on both legs; ACK and BYE along the routes";
+        "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies_hung_up,
+            "the same, BYE of the callee";
+        "3.2", "Through two proxies", "SIPp, Kamailio, GW (TCP), Kamailio (TCP), SIPp", yes two_proxies_tcp,
+            "the proxies change the transport: two Record-Route entries each";
+        "3.2", "Through two proxies", "SIPp, Kamailio (strict), GW, Kamailio (strict), SIPp", yes two_strict,
+            "routes without lr: Request-URI and Route change places (RFC 3261 §12.2.1.1)";
+        "3.2", "Through two proxies", "baresip, Kamailio, GW, Kamailio, baresip", yes two_proxies_baresip,
+            "the same between phones, RTP both ways";
+        "3.3", "Multiple proxy authentication", "SIPp, Kamailio, GW, Kamailio, SIPp", yes challenged,
+            "407 of the first proxy to the caller, of the second (MD5) to the gateway, which shows the trunk's password";
+        "3.3", "Multiple proxy authentication", "SIPp, GW, Kamailio, SIPp", yes challenged_sha256,
+            "407 with SHA-256 (RFC 8760)";
+        "3.3", "Authentication by the gateway", "SIPp, GW, SIPp", yes asked,
+            "401 of the gateway to a caller in a user's name";
+        "3.4", "Proxy failure", "SIPp, GW, silent and refusing, Kamailio, SIPp", yes proxy_failure,
+            "the second proxy says nothing, the third 503, the fourth serves; the record names all";
+        "3.5", "Through a SIP ALG", "SIPp, GW, SIPp", yes alg,
+            "the gateway is the ALG: neither side sees the other's address in SDP, and RTP goes through it";
+        "3.6", "Redirect and proxy, SDP in ACK", "SIPp, Kamailio, GW, Kamailio, SIPp", yes sdp_in_ack,
+            "302 of a redirect server before the gateway, then INVITE without SDP: offer in 200, answer in ACK";
+        "3.6", "Redirect by a carrier", "SIPp, GW, Kamailio", no carrier_redirects,
+            "the gateway follows no redirection: the caller gets 480";
+        "3.7", "re-INVITE (IP address change)", "SIPp, GW, SIPp", yes address_change,
+            "re-INVITE relayed; RTP goes to the new address";
+        "3.8", "No answer", "SIPp, GW, SIPp", yes cancelled,
+            "CANCEL and 487 on both legs";
+        "3.8", "No answer", "SIPp, Kamailio, GW, Kamailio, SIPp", yes cancelled_by_proxies,
+            "the same through two proxies";
+        "3.8", "No answer", "baresip, GW, baresip", yes cancelled_by_baresip,
+            "the phone that rings stops";
+        "3.9", "Busy", "SIPp, GW, SIPp", yes busy,
+            "486 at the caller, Q.850 cause 17 in the record";
+        "3.9", "Busy", "SIPp, Kamailio, GW, Kamailio, baresip", yes busy_baresip,
+            "baresip refuses";
+        "3.10", "No response from the user agent", "SIPp, GW, silent", yes no_response,
+            "INVITE repeated, then 503 with Retry-After at the caller (the RFC's proxy says 480)";
+        "3.11", "Temporarily unavailable", "SIPp, GW, SIPp", yes unavailable,
+            "480 after 180";
+    }
 }
 
 pub(crate) fn trunk(to: SocketAddr) -> [String; 1] {
@@ -257,7 +166,7 @@ fn over_tcp(scene: &Scene) {
 /// A phone that is not registered anywhere.
 pub(crate) fn phone(scene: &Scene, name: &str, account: &str) -> Baresip {
     let at = own_address();
-    Baresip::start_at(at, scene, name, &at.to_string(), &format!("regint=0;{account}"), "")
+    Baresip::start(at, scene, name, &at.to_string(), &format!("regint=0;{account}"), "")
 }
 
 /// Lets a call stand until both sides have sent a second of voice and more.
@@ -561,4 +470,53 @@ fn no_response(scene: &Scene) {
 
 fn unavailable(scene: &Scene) {
     between(scene, "> INVITE sdp\n< 180\n< 480\n> ACK", "< INVITE\n> 180\n> 480\n< ACK", 480);
+}
+
+/// A caller who is challenged with this status.
+fn shows(status: u16) -> String {
+    TALKS.replace(
+        "> INVITE sdp",
+        &format!("> INVITE sdp\n < {status} auth\n > ACK\n > INVITE sdp auth=alice:secret"),
+    )
+}
+
+/// A trunk that has a password.
+fn trunk_with_password(to: SocketAddr) -> String {
+    format!(
+        "[[trunk]]\nname = \"carrier\"\npeers = [\"{to}\"]\nusername = \"trunk4711\"\npassword = \"{SECRET}\"\n"
+    )
+}
+
+const SECRET: &str = "correct horse battery";
+
+fn challenged(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let lines = format!("{}{LOOSE}\n{}", challenge("carrier.example", SECRET), relay(bob.at(), "udp"));
+    let second = Kamailio::start(scene, "second", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(second.at));
+    let lines = format!("{}{LOOSE}\n{}", challenge("home.example", "secret"), relay(gateway.sip, "udp"));
+    let first = Kamailio::start(scene, "first", &lines, "");
+    Sipp::caller(scene, "alice", NUMBER, first.at, &shows(407)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+fn challenged_sha256(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let asks = challenge("carrier.example", SECRET);
+    let lines = format!("#SHA-256\n{asks}{LOOSE}\n{}", relay(bob.at(), "udp"));
+    let proxy = Kamailio::start(scene, "proxy", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(proxy.at));
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+fn asked(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"alice\"\npassword = \"secret\"\n";
+    let gateway = Gateway::start(scene, &trunk(bob.at()), config);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &shows(401)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
 }

@@ -1,186 +1,65 @@
 //! The flows of RFC 5359 (service examples).
 
+use crate::Flow;
 use crate::gateway::{Gateway, packets};
 use crate::kamailio::{Kamailio, LOOSE, relay};
 use crate::place::{Scene, own_address, wait_until};
 use crate::rfc3665::{ANSWERS, LISTENS, NUMBER, TALKS, assert_voice, between, let_talk, phone, trunk};
 use crate::sipp::Sipp;
-use crate::{Does, Flow};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 pub(crate) fn flows() -> Vec<Flow> {
-    let flow = |section, name, peers, does, about| Flow { section, name, peers, does, about };
-    vec![
-        flow(
-            "RFC 5359 §2.1",
-            "Call hold",
-            "SIPp, GW, SIPp",
-            Does::Yes(hold_by_caller),
-            "the caller holds and resumes: sendonly and recvonly cross, then sendrecv",
-        ),
-        flow(
-            "RFC 5359 §2.1",
-            "Call hold",
-            "SIPp, GW, SIPp",
-            Does::Yes(hold_by_callee),
-            "the same by the callee",
-        ),
-        flow(
-            "RFC 5359 §2.1",
-            "Call hold",
-            "baresip, GW, SIPp",
-            Does::Yes(hold_by_baresip),
-            "baresip holds and resumes",
-        ),
-        flow(
-            "RFC 5359 §2.1",
-            "Call hold",
-            "SIPp, GW, baresip",
-            Does::Yes(hold_of_baresip),
-            "baresip is held and resumed",
-        ),
-        flow(
-            "RFC 5359 §2.2",
-            "Consultation hold",
-            "SIPp, GW, baresip, GW, SIPp",
-            Does::Yes(consultation),
-            "baresip holds its caller, calls a third, hangs up there and resumes: two records",
-        ),
-        flow(
-            "RFC 5359 §2.3",
-            "Music on hold",
-            "SIPp, GW, SIPp and a music server",
-            Does::Yes(music),
-            "the callee's re-INVITE names the music server's address; its RTP reaches the caller",
-        ),
-        flow(
-            "RFC 5359 §2.4",
-            "Transfer, unattended",
-            "SIPp, GW, SIPp",
-            Does::No(refer_refused),
-            "REFER is answered 405 with Allow; the call goes on",
-        ),
-        flow(
-            "RFC 5359 §2.4",
-            "Transfer, unattended",
-            "SIPp, GW, baresip",
-            Does::No(refer_of_baresip),
-            "the same: baresip reports the refusal and keeps the call",
-        ),
-        flow(
-            "RFC 5359 §2.5",
-            "Transfer, attended",
-            "SIPp, GW, SIPp",
-            Does::No(refer_refused),
-            "as 2.4: neither REFER nor Replaces is executed",
-        ),
-        flow(
-            "RFC 5359 §2.6",
-            "Transfer, instant messaging",
-            "SIPp, GW, SIPp",
-            Does::No(refer_refused),
-            "as 2.4",
-        ),
-        flow(
-            "RFC 5359 §2.7",
-            "Forwarding, unconditional",
-            "SIPp, GW, Kamailio, SIPp",
-            Does::Yes(forwarded),
-            "the proxy forwards; 181 reaches the caller",
-        ),
-        flow(
-            "RFC 5359 §2.8",
-            "Forwarding, busy",
-            "SIPp, GW, Kamailio, baresip and SIPp",
-            Does::Yes(forwarded_busy),
-            "the first phone refuses, the second answers: two early dialogs on one INVITE",
-        ),
-        flow(
-            "RFC 5359 §2.8",
-            "Forwarding, busy",
-            "SIPp, GW, SIPp and SIPp",
-            Does::Yes(forwarded_by_gateway),
-            "the gateway forwards: 486 among failover_statuses sends the call to the backup trunk",
-        ),
-        flow(
-            "RFC 5359 §2.9",
-            "Forwarding, no answer",
-            "SIPp, GW, Kamailio, baresip and SIPp",
-            Does::Yes(forwarded_unanswered),
-            "the proxy gives the first phone up and rings the second",
-        ),
-        flow(
-            "RFC 5359 §2.10",
-            "Conference, third party is added",
-            "SIPp and SIPp, GW, SIPp",
-            Does::Yes(conference),
-            "the callee moves its media to the mixer and calls the third party; isfocus in its Contact does not cross a B2BUA",
-        ),
-        flow(
-            "RFC 5359 §2.11",
-            "Conference, third party joins",
-            "SIPp, GW",
-            Does::No(join_refused),
-            "Join (RFC 3911) is not executed: an INVITE that requires it is answered 420",
-        ),
-        flow(
-            "RFC 5359 §2.12",
-            "Find me",
-            "SIPp, GW, Kamailio, baresip and SIPp",
-            Does::Yes(forwarded_busy),
-            "one place after the other, as 2.8",
-        ),
-        flow(
-            "RFC 5359 §2.12",
-            "Find me",
-            "SIPp, GW, Kamailio, baresip and SIPp",
-            Does::Yes(forked),
-            "all places at once: the first to answer has the call, the other stops ringing",
-        ),
-        flow(
-            "RFC 5359 §2.13",
-            "Incoming call screening",
-            "SIPp, GW, Kamailio",
-            Does::Yes(screened),
-            "403 of the callee's proxy reaches the caller",
-        ),
-        flow(
-            "RFC 5359 §2.14",
-            "Outgoing call screening",
-            "SIPp, GW",
-            Does::Yes(screened_out),
-            "the gateway screens: a number without route is answered 404, and no carrier is asked",
-        ),
-        flow(
-            "RFC 5359 §2.15",
-            "Call park",
-            "SIPp, GW, SIPp",
-            Does::No(refer_refused),
-            "as 2.4: parking takes REFER and Replaces",
-        ),
-        flow(
-            "RFC 5359 §2.16",
-            "Call pickup",
-            "SIPp, GW",
-            Does::No(replaces_refused),
-            "Replaces (RFC 3891) is not executed: an INVITE that requires it is answered 420",
-        ),
-        flow(
-            "RFC 5359 §2.17",
-            "Automatic redial",
-            "SIPp, GW",
-            Does::No(subscribe_refused),
-            "SUBSCRIBE is answered 405 with Allow; the caller may call again",
-        ),
-        flow(
-            "RFC 5359 §2.18",
-            "Click to dial",
-            "SIPp, GW",
-            Does::No(refer_outside_refused),
-            "REFER is answered 405 with Allow",
-        ),
-    ]
+    rows! { "RFC 5359";
+        "2.1", "Call hold", "SIPp, GW, SIPp", yes hold_by_caller,
+            "the caller holds and resumes: sendonly and recvonly cross, then sendrecv";
+        "2.1", "Call hold", "SIPp, GW, SIPp", yes hold_by_callee,
+            "the same by the callee";
+        "2.1", "Call hold", "baresip, GW, SIPp", yes hold_by_baresip,
+            "baresip holds and resumes";
+        "2.1", "Call hold", "SIPp, GW, baresip", yes hold_of_baresip,
+            "baresip is held and resumed";
+        "2.2", "Consultation hold", "SIPp, GW, baresip, GW, SIPp", yes consultation,
+            "baresip holds its caller, calls a third, hangs up there and resumes: two records";
+        "2.3", "Music on hold", "SIPp, GW, SIPp and a music server", yes music,
+            "the callee's re-INVITE names the music server's address; its RTP reaches the caller";
+        "2.4", "Transfer, unattended", "SIPp, GW, SIPp", no refer_refused,
+            "REFER is answered 405 with Allow; the call goes on";
+        "2.4", "Transfer, unattended", "SIPp, GW, baresip", no refer_of_baresip,
+            "the same: baresip reports the refusal and keeps the call";
+        "2.5", "Transfer, attended", "SIPp, GW, SIPp", no refer_refused,
+            "as 2.4: neither REFER nor Replaces is executed";
+        "2.6", "Transfer, instant messaging", "SIPp, GW, SIPp", no refer_refused,
+            "as 2.4";
+        "2.7", "Forwarding, unconditional", "SIPp, GW, Kamailio, SIPp", yes forwarded,
+            "the proxy forwards; 181 reaches the caller";
+        "2.8", "Forwarding, busy", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_busy,
+            "the first phone refuses, the second answers: two early dialogs on one INVITE";
+        "2.8", "Forwarding, busy", "SIPp, GW, SIPp and SIPp", yes forwarded_by_gateway,
+            "the gateway forwards: 486 among failover_statuses sends the call to the backup trunk";
+        "2.9", "Forwarding, no answer", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_unanswered,
+            "the proxy gives the first phone up and rings the second";
+        "2.10", "Conference, third party is added", "SIPp and SIPp, GW, SIPp", yes conference,
+            "the callee moves its media to the mixer and calls the third party; isfocus in its Contact does not cross a B2BUA";
+        "2.11", "Conference, third party joins", "SIPp, GW", no join_refused,
+            "Join (RFC 3911) is not executed: an INVITE that requires it is answered 420";
+        "2.12", "Find me", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_busy,
+            "one place after the other, as 2.8";
+        "2.12", "Find me", "SIPp, GW, Kamailio, baresip and SIPp", yes forked,
+            "all places at once: the first to answer has the call, the other stops ringing";
+        "2.13", "Incoming call screening", "SIPp, GW, Kamailio", yes screened,
+            "403 of the callee's proxy reaches the caller";
+        "2.14", "Outgoing call screening", "SIPp, GW", yes screened_out,
+            "the gateway screens: a number without route is answered 404, and no carrier is asked";
+        "2.15", "Call park", "SIPp, GW, SIPp", no refer_refused,
+            "as 2.4: parking takes REFER and Replaces";
+        "2.16", "Call pickup", "SIPp, GW", no replaces_refused,
+            "Replaces (RFC 3891) is not executed: an INVITE that requires it is answered 420";
+        "2.17", "Automatic redial", "SIPp, GW", no subscribe_refused,
+            "SUBSCRIBE is answered 405 with Allow; the caller may call again";
+        "2.18", "Click to dial", "SIPp, GW", no refer_outside_refused,
+            "REFER is answered 405 with Allow";
+    }
 }
 
 /// A caller who holds and resumes.
