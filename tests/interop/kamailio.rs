@@ -1,5 +1,6 @@
 //! Kamailio as a proxy on the way to or from the gateway, by a routing script that a flow completes.
 
+use crate::papers::Papers;
 use crate::place::{Running, Scene, is_bound, own_address, wait_until};
 use std::net::SocketAddr;
 use std::process::Command;
@@ -66,8 +67,32 @@ impl Kamailio {
         Self::start_at(own_address(), scene, name, lines, routes)
     }
 
+    /// One that serves TLS too, on the next port, and trusts who `papers` trust.
+    pub(crate) fn start_tls(at: SocketAddr, scene: &Scene, name: &str, papers: &Papers, lines: &str) -> Self {
+        let Papers { certificate, key, root } = papers;
+        let (certificate, key, root) = (certificate.display(), key.display(), root.display());
+        let config = format!(
+            "[server:default]\nmethod = TLSv1.2+\nprivate_key = {key}\ncertificate = {certificate}\n\
+             [client:default]\nmethod = TLSv1.2+\nverify_certificate = yes\nrequire_certificate = yes\nca_list = {root}\n"
+        );
+        let config = scene.file(&format!("{name}.tls"), &config);
+        let begin = BEGIN.replace(
+            "loadmodule \"tm.so\"",
+            &format!(
+                "enable_tls=yes\nlisten=tls:{}\nloadmodule \"tm.so\"\nloadmodule \"tls.so\"\nmodparam(\"tls\", \"config\", \"{}\")",
+                secure(at),
+                config.display()
+            ),
+        );
+        Self::run(at, scene, name, &begin, lines, "")
+    }
+
     pub(crate) fn start_at(at: SocketAddr, scene: &Scene, name: &str, lines: &str, routes: &str) -> Self {
-        let begin = BEGIN.replace("ADDRESS", &at.to_string());
+        Self::run(at, scene, name, BEGIN, lines, routes)
+    }
+
+    fn run(at: SocketAddr, scene: &Scene, name: &str, begin: &str, lines: &str, routes: &str) -> Self {
+        let begin = begin.replace("ADDRESS", &at.to_string());
         let (begin, lines) = match lines.strip_prefix("#SHA-256\n") {
             Some(lines) => (begin.replace("ALGORITHM", "SHA-256"), lines),
             None => (begin.replace("ALGORITHM", "MD5"), lines),
@@ -79,7 +104,7 @@ impl Kamailio {
         let run = scene.dir.join(format!("{name}.run"));
         std::fs::create_dir_all(&run).unwrap();
         let mut command = Command::new("kamailio");
-        command.arg("-f").arg(file).args(["-DD", "-E", "-m", "16", "-M", "4", "-Y"]).arg(run);
+        command.arg("-f").arg(file).args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(run);
         let log = scene.dir.join(format!("{name}.log"));
         let mut process = Running::start(&mut command, &log, "kamailio");
         wait_until(&format!("{name} to listen"), || {
@@ -89,6 +114,11 @@ impl Kamailio {
         });
         Self { _process: process, at }
     }
+}
+
+/// Where one that speaks TLS does.
+pub(crate) fn secure(at: SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip(), at.port() + 1)
 }
 
 /// The lines that send a request on to there.

@@ -53,6 +53,7 @@ mod baresip;
 mod extensions;
 mod gateway;
 mod kamailio;
+mod papers;
 mod place;
 mod plain;
 mod register;

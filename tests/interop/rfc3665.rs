@@ -83,6 +83,8 @@ pub(crate) fn flows() -> Vec<Flow> {
             "baresip answers and is hung up on; RTP both ways in the record";
         "3.1", "Successful session", "baresip (TCP), GW, baresip", yes baresips,
             "a tone each way, heard on both sides; BYE of the callee";
+        "3.1", "Successful session", "SIPp, GW, Kamailio, baresip", yes kamailio_registrar,
+            "baresip is registered with Kamailio (401), which is the gateway's carrier and looks it up";
         "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies,
             "Record-Route on both legs; ACK and BYE along the routes";
         "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies_hung_up,
@@ -224,6 +226,23 @@ fn baresips(scene: &Scene) {
     let mut alice = phone(scene, "alice", "");
     let dial = format!("sip:{NUMBER}@{};transport=tcp", gateway.sip);
     between_phones(&gateway, &mut alice, &mut bob, &dial);
+}
+
+fn kamailio_registrar(scene: &Scene) {
+    let lines = format!(
+        "if (is_method(\"REGISTER\")) {{\n\
+         if (!pv_www_authenticate(\"home.example\", \"secret\", \"0\")) {{ www_challenge(\"home.example\", \"1\"); exit; }}\n\
+         save(\"location\"); exit;\n}}\n{LOOSE}\nif (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\nt_relay();"
+    );
+    let registrar = Kamailio::start(scene, "registrar", &lines, "");
+    let account = format!("auth_user={NUMBER};auth_pass=secret;regint=60;answermode=auto");
+    let mut bob = Baresip::start(own_address(), scene, NUMBER, &registrar.at.to_string(), &account, "");
+    bob.wait_log("200 OK");
+    let gateway = Gateway::start(scene, &trunk(registrar.at), "");
+    let script = TALKS.replace("< 180", "< 180?").replace("pause 200", "play");
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &script).finish(1);
+    bob.wait_for("CALL_CLOSED");
+    assert_voice(&gateway.cdr(200));
 }
 
 /// Two Kamailios around the gateway: the gateway, the first proxy, and what they need to live on.

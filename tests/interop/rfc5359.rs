@@ -298,7 +298,7 @@ fn refer_outside_refused(scene: &Scene) {
 }
 
 /// A request that ends at the gateway: nothing of it reaches the carrier.
-fn outside(scene: &Scene, caller: &str) {
+pub(crate) fn outside(scene: &Scene, caller: &str) {
     let carrier = UdpSocket::bind(own_address()).unwrap();
     let gateway = Gateway::start(scene, &trunk(carrier.local_addr().unwrap()), "");
     Sipp::caller(scene, "alice", NUMBER, gateway.sip, caller).finish(1);

@@ -1,7 +1,8 @@
 //! Scenarios of SIPp written as a figure of an RFC reads, one line for each message:
 //!
 //! ```text
-//! > INVITE sdp | Header: value      we send; `sdp:sendonly` and `sdp@ADDR:PORT` describe it otherwise
+//! > INVITE sdp | Header: value      we send; `sdp:sendonly` and `sdp@ADDR:PORT` describe it
+//!                                   otherwise; `body=TYPE:TEXT` is another body
 //! < 180?                            we await it; `?` may be missing, `~regexp` is checked in it,
 //! < 401 auth                        `auth` learns the challenge, `get=name:Header` keeps a field for `[$name]`
 //! > ACK
@@ -265,9 +266,9 @@ impl Writer<'_> {
             self.line(header);
         }
         let Some(sdp) = step.words.iter().find(|word| word.starts_with("sdp")) else {
-            match step.words.iter().find_map(|word| word.strip_prefix("text=")) {
-                Some(text) => {
-                    self.line("Content-Type: text/plain");
+            match step.word("body=").and_then(|body| body.split_once(':')) {
+                Some((kind, text)) => {
+                    self.line(&format!("Content-Type: {kind}"));
                     self.line("Content-Length: [len]");
                     self.body.push('\n');
                     self.line(text);
