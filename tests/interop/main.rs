@@ -1,4 +1,4 @@
-//! Peers that share no code with us around the real gateway, on both drivers: SIPp, Kamailio and baresip, from the
+//! Peers that share no code with us around the real gateway, on both drivers: SIPp, Kamailio, baresip and linphone, from the
 //! distribution's packages. `plain.rs` is SIPp in numbers, with scenario files of its own; the rest plays the flows of
 //! RFC 3665 and RFC 5359 one by one and writes what came of it to docs/interop.md.
 //!
@@ -53,6 +53,7 @@ mod baresip;
 mod extensions;
 mod gateway;
 mod kamailio;
+mod linphone;
 mod papers;
 mod place;
 mod plain;
@@ -119,7 +120,7 @@ fn page(flows: &[Flow]) -> String {
     let mut page = String::from(
         "# Interoperation: flows of RFC 3665 and RFC 5359 with peers that share no code with us\n\n\
          Written by `TRUNKLINE_WRITE_DOCS=1 cargo test --test interop` from a run of the binary; `tests/run` fails when a flow \
-         goes otherwise or this page is out of date. The peers are SIPp, Kamailio and baresip as packaged by the distribution; each flow was \
+         goes otherwise or this page is out of date. The peers are SIPp, Kamailio, baresip and linphone as packaged by the distribution; each flow was \
          played on both drivers, io_uring and epoll. `no` means that the gateway does not do it: then the test shows what it does instead. \
          The gateway (GW) stands where the RFC draws a proxy.\n",
     );

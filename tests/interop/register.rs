@@ -2,6 +2,7 @@
 
 use crate::baresip::Baresip;
 use crate::gateway::Gateway;
+use crate::linphone::Linphone;
 use crate::place::{Scene, own_address, wait_until};
 use crate::rfc3665::{assert_voice, let_talk};
 use crate::sipp::Sipp;
@@ -11,8 +12,12 @@ use std::net::SocketAddr;
 const MD5: &str = "registrar.algorithms = [\"MD5\"]\n";
 
 fn registrar(scene: &Scene) -> Gateway {
+    registrar_with(scene, MD5)
+}
+
+fn registrar_with(scene: &Scene, first: &str) -> Gateway {
     let user = |name: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"secret{name}\"\n");
-    Gateway::start(scene, &[], &format!("{MD5}{}{}", user("1001"), user("1002")))
+    Gateway::start(scene, &[], &format!("{first}{}{}", user("1001"), user("1002")))
 }
 
 /// REGISTER by the user 1001 with these fields, and what is looked for in the final answer.
@@ -125,4 +130,85 @@ pub(crate) fn baresip_wrong(scene: &Scene) {
     let phone = phone(scene, "1001", gateway.sip, "udp", "guessed", "");
     phone.wait_log("403 ");
     assert_eq!(contacts(&gateway), 0);
+}
+
+/// A phone that registers with the gateway; the credentials that it showed.
+fn linphone(scene: &Scene, name: &str, gateway: &Gateway) -> (Linphone, String) {
+    let before = contacts(gateway);
+    let mut phone = Linphone::start(scene, name);
+    let at = gateway.sip;
+    phone.order(&format!("register sip:{name}@{at} sip:{at} secret{name}"));
+    wait_until(&format!("{name} to register"), || contacts(gateway) == before + 1);
+    let debug = std::fs::read_to_string(scene.dir.join(name).join("debug")).unwrap();
+    let credentials = debug.lines().find(|line| line.starts_with("Authorization: ")).unwrap_or("none");
+    (phone, credentials.to_owned())
+}
+
+pub(crate) fn linphones(scene: &Scene) {
+    let gateway = registrar_with(scene, "");
+    // SHA-256 is offered first, MD5 beside it.
+    let (mut alice, shown) = linphone(scene, "1001", &gateway);
+    assert!(shown.contains("algorithm=SHA-256"), "{shown}");
+    let (mut bob, _) = linphone(scene, "1002", &gateway);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("incoming call");
+    alice.wait_for("ringing");
+    bob.order("answer");
+    alice.wait_for("Media streams established");
+    bob.wait_for("Media streams established");
+    let_talk();
+    alice.order("pause");
+    alice.wait_for("is now paused");
+    alice.order("resume");
+    alice.wait_for("Media streams established");
+    bob.order("terminate");
+    alice.wait_for("ended");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["ended_by"], "callee", "{cdr}");
+    assert_voice(&cdr);
+}
+
+/// Linphone and baresip, both registered.
+fn different_phones(scene: &Scene) -> (Gateway, Linphone, Baresip) {
+    let gateway = registrar(scene);
+    let (linphone, _) = linphone(scene, "1001", &gateway);
+    let baresip = phone(scene, "1002", gateway.sip, "udp", "secret1002", "");
+    baresip.wait_log("200 OK (trunkline) [1 binding]");
+    (gateway, linphone, baresip)
+}
+
+pub(crate) fn linphone_calls_baresip(scene: &Scene) {
+    let (gateway, mut alice, mut bob) = different_phones(scene);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    alice.wait_for("ringing");
+    bob.order("accept");
+    alice.wait_for("Media streams established");
+    bob.wait_for("CALL_ESTABLISHED");
+    let_talk();
+    alice.order("terminate");
+    bob.wait_for("CALL_CLOSED");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["ended_by"], "caller", "{cdr}");
+    assert_voice(&cdr);
+}
+
+pub(crate) fn linphone_refuses_baresip(scene: &Scene) {
+    let (gateway, mut bob, mut alice) = different_phones(scene);
+    alice.order(&format!("dial sip:1001@{}", gateway.sip));
+    bob.wait_for("incoming call");
+    alice.wait_for("CALL_RINGING");
+    bob.order("terminate");
+    alice.wait_for("CALL_CLOSED");
+    gateway.cdr(603);
+}
+
+pub(crate) fn linphone_gives_up(scene: &Scene) {
+    let (gateway, mut alice, mut bob) = different_phones(scene);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    alice.wait_for("ringing");
+    alice.order("terminate");
+    bob.wait_for("CALL_CLOSED");
+    gateway.cdr(487);
 }

@@ -59,6 +59,8 @@ pub(crate) fn flows() -> Vec<Flow> {
             "two phones register (MD5); one is asked for its password when it calls the other; RTP both ways";
         "2.1", "New registration", "baresip (TCP), GW", yes register::baresip_tcp,
             "the same over the phones' connections";
+        "2.1", "New registration", "linphone, GW", yes register::linphones,
+            "two phones register with SHA-256; one calls the other, holds and resumes; RTP both ways";
         "2.2", "Update of the contact list", "SIPp, GW", yes register::second,
             "200 with both Contacts";
         "2.3", "Request for the contact list", "SIPp, GW", yes register::list,
@@ -83,6 +85,8 @@ pub(crate) fn flows() -> Vec<Flow> {
             "baresip answers and is hung up on; RTP both ways in the record";
         "3.1", "Successful session", "baresip (TCP), GW, baresip", yes baresips,
             "a tone each way, heard on both sides; BYE of the callee";
+        "3.1", "Successful session", "linphone, GW, baresip", yes register::linphone_calls_baresip,
+            "both registered; RTP both ways, BYE of the caller";
         "3.1", "Successful session", "SIPp, GW, Kamailio, baresip", yes kamailio_registrar,
             "baresip is registered with Kamailio (401), which is the gateway's carrier and looks it up";
         "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies,
@@ -117,10 +121,14 @@ pub(crate) fn flows() -> Vec<Flow> {
             "the same through two proxies";
         "3.8", "No answer", "baresip, GW, baresip", yes cancelled_by_baresip,
             "the phone that rings stops";
+        "3.8", "No answer", "linphone, GW, baresip", yes register::linphone_gives_up,
+            "the phone that rings stops";
         "3.9", "Busy", "SIPp, GW, SIPp", yes busy,
             "486 at the caller, Q.850 cause 17 in the record";
         "3.9", "Busy", "SIPp, Kamailio, GW, Kamailio, baresip", yes busy_baresip,
             "baresip refuses";
+        "3.9", "Busy", "baresip, GW, linphone", yes register::linphone_refuses_baresip,
+            "linphone refuses: 603";
         "3.10", "No response from the user agent", "SIPp, GW, silent", yes no_response,
             "INVITE repeated, then 503 with Retry-After at the caller (the RFC's proxy says 480)";
         "3.11", "Temporarily unavailable", "SIPp, GW, SIPp", yes unavailable,
