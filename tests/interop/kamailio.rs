@@ -37,6 +37,7 @@ route[WITHIN] {
     if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
     if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
     if (has_totag()) {
+#CHECK
         if (loose_route()) { if (!t_relay()) sl_reply_error(); exit; }
         if (is_method("ACK")) { if (t_check_trans()) t_relay(); exit; }
         sl_send_reply("404", "Not here");
@@ -97,6 +98,14 @@ impl Kamailio {
             Some(lines) => (begin.replace("ALGORITHM", "SHA-256"), lines),
             None => (begin.replace("ALGORITHM", "MD5"), lines),
         };
+        // Who routes by a strict router puts its URI into the Request-URI (RFC 3261 §12.2.1.1).
+        let check = match lines.contains("STRICT") {
+            true => format!(
+                "if ($ua == \"trunkline\" && $ru != \"sip:{at}\") {{ sl_send_reply(\"400\", \"Not my URI\"); exit; }}"
+            ),
+            false => String::new(),
+        };
+        let begin = begin.replace("#CHECK", &check);
         let script = format!("{begin}request_route {{\n    route(WITHIN);\n{lines}\n}}\n{routes}\n")
             // A strict router: its URI has no lr (RFC 3261 §16.12.1.2).
             .replace("STRICT", &format!("insert_hf(\"Record-Route: <sip:{at}>\\r\\n\", \"Via\");"));

@@ -61,9 +61,9 @@ impl Linphone {
     /// Waits for a line that holds this; it and those before it are gone then.
     pub(crate) fn wait_for(&mut self, what: &str) {
         let begun = Instant::now();
-        loop {
-            let Some(left) = PATIENCE.checked_sub(begun.elapsed()) else { break };
-            let Ok(line) = self.lines.recv_timeout(left) else { break };
+        while let Some(left) = PATIENCE.checked_sub(begun.elapsed())
+            && let Ok(line) = self.lines.recv_timeout(left)
+        {
             let found = line.contains(what);
             self.heard.push_str(&line);
             self.heard.push('\n');

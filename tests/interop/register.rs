@@ -1,10 +1,12 @@
-//! Registrations with the gateway (RFC 3665 §2), by SIPp and by baresip.
+//! Who registers and who is asked for a password: phones with the gateway (RFC 3665 §2), callers and the gateway itself
+//! with proxies (§3.3).
 
 use crate::baresip::Baresip;
 use crate::gateway::Gateway;
+use crate::kamailio::{Kamailio, LOOSE, challenge, relay};
 use crate::linphone::Linphone;
 use crate::place::{Scene, own_address, wait_until};
-use crate::rfc3665::{assert_voice, let_talk};
+use crate::rfc3665::{ANSWERS, NUMBER, TALKS, assert_voice, let_talk, trunk};
 use crate::sipp::Sipp;
 use std::net::SocketAddr;
 
@@ -211,4 +213,70 @@ pub(crate) fn linphone_gives_up(scene: &Scene) {
     alice.order("terminate");
     bob.wait_for("CALL_CLOSED");
     gateway.cdr(487);
+}
+
+pub(crate) fn kamailio_registrar(scene: &Scene) {
+    let lines = format!(
+        "if (is_method(\"REGISTER\")) {{\n\
+         if (!pv_www_authenticate(\"home.example\", \"secret\", \"0\")) {{ www_challenge(\"home.example\", \"1\"); exit; }}\n\
+         save(\"location\"); exit;\n}}\n{LOOSE}\nif (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\nt_relay();"
+    );
+    let registrar = Kamailio::start(scene, "registrar", &lines, "");
+    let account = format!("auth_user={NUMBER};auth_pass=secret;regint=60;answermode=auto");
+    let mut bob = Baresip::start(own_address(), scene, NUMBER, &registrar.at.to_string(), &account, "");
+    bob.wait_log("200 OK");
+    let gateway = Gateway::start(scene, &trunk(registrar.at), "");
+    let script = TALKS.replace("< 180", "< 180?").replace("pause 200", "play");
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &script).finish(1);
+    bob.wait_for("CALL_CLOSED");
+    assert_voice(&gateway.cdr(200));
+}
+
+/// A caller who is challenged with this status.
+fn shows(status: u16) -> String {
+    TALKS.replace(
+        "> INVITE sdp",
+        &format!("> INVITE sdp\n < {status} auth\n > ACK\n > INVITE sdp auth=alice:secret"),
+    )
+}
+
+/// A trunk that has a password.
+fn trunk_with_password(to: SocketAddr) -> String {
+    format!(
+        "[[trunk]]\nname = \"carrier\"\npeers = [\"{to}\"]\nusername = \"trunk4711\"\npassword = \"{SECRET}\"\n"
+    )
+}
+
+const SECRET: &str = "correct horse battery";
+
+pub(crate) fn challenged(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let lines = format!("{}{LOOSE}\n{}", challenge("carrier.example", SECRET), relay(bob.at(), "udp"));
+    let second = Kamailio::start(scene, "second", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(second.at));
+    let lines = format!("{}{LOOSE}\n{}", challenge("home.example", "secret"), relay(gateway.sip, "udp"));
+    let first = Kamailio::start(scene, "first", &lines, "");
+    Sipp::caller(scene, "alice", NUMBER, first.at, &shows(407)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+pub(crate) fn challenged_sha256(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let asks = challenge("carrier.example", SECRET);
+    let lines = format!("#SHA-256\n{asks}{LOOSE}\n{}", relay(bob.at(), "udp"));
+    let proxy = Kamailio::start(scene, "proxy", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(proxy.at));
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+pub(crate) fn asked(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"alice\"\npassword = \"secret\"\n";
+    let gateway = Gateway::start(scene, &trunk(bob.at()), config);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &shows(401)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
 }

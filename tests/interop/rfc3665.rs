@@ -3,7 +3,7 @@
 use crate::Flow;
 use crate::baresip::Baresip;
 use crate::gateway::{Gateway, packets};
-use crate::kamailio::{Kamailio, LOOSE, challenge, relay};
+use crate::kamailio::{Kamailio, LOOSE, relay};
 use crate::place::{Scene, own_address};
 use crate::register;
 use crate::sipp::Sipp;
@@ -87,7 +87,7 @@ pub(crate) fn flows() -> Vec<Flow> {
             "a tone each way, heard on both sides; BYE of the callee";
         "3.1", "Successful session", "linphone, GW, baresip", yes register::linphone_calls_baresip,
             "both registered; RTP both ways, BYE of the caller";
-        "3.1", "Successful session", "SIPp, GW, Kamailio, baresip", yes kamailio_registrar,
+        "3.1", "Successful session", "SIPp, GW, Kamailio, baresip", yes register::kamailio_registrar,
             "baresip is registered with Kamailio (401), which is the gateway's carrier and looks it up";
         "3.2", "Through two proxies", "SIPp, Kamailio, GW, Kamailio, SIPp", yes two_proxies,
             "Record-Route on both legs; ACK and BYE along the routes";
@@ -99,11 +99,11 @@ pub(crate) fn flows() -> Vec<Flow> {
             "routes without lr: Request-URI and Route change places (RFC 3261 §12.2.1.1)";
         "3.2", "Through two proxies", "baresip, Kamailio, GW, Kamailio, baresip", yes two_proxies_baresip,
             "the same between phones, RTP both ways";
-        "3.3", "Multiple proxy authentication", "SIPp, Kamailio, GW, Kamailio, SIPp", yes challenged,
+        "3.3", "Multiple proxy authentication", "SIPp, Kamailio, GW, Kamailio, SIPp", yes register::challenged,
             "407 of the first proxy to the caller, of the second (MD5) to the gateway, which shows the trunk's password";
-        "3.3", "Multiple proxy authentication", "SIPp, GW, Kamailio, SIPp", yes challenged_sha256,
+        "3.3", "Multiple proxy authentication", "SIPp, GW, Kamailio, SIPp", yes register::challenged_sha256,
             "407 with SHA-256 (RFC 8760)";
-        "3.3", "Authentication by the gateway", "SIPp, GW, SIPp", yes asked,
+        "3.3", "Authentication by the gateway", "SIPp, GW, SIPp", yes register::asked,
             "401 of the gateway to a caller in a user's name";
         "3.4", "Proxy failure", "SIPp, GW, silent and refusing, Kamailio, SIPp", yes proxy_failure,
             "the second proxy says nothing, the third 503, the fourth serves; the record names all";
@@ -234,23 +234,6 @@ fn baresips(scene: &Scene) {
     let mut alice = phone(scene, "alice", "");
     let dial = format!("sip:{NUMBER}@{};transport=tcp", gateway.sip);
     between_phones(&gateway, &mut alice, &mut bob, &dial);
-}
-
-fn kamailio_registrar(scene: &Scene) {
-    let lines = format!(
-        "if (is_method(\"REGISTER\")) {{\n\
-         if (!pv_www_authenticate(\"home.example\", \"secret\", \"0\")) {{ www_challenge(\"home.example\", \"1\"); exit; }}\n\
-         save(\"location\"); exit;\n}}\n{LOOSE}\nif (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\nt_relay();"
-    );
-    let registrar = Kamailio::start(scene, "registrar", &lines, "");
-    let account = format!("auth_user={NUMBER};auth_pass=secret;regint=60;answermode=auto");
-    let mut bob = Baresip::start(own_address(), scene, NUMBER, &registrar.at.to_string(), &account, "");
-    bob.wait_log("200 OK");
-    let gateway = Gateway::start(scene, &trunk(registrar.at), "");
-    let script = TALKS.replace("< 180", "< 180?").replace("pause 200", "play");
-    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &script).finish(1);
-    bob.wait_for("CALL_CLOSED");
-    assert_voice(&gateway.cdr(200));
 }
 
 /// Two Kamailios around the gateway: the gateway, the first proxy, and what they need to live on.
@@ -497,53 +480,4 @@ fn no_response(scene: &Scene) {
 
 fn unavailable(scene: &Scene) {
     between(scene, "> INVITE sdp\n< 180\n< 480\n> ACK", "< INVITE\n> 180\n> 480\n< ACK", 480);
-}
-
-/// A caller who is challenged with this status.
-fn shows(status: u16) -> String {
-    TALKS.replace(
-        "> INVITE sdp",
-        &format!("> INVITE sdp\n < {status} auth\n > ACK\n > INVITE sdp auth=alice:secret"),
-    )
-}
-
-/// A trunk that has a password.
-fn trunk_with_password(to: SocketAddr) -> String {
-    format!(
-        "[[trunk]]\nname = \"carrier\"\npeers = [\"{to}\"]\nusername = \"trunk4711\"\npassword = \"{SECRET}\"\n"
-    )
-}
-
-const SECRET: &str = "correct horse battery";
-
-fn challenged(scene: &Scene) {
-    let bob = Sipp::callee(scene, "bob", ANSWERS);
-    let lines = format!("{}{LOOSE}\n{}", challenge("carrier.example", SECRET), relay(bob.at(), "udp"));
-    let second = Kamailio::start(scene, "second", &lines, "");
-    let gateway = Gateway::start(scene, &[], &trunk_with_password(second.at));
-    let lines = format!("{}{LOOSE}\n{}", challenge("home.example", "secret"), relay(gateway.sip, "udp"));
-    let first = Kamailio::start(scene, "first", &lines, "");
-    Sipp::caller(scene, "alice", NUMBER, first.at, &shows(407)).finish(1);
-    bob.finish(1);
-    gateway.cdr(200);
-}
-
-fn challenged_sha256(scene: &Scene) {
-    let bob = Sipp::callee(scene, "bob", ANSWERS);
-    let asks = challenge("carrier.example", SECRET);
-    let lines = format!("#SHA-256\n{asks}{LOOSE}\n{}", relay(bob.at(), "udp"));
-    let proxy = Kamailio::start(scene, "proxy", &lines, "");
-    let gateway = Gateway::start(scene, &[], &trunk_with_password(proxy.at));
-    Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS).finish(1);
-    bob.finish(1);
-    gateway.cdr(200);
-}
-
-fn asked(scene: &Scene) {
-    let bob = Sipp::callee(scene, "bob", ANSWERS);
-    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"alice\"\npassword = \"secret\"\n";
-    let gateway = Gateway::start(scene, &trunk(bob.at()), config);
-    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &shows(401)).finish(1);
-    bob.finish(1);
-    gateway.cdr(200);
 }
