@@ -1,0 +1,282 @@
+//! Who registers and who is asked for a password: phones with the gateway (RFC 3665 §2), callers and the gateway itself
+//! with proxies (§3.3).
+
+use crate::baresip::Baresip;
+use crate::gateway::Gateway;
+use crate::kamailio::{Kamailio, LOOSE, challenge, relay};
+use crate::linphone::Linphone;
+use crate::place::{Scene, own_address, wait_until};
+use crate::rfc3665::{ANSWERS, NUMBER, TALKS, assert_voice, let_talk, trunk};
+use crate::sipp::Sipp;
+use std::net::SocketAddr;
+
+/// SIPp 3.6 reads one challenge only; baresip 1.0 gives up when one of several is of an algorithm it does not know. Both know MD5.
+const MD5: &str = "registrar.algorithms = [\"MD5\"]\n";
+
+fn registrar(scene: &Scene) -> Gateway {
+    registrar_with(scene, MD5)
+}
+
+fn registrar_with(scene: &Scene, first: &str) -> Gateway {
+    let user = |name: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"secret{name}\"\n");
+    Gateway::start(scene, &[], &format!("{first}{}{}", user("1001"), user("1002")))
+}
+
+/// REGISTER by the user 1001 with these fields, and what is looked for in the final answer.
+fn register(scene: &Scene, name: &str, gateway: &Gateway, fields: &str, password: &str, answer: &str) {
+    let script = format!(
+        "> REGISTER as=1001{fields}\n< 401 auth\n> REGISTER as=1001 auth=1001:{password}{fields}\n< {answer}"
+    );
+    Sipp::caller(scene, name, "1001", gateway.sip, &script).finish(1);
+}
+
+/// Contacts that the gateway knows of 1001.
+fn contacts(gateway: &Gateway) -> usize {
+    let known = gateway.get("/api/v1/registrations");
+    known["registrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|user| user["contacts"].as_array().unwrap().len())
+        .sum()
+}
+
+const OFFICE: &str = " | Contact: <sip:1001@127.0.0.1:9> | Expires: 600";
+
+pub(crate) fn new(scene: &Scene) {
+    let gateway = registrar(scene);
+    register(scene, "phone", &gateway, OFFICE, "secret1001", "200 ~1001@127.0.0.1:9>;expires=600");
+    assert_eq!(contacts(&gateway), 1);
+}
+
+pub(crate) fn second(scene: &Scene) {
+    let gateway = registrar(scene);
+    register(scene, "phone", &gateway, OFFICE, "secret1001", "200");
+    let mobile = " | Contact: <sip:1001@127.0.0.1:19> | Expires: 600";
+    register(scene, "mobile", &gateway, mobile, "secret1001", "200 ~1001@127.0.0.1:9> ~1001@127.0.0.1:19>");
+    assert_eq!(contacts(&gateway), 2);
+}
+
+pub(crate) fn list(scene: &Scene) {
+    let gateway = registrar(scene);
+    register(scene, "phone", &gateway, OFFICE, "secret1001", "200");
+    register(scene, "asks", &gateway, "", "secret1001", "200 ~1001@127.0.0.1:9>");
+}
+
+pub(crate) fn cancel(scene: &Scene) {
+    let gateway = registrar(scene);
+    register(scene, "phone", &gateway, OFFICE, "secret1001", "200");
+    register(scene, "leaves", &gateway, " | Contact: * | Expires: 0", "secret1001", "200");
+    assert_eq!(contacts(&gateway), 0);
+}
+
+pub(crate) fn wrong(scene: &Scene) {
+    let gateway = registrar(scene);
+    register(scene, "phone", &gateway, OFFICE, "guessed", "403");
+    assert_eq!(contacts(&gateway), 0);
+}
+
+/// A phone that registers with the gateway, over this transport, with this password.
+fn phone(
+    scene: &Scene,
+    name: &str,
+    gateway: SocketAddr,
+    transport: &str,
+    password: &str,
+    more: &str,
+) -> Baresip {
+    let account = format!(
+        "auth_user={name};auth_pass={password};regint=60;outbound=\"sip:{gateway};transport={transport}\";{more}"
+    );
+    let host = format!("{gateway};transport={transport}");
+    Baresip::start(own_address(), scene, name, &host, &account, "")
+}
+
+/// Both phones registered; one calls the other in its own name, which hangs up.
+fn registered_call(scene: &Scene, transport: &str) {
+    let gateway = registrar(scene);
+    let mut alice = phone(scene, "1001", gateway.sip, transport, "secret1001", "");
+    let mut bob = phone(scene, "1002", gateway.sip, transport, "secret1002", "answermode=auto");
+    alice.wait_log("200 OK (trunkline) [1 binding]");
+    bob.wait_log("200 OK (trunkline) [1 binding]");
+    alice.order(&format!("dial sip:1002@{};transport={transport}", gateway.sip));
+    alice.wait_for("CALL_ESTABLISHED");
+    bob.wait_for("CALL_ESTABLISHED");
+    let_talk();
+    bob.order("hangup");
+    alice.wait_for("CALL_CLOSED");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["trunk"], "user:1002", "{cdr}");
+    assert_voice(&cdr);
+}
+
+pub(crate) fn baresip(scene: &Scene) {
+    registered_call(scene, "udp");
+}
+
+pub(crate) fn baresip_tcp(scene: &Scene) {
+    registered_call(scene, "tcp");
+}
+
+pub(crate) fn baresip_leaves(scene: &Scene) {
+    let gateway = registrar(scene);
+    let mut phone = phone(scene, "1001", gateway.sip, "udp", "secret1001", "");
+    phone.wait_log("200 OK (trunkline) [1 binding]");
+    assert_eq!(contacts(&gateway), 1);
+    phone.order("quit");
+    wait_until("the phone to be gone", || contacts(&gateway) == 0);
+}
+
+pub(crate) fn baresip_wrong(scene: &Scene) {
+    let gateway = registrar(scene);
+    let phone = phone(scene, "1001", gateway.sip, "udp", "guessed", "");
+    phone.wait_log("403 ");
+    assert_eq!(contacts(&gateway), 0);
+}
+
+/// A phone that registers with the gateway; the credentials that it showed.
+fn linphone(scene: &Scene, name: &str, gateway: &Gateway) -> (Linphone, String) {
+    let before = contacts(gateway);
+    let mut phone = Linphone::start(scene, name);
+    let at = gateway.sip;
+    phone.order(&format!("register sip:{name}@{at} sip:{at} secret{name}"));
+    wait_until(&format!("{name} to register"), || contacts(gateway) == before + 1);
+    let debug = std::fs::read_to_string(scene.dir.join(name).join("debug")).unwrap();
+    let credentials = debug.lines().find(|line| line.starts_with("Authorization: ")).unwrap_or("none");
+    (phone, credentials.to_owned())
+}
+
+pub(crate) fn linphones(scene: &Scene) {
+    let gateway = registrar_with(scene, "");
+    // SHA-256 is offered first, MD5 beside it.
+    let (mut alice, shown) = linphone(scene, "1001", &gateway);
+    assert!(shown.contains("algorithm=SHA-256"), "{shown}");
+    let (mut bob, _) = linphone(scene, "1002", &gateway);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("incoming call");
+    alice.wait_for("ringing");
+    bob.order("answer");
+    alice.wait_for("Media streams established");
+    bob.wait_for("Media streams established");
+    let_talk();
+    alice.order("pause");
+    alice.wait_for("is now paused");
+    alice.order("resume");
+    alice.wait_for("Media streams established");
+    bob.order("terminate");
+    alice.wait_for("ended");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["ended_by"], "callee", "{cdr}");
+    assert_voice(&cdr);
+}
+
+/// Linphone and baresip, both registered.
+fn different_phones(scene: &Scene) -> (Gateway, Linphone, Baresip) {
+    let gateway = registrar(scene);
+    let (linphone, _) = linphone(scene, "1001", &gateway);
+    let baresip = phone(scene, "1002", gateway.sip, "udp", "secret1002", "");
+    baresip.wait_log("200 OK (trunkline) [1 binding]");
+    (gateway, linphone, baresip)
+}
+
+pub(crate) fn linphone_calls_baresip(scene: &Scene) {
+    let (gateway, mut alice, mut bob) = different_phones(scene);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    alice.wait_for("ringing");
+    bob.order("accept");
+    alice.wait_for("Media streams established");
+    bob.wait_for("CALL_ESTABLISHED");
+    let_talk();
+    alice.order("terminate");
+    bob.wait_for("CALL_CLOSED");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["ended_by"], "caller", "{cdr}");
+    assert_voice(&cdr);
+}
+
+pub(crate) fn linphone_refuses_baresip(scene: &Scene) {
+    let (gateway, mut bob, mut alice) = different_phones(scene);
+    alice.order(&format!("dial sip:1001@{}", gateway.sip));
+    bob.wait_for("incoming call");
+    alice.wait_for("CALL_RINGING");
+    bob.order("terminate");
+    alice.wait_for("CALL_CLOSED");
+    gateway.cdr(603);
+}
+
+pub(crate) fn linphone_gives_up(scene: &Scene) {
+    let (gateway, mut alice, mut bob) = different_phones(scene);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    alice.wait_for("ringing");
+    alice.order("terminate");
+    bob.wait_for("CALL_CLOSED");
+    gateway.cdr(487);
+}
+
+pub(crate) fn kamailio_registrar(scene: &Scene) {
+    let lines = format!(
+        "if (is_method(\"REGISTER\")) {{\n\
+         if (!pv_www_authenticate(\"home.example\", \"secret\", \"0\")) {{ www_challenge(\"home.example\", \"1\"); exit; }}\n\
+         save(\"location\"); exit;\n}}\n{LOOSE}\nif (!lookup(\"location\")) {{ sl_send_reply(\"404\", \"Not Found\"); exit; }}\nt_relay();"
+    );
+    let registrar = Kamailio::start(scene, "registrar", &lines, "");
+    let account = format!("auth_user={NUMBER};auth_pass=secret;regint=60;answermode=auto");
+    let mut bob = Baresip::start(own_address(), scene, NUMBER, &registrar.at.to_string(), &account, "");
+    bob.wait_log("200 OK");
+    let gateway = Gateway::start(scene, &trunk(registrar.at), "");
+    let script = TALKS.replace("< 180", "< 180?").replace("pause 200", "play");
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &script).finish(1);
+    bob.wait_for("CALL_CLOSED");
+    assert_voice(&gateway.cdr(200));
+}
+
+/// A caller who is challenged with this status.
+fn shows(status: u16) -> String {
+    TALKS.replace(
+        "> INVITE sdp",
+        &format!("> INVITE sdp\n < {status} auth\n > ACK\n > INVITE sdp auth=alice:secret"),
+    )
+}
+
+/// A trunk that has a password.
+fn trunk_with_password(to: SocketAddr) -> String {
+    format!(
+        "[[trunk]]\nname = \"carrier\"\npeers = [\"{to}\"]\nusername = \"trunk4711\"\npassword = \"{SECRET}\"\n"
+    )
+}
+
+const SECRET: &str = "correct horse battery";
+
+pub(crate) fn challenged(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let lines = format!("{}{LOOSE}\n{}", challenge("carrier.example", SECRET), relay(bob.at(), "udp"));
+    let second = Kamailio::start(scene, "second", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(second.at));
+    let lines = format!("{}{LOOSE}\n{}", challenge("home.example", "secret"), relay(gateway.sip, "udp"));
+    let first = Kamailio::start(scene, "first", &lines, "");
+    Sipp::caller(scene, "alice", NUMBER, first.at, &shows(407)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+pub(crate) fn challenged_sha256(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let asks = challenge("carrier.example", SECRET);
+    let lines = format!("#SHA-256\n{asks}{LOOSE}\n{}", relay(bob.at(), "udp"));
+    let proxy = Kamailio::start(scene, "proxy", &lines, "");
+    let gateway = Gateway::start(scene, &[], &trunk_with_password(proxy.at));
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+pub(crate) fn asked(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"alice\"\npassword = \"secret\"\n";
+    let gateway = Gateway::start(scene, &trunk(bob.at()), config);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &shows(401)).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
