@@ -144,7 +144,7 @@ fn attempt(trunk: &str, status: Option<u16>) -> Attempt {
         cause: "".into(),
         spent_us: 1,
         heard_us: None,
-        reason: if status == Some(200) { link::Reason::Answered } else { link::Reason::Status },
+        reason: if status == Some(200) { Reason::Answered } else { Reason::Status },
     }
 }
 
