@@ -2,9 +2,10 @@
 
 use crate::View;
 use link::{
-    CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket,
+    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket,
     UnixMicros,
 };
+use std::net::IpAddr;
 
 /// Everything that travels to and from the engine.
 #[derive(Debug)]
@@ -84,6 +85,12 @@ pub enum Ask {
     Hangup(CallId),
     /// Who is registered now, by user name.
     Registrations,
+    /// Which sources are banned.
+    Bans,
+    /// Listen again to a source, or to all.
+    Unban(Option<IpAddr>),
+    /// The last alarms.
+    Alarms,
 }
 
 /// The answer to a [`Query`].
@@ -104,6 +111,12 @@ pub enum Outcome {
     Told,
     /// Who is registered, without what has expired.
     Registrations(Vec<Registration>),
+    /// The bans in force, by source.
+    Bans(Vec<Ban>),
+    /// So many bans were lifted.
+    Lifted(usize),
+    /// The last alarms, newest first.
+    Alarms(Vec<Alarm>),
     /// No shard could have such a call.
     NoShard(ShardId),
     /// Too many questions at once: ask again.

@@ -1,6 +1,6 @@
 //! What a gateway shard tells control.
 
-use crate::{CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
+use crate::{Alarm, Ban, CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -23,6 +23,10 @@ pub enum Event {
     Report(Box<ShardReport>),
     /// A user's bindings changed: these are all of them now.
     Registered(Box<Registration>),
+    /// A source is listened to no more; every shard of the gateway knows.
+    Banned(Box<Ban>),
+    /// An operator should look at this.
+    Alarm(Box<Alarm>),
     /// No call is left on a shard that was told to drain.
     Drained,
 }

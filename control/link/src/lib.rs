@@ -5,6 +5,7 @@
 //! they mean the same on both sides, unlike a machine's monotonic time.
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod cdr;
 mod command;
 mod event;
@@ -13,6 +14,7 @@ mod registration;
 mod report;
 mod snapshot;
 
+pub use abuse::{Alarm, AlarmKind, Ban, BanReason};
 pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, RouteAsked, TrunkChange};

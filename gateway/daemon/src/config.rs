@@ -4,6 +4,7 @@
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
 use crate::profile::Profile;
+use crate::guard::{Fraud, Guard, Overload};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,6 +55,12 @@ pub struct File {
     /// Profiles.
     #[serde(rename = "profile")]
     pub profiles: Vec<Profile>,
+    /// How much a source may send, and who is not listened to.
+    pub guard: Guard,
+    /// When new calls are refused because there is too much to do.
+    pub overload: Overload,
+    /// Caps against toll fraud.
+    pub fraud: Vec<Fraud>,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -87,6 +94,9 @@ impl Default for File {
             health: Health::default(),
             users: Vec::new(),
             profiles: Vec::new(),
+            guard: Guard::default(),
+            overload: Overload::default(),
+            fraud: Vec::new(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),

@@ -4,6 +4,7 @@
 use crate::config::{self, ConfigError, File};
 use crate::profile;
 use crate::tls::TlsSettings;
+use crate::guard;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -314,6 +315,9 @@ fn shard_config(
         allow,
         trusted: networks("trusted", &file.trusted)?,
         users: crate::users::resolve(file, at)?,
+        guard: guard::guard(file, at)?,
+        overload: guard::overload(file, at)?,
+        fraud: guard::fraud(file, at)?,
         latch,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),

@@ -14,6 +14,7 @@ mod shards;
 mod stats;
 pub mod transaction;
 mod websocket;
+pub mod treatment;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint};
@@ -24,3 +25,4 @@ pub use event::{
 };
 pub use shards::Shards;
 pub use stats::Stats;
+pub use treatment::Treatment;

@@ -2,6 +2,7 @@
 
 use crate::admission::{allowed, trusted};
 use crate::call::{Call, Draft, LegSlot};
+use crate::guard::Standing;
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
@@ -67,7 +68,10 @@ impl Shard {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.offer = offer;
                 }
-                self.route(now, call, out);
+                match self.take_tolls(now, call, out) {
+                    Ok(()) => self.route(now, call, out),
+                    Err(refusal) => self.end_refused(now, call, &refusal, out),
+                }
             }
             Err(refusal) => {
                 self.stats.calls_sdp_refused += 1;
@@ -78,8 +82,7 @@ impl Shard {
 
     /// Whether calls are taken from there: an allowed network, or a trunk's peer.
     pub(crate) fn allowed(&self, source: IpAddr) -> bool {
-        let trunks = self.table.trunks().iter().map(|trunk| &trunk.config);
-        allowed(&self.config, trunks, source)
+        self.known.standing(source) == Standing::Allowed
     }
 
     /// Whether who calls is believed from there: a trusted network, or a peer of a trusted trunk (RFC 3325 §5).
@@ -160,10 +163,13 @@ impl Shard {
                 media_timer: None,
                 media: None,
                 reinvite: None,
+                tolls: Vec::new(),
+                trunk_tolls: Vec::new(),
                 draft,
             })
             .ok()?;
         self.stats.calls_started += 1;
+        self.setups += 1;
         self.ids.insert(id, call);
         self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
         self.tell(Event::CallStarted(Box::new(record)), out);

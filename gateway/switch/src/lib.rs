@@ -15,7 +15,10 @@ mod call;
 mod command;
 mod config;
 pub mod explain;
+mod door;
 mod finish;
+pub mod fraud;
+pub mod guard;
 mod invite;
 pub mod leg_media;
 mod mail;
@@ -34,6 +37,7 @@ mod session;
 mod shard;
 mod stats;
 mod status;
+mod toll;
 pub mod trunk;
 mod users;
 

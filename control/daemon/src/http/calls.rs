@@ -83,7 +83,7 @@ pub(super) async fn hang_up(
     match api.ask(Ask::Hangup(call)).await?.outcome {
         Outcome::Told => Ok((StatusCode::ACCEPTED, Json(Told { call, told: true }))),
         Outcome::NoShard(_) => Err(Problem::not_found(format!("no worker has a call {call}"))),
-        Outcome::View(_) | Outcome::Registrations(_) | Outcome::Busy => Err(Problem::busy()),
+        _ => Err(Problem::busy()),
     }
 }
 

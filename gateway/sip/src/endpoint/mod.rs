@@ -24,6 +24,7 @@ use crate::event::{Event, Link, Transport};
 use crate::message::Method;
 use crate::stats::Stats;
 use crate::transaction::key::{HashedMap, KeyHasher};
+use crate::treatment::Treatment;
 use clients::Client;
 use compose::Identity;
 use core::hash::BuildHasherDefault;
@@ -115,6 +116,8 @@ pub struct Endpoint {
     held: u64,
     /// Where messages are written before they are sent.
     scratch: Vec<u8>,
+    /// How what comes next is taken.
+    treatment: Treatment,
 }
 
 impl Endpoint {
@@ -144,6 +147,7 @@ impl Endpoint {
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             held: 0,
             scratch: Vec::new(),
+            treatment: Treatment::Welcome,
             config,
         }
     }
@@ -203,6 +207,11 @@ impl Endpoint {
             self.legs.release(leg.0);
         }
         event
+    }
+
+    /// How requests outside dialogs are taken from now on; to be said before each input whose source matters.
+    pub const fn treat(&mut self, treatment: Treatment) {
+        self.treatment = treatment;
     }
 
     /// The counters.
