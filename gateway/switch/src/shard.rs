@@ -141,6 +141,10 @@ pub struct Census {
     pub relays: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
+    /// Calls in set-up, as the limit on them counts.
+    pub setups: usize,
+    /// Places of calls under the rules against toll fraud.
+    pub tolls: usize,
     /// The SIP endpoint's tables.
     pub sip: sip::Census,
 }
@@ -230,6 +234,8 @@ impl Shard {
             probes: self.probes.len(),
             relays: self.relays.len(),
             spooled: self.spool.len(),
+            setups: self.setups as usize,
+            tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
             sip: self.endpoint.census(),
         }
     }

@@ -33,6 +33,8 @@ pub enum Topology {
     Scarce,
     /// The same with a gateway whose process is killed with calls up, and started again.
     Restarts,
+    /// The same while strangers flood the gateway and scan it.
+    Siege,
 }
 
 impl Topology {
@@ -48,6 +50,7 @@ impl Topology {
         Self::Chaos,
         Self::Scarce,
         Self::Restarts,
+        Self::Siege,
     ];
 
     /// Its name on the command line.
@@ -63,6 +66,7 @@ impl Topology {
             Self::Chaos => "chaos",
             Self::Scarce => "scarce",
             Self::Restarts => "restarts",
+            Self::Siege => "siege",
         }
     }
 
@@ -78,6 +82,7 @@ impl Topology {
             Self::Chaos => {
                 "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
             }
+            Self::Siege => "strangers flood the gateway and scan it: whoever may call notices nothing",
             Self::Restarts => "the gateway is killed with calls up and started again",
             Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
@@ -141,6 +146,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Chaos => gateway::chaos(seed, options),
         Topology::Scarce => gateway::scarce(seed, options),
         Topology::Restarts => gateway::restarts(seed, options),
+        Topology::Siege => gateway::siege(seed, options),
     }
 }
 

@@ -7,6 +7,7 @@ mod extensions;
 mod mixed;
 mod restarts;
 mod scarce;
+mod siege;
 mod stops;
 
 pub(crate) use caps::caps;
@@ -16,6 +17,7 @@ pub(crate) use extensions::extensions;
 pub(crate) use mixed::mixed;
 pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;
+pub(crate) use siege::siege;
 pub(crate) use stops::stops;
 
 use crate::peer::{Outcome, Peer, Record, Role};
@@ -92,6 +94,7 @@ fn blueprint(
         slow_store: random.chance(0.2),
         ask_until: Time::ZERO + until,
         stranger: random.chance(0.3),
+        siege: 0,
     }
 }
 
