@@ -103,7 +103,8 @@ fn minutes_are_charged_while_calls_last() {
     for second in 1..=301 {
         let now = NOW + Duration::from_secs(second);
         for held in calls.iter_mut().flat_map(|judged| &mut judged.held) {
-            alarm = alarm.or(held.charge(now, NOW).map(|it| (second, it)));
+            let exceeded = held.charge(now, NOW).map(|it| (second, it));
+            alarm = alarm.or(exceeded);
         }
     }
     let (second, alarm) = alarm.unwrap();
