@@ -298,7 +298,8 @@ fn caps_against_fraud_are_exact_over_two_workers(io: &str) {
     let mut phone = Phone::new("127.0.0.1");
     let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
     for round in 1..=3 {
-        let number = |n: usize| if n.is_multiple_of(2) { format!("+88213{n}") } else { format!("0088299{n}") };
+        let number =
+            |n: usize| if n.is_multiple_of(2) { format!("+88213{n}") } else { format!("0088299{n}") };
         let mut calls: Vec<Dialog> =
             (0..30).map(|n| phone.invite(Way::Udp(gateway.sip), gateway.sip, &number(n), &sdp)).collect();
         let mut up = Vec::new();

@@ -2,8 +2,8 @@
 
 use crate::View;
 use link::{
-    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket,
-    UnixMicros,
+    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId,
+    Ticket, UnixMicros,
 };
 use std::net::IpAddr;
 

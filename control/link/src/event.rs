@@ -1,6 +1,8 @@
 //! What a gateway shard tells control.
 
-use crate::{Alarm, Ban, CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros};
+use crate::{
+    Alarm, Ban, CallId, Cdr, Registration, ShardId, ShardReport, Text, TrunkName, TrunkState, UnixMicros,
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 

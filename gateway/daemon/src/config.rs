@@ -3,8 +3,8 @@
 //! `gateway.example.toml` beside this crate shows each key with its default and why; a test compares the two.
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
-use crate::profile::Profile;
 use crate::guard::{Fraud, Guard, Overload};
+use crate::profile::Profile;
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;

@@ -15,8 +15,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use switch::registrar::Registrar;
 use switch::fraud::FraudTable;
+use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
 use switch::{Mail, Shard, Shards, Start};
 

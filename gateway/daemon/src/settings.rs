@@ -2,9 +2,9 @@
 //! that fit together.
 
 use crate::config::{self, ConfigError, File};
+use crate::guard;
 use crate::profile;
 use crate::tls::TlsSettings;
-use crate::guard;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};

@@ -13,8 +13,8 @@ pub mod sdp;
 mod shards;
 mod stats;
 pub mod transaction;
-mod websocket;
 pub mod treatment;
+mod websocket;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint};

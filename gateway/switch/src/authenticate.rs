@@ -2,11 +2,13 @@
 //!
 //! The gateway is a user agent server and a registrar, never a proxy, so it asks with 401 (RFC 3261 §22.2).
 
+use crate::mail::Mail;
 use crate::session;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
-use sansio::Time;
+use link::BanReason;
+use sansio::{Outbox, Time};
 use sip::auth::{Authorization, Presented, Verdict};
 use sip::message::{Message, Name};
 use sip::{Flow, LegId, Received, Transport};
@@ -19,6 +21,12 @@ pub(crate) enum Access {
     Wrong,
     /// There are none that count: 401 with these challenges.
     Asked(Vec<String>),
+}
+
+/// An INVITE that may become a call.
+pub(crate) struct Admitted {
+    /// The user who showed a password for it.
+    pub(crate) user: Option<String>,
 }
 
 impl Shard {
@@ -57,39 +65,49 @@ impl Shard {
 
     /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
     /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
-    pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> bool {
+    pub(crate) fn admits(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        invite: &Received,
+        flow: &Flow,
+        out: &mut Outbox<Mail>,
+    ) -> Option<Admitted> {
+        let nobody = Some(Admitted { user: None });
         let allowed = self.allowed(flow.remote.ip());
         if self.config.users.is_empty() {
             if !allowed {
                 self.stats.calls_source_refused += 1;
                 self.refuse(now, leg, &Refusal::source());
             }
-            return allowed;
+            return nobody.filter(|_| allowed);
         }
         // It was parsed before; should it not be readable again, it is refused where it is read.
-        let Ok(message) = invite.parse() else { return true };
+        let Ok(message) = invite.parse() else { return nobody };
         let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
         let is_user = self.config.users.has(&from);
         if allowed && (!is_user || self.is_peer(flow)) {
-            return true;
+            return nobody;
         }
         match self.authenticate(now, &message) {
-            Access::User(name) if !is_user || name == from => true,
+            Access::User(name) if !is_user || name == from => Some(Admitted { user: Some(name) }),
             Access::User(_) => {
                 self.stats.auth_wrong += 1;
                 self.refuse(now, leg, &Refusal::credentials());
-                false
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
+                None
             }
             Access::Wrong => {
                 self.refuse(now, leg, &Refusal::credentials());
-                false
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
+                None
             }
             Access::Asked(challenges) => {
                 let headers: Vec<(&str, &str)> =
                     challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();
                 // The leg may have been cancelled in the meantime: then there is nobody to ask.
                 let _ = self.endpoint.reject(now, leg, 401, None, &headers);
-                false
+                None
             }
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) media: Option<CallMedia>,
     /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,
+    /// The user who showed a password for it.
+    pub(crate) user: Option<String>,
     /// Its places under the rules against toll fraud, and under those for its trunk.
     pub(crate) tolls: Vec<Held>,
     pub(crate) trunk_tolls: Vec<Held>,

@@ -10,7 +10,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use link::{Alarm, AlarmKind, Ban, BanReason, Event};
 use sansio::{Datagram, Mailbox, Outbox, SocketId, StreamEvent, StreamId, Time};
-use sip::Treatment;
+use sip::{Transport, Treatment};
 
 /// Between two alarms about overload.
 const QUIET: Duration = Duration::from_secs(60);
@@ -91,13 +91,14 @@ impl Shard {
         &mut self,
         now: Time,
         (holder, stream): (u16, StreamId),
+        transport: Transport,
         (local, remote): (SocketAddr, SocketAddr),
         bytes: &[u8],
         out: &mut Outbox<Mail>,
     ) {
         let overloaded = self.queue.was_overloaded(now, self.config.overload.interval);
         self.handle_from(now, remote.ip(), overloaded, out, |shard| {
-            shard.endpoint.handle_foreign(now, holder, stream, local, remote, bytes);
+            shard.endpoint.handle_foreign(now, holder, stream, transport, local, remote, bytes);
         });
     }
 
@@ -152,8 +153,8 @@ impl Shard {
     }
 
     /// Whether somebody who may not place calls by his address may by a password.
-    const fn anyone_may_ask(&self) -> bool {
-        false
+    fn anyone_may_ask(&self) -> bool {
+        !self.config.users.is_empty()
     }
 
     /// Judges what an unknown source sent, before it is parsed.

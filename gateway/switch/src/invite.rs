@@ -1,6 +1,6 @@
 //! An INVITE comes in: whether it becomes a call, and where it is to go.
 
-use crate::admission::{allowed, trusted};
+use crate::admission::trusted;
 use crate::call::{Call, Draft, LegSlot};
 use crate::guard::Standing;
 use crate::mail::Mail;
@@ -36,9 +36,7 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         // Refused before any state is made for it.
-        if !self.admits(now, leg, &invite, &flow) {
-            return;
-        }
+        let Some(admitted) = self.admits(now, leg, &invite, &flow, out) else { return };
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
             return self.refuse(now, leg, &Refusal::draining());
@@ -67,6 +65,7 @@ impl Shard {
             Ok(offer) => {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.offer = offer;
+                    call.user = admitted.user;
                 }
                 match self.take_tolls(now, call, out) {
                     Ok(()) => self.route(now, call, out),
@@ -163,6 +162,7 @@ impl Shard {
                 media_timer: None,
                 media: None,
                 reinvite: None,
+                user: None,
                 tolls: Vec::new(),
                 trunk_tolls: Vec::new(),
                 draft,

@@ -20,7 +20,7 @@ impl Shard {
         let routed = self.routes.lookup(dialled).map(|routed| routed.entry.rewrite(dialled));
         let caller = Caller {
             source: (!self.known.is_trusted(address)).then(|| Source::of(address)),
-            user: None,
+            user: call.user.as_deref(),
             numbers: [dialled, routed.as_deref().unwrap_or(dialled)],
         };
         let judged = self.config.fraud.judge(now, &caller);

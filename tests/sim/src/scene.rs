@@ -39,7 +39,7 @@ pub enum Topology {
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
