@@ -270,6 +270,24 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
 }
 
 #[test]
+fn every_counter_stands_in_the_list_of_metrics() {
+    let list = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let mut missing = Vec::new();
+    for (path, prefix) in [("gateway/switch/src/stats.rs", ""), ("gateway/sip/src/stats.rs", "sip_")] {
+        let source = fs::read_to_string(root().join(path)).unwrap();
+        let declared =
+            source.split("\ncounters! {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+        let names = declared.lines().filter_map(|line| line.trim().strip_suffix(','));
+        for name in names.filter(|name| !name.starts_with("///")) {
+            if !list.contains(&format!("`trunkline_{prefix}{name}_total`")) {
+                missing.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "counters that docs/metrics.md does not list:\n{}", missing.join("\n"));
+}
+
+#[test]
 fn every_plan_parses() {
     let mut plans = 0;
     for entry in fs::read_dir(root().join("loadgen/plans")).unwrap() {

@@ -17,6 +17,7 @@ on_both_drivers! {
     a_connection_of_a_scanner_is_closed
     caps_against_fraud_are_exact_over_two_workers
     caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through
+    calls_that_waited_too_long_are_refused_and_calls_in_progress_served
 }
 
 /// A gateway on a file's text beside flags, one trunk to `carrier`; who may call is 127.0.0.1 alone.
@@ -380,4 +381,34 @@ fn caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through(io: &str) {
         alarms.contains("\"watch\"") && alarms.contains("trunk carrier") && alarms.contains("trunk second"),
         "{alarms}"
     );
+}
+
+/// The process is stopped for a while, as by a host that has no time for it: what came meanwhile bears the kernel's stamp.
+fn calls_that_waited_too_long_are_refused_and_calls_in_progress_served(io: &str) {
+    use rustix::process::Signal;
+    let (carrier, trunk) = carrier();
+    let gateway = start(io, "[overload]\ntarget = \"200ms\"\ninterval = \"0s\"\n", "1", &trunk);
+    let mut phone = Phone::new("127.0.0.1");
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    let (mut up, status) = call(&mut phone, &gateway, "1");
+    assert_eq!(status, Some(200));
+    gateway.signal(Signal::STOP);
+    let mut late = phone.invite(Way::Udp(gateway.sip), gateway.sip, "2", &sdp);
+    phone.begin_request(&mut up, "BYE", "");
+    std::thread::sleep(Duration::from_millis(700));
+    gateway.signal(Signal::CONT);
+    let answer = phone.answered(&mut late);
+    assert_eq!(answer.status(), Some(503), "{}", answer.text);
+    assert!(answer.field("retry-after").parse::<u32>().is_ok(), "{}", answer.text);
+    let bye = phone.final_response(&up.call_id, &format!("{} BYE", up.cseq));
+    assert_eq!(bye.status(), Some(200), "what belongs to a call is served, however late");
+    wait_until("calls to be taken again", || call(&mut phone, &gateway, "3").1 == Some(200));
+    assert!(metric(&gateway, "overload_queue_refused_total") >= 1.0);
+    assert!(metric(&gateway, "queue_wait_us_total") >= 1_000_000.0, "two messages of 700 ms");
+    assert!(
+        !carrier.seen().requests.iter().any(|request| request.number() == "2"),
+        "it never reached the carrier"
+    );
+    wait_until("an alarm", || gateway.json("/api/v1/alarms").to_string().contains("\"overload\""));
+    assert!(gateway.logged("alarm overload: worker 0: messages wait ").is_some(), "{}", gateway.log());
 }

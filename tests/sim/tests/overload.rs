@@ -112,7 +112,7 @@ fn starts(sent: &[String]) -> Vec<&str> {
 #[test]
 fn a_standing_queue_refuses_new_calls_and_nothing_else() {
     let mut stand = Stand::new(|_| {});
-    let late = Duration::from_millis(80);
+    let late = Duration::from_millis(150);
     assert_eq!(starts(&stand.request("INVITE", late))[0], "SIP/2.0 100", "one late message is no overload");
     let before = stand.shard.census().sip;
     stand.queue(late);
@@ -131,7 +131,7 @@ fn a_standing_queue_refuses_new_calls_and_nothing_else() {
 
 #[test]
 fn options_may_be_answered_all_the_same_and_the_target_switched_off() {
-    let late = Duration::from_millis(80);
+    let late = Duration::from_millis(150);
     let mut stand = Stand::new(|config| config.overload.refuse_options = false);
     stand.queue(late);
     assert_eq!(starts(&stand.request("OPTIONS", late)), ["SIP/2.0 200"]);
