@@ -220,7 +220,7 @@ fn every_file_says_what_it_is_for() {
 fn every_configuration_key_is_documented_and_the_example_is_the_default() {
     let example = fs::read_to_string(root().join("gateway/daemon/gateway.example.toml")).unwrap();
     let read = |name: &str| fs::read_to_string(root().join("gateway/daemon/src").join(name)).unwrap();
-    let source = read("config.rs") + &read("profile.rs");
+    let source = read("config.rs") + &read("profile.rs") + &read("guard.rs");
     let mut missing = Vec::new();
     for (number, line) in source.lines().enumerate() {
         let Some(field) = line.strip_prefix("    pub ").and_then(|rest| rest.split_once(':')) else {
@@ -237,6 +237,7 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
             ("trunks", "[[trunk]]"),
             ("groups", "[[group]]"),
             ("routes", "[[route]]"),
+            ("fraud", "[[fraud]]"),
         ];
         let table = tables.iter().find(|(name, _)| *name == field.0).map(|(_, table)| *table);
         let key = table.map_or_else(|| format!("{} = ", field.0), str::to_owned);
@@ -264,10 +265,28 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
         .collect();
     let mut all = gatewayd::File::parse(&uncommented).unwrap();
     assert_eq!((all.trunks.len(), all.groups.len(), all.routes.len()), (1, 1, 1));
-    assert_eq!(all.profiles.len(), 1);
+    assert_eq!((all.profiles.len(), all.fraud.len()), (1, 1));
     all.trunks.push(gatewayd::Trunk::new("carrier-b", "192.0.2.20:5060"));
     all.trunks.push(gatewayd::Trunk::new("carrier-c", "192.0.2.30:5060"));
     gatewayd::Settings::resolve(&all, "gateway.example.toml").unwrap();
+}
+
+#[test]
+fn every_counter_stands_in_the_list_of_metrics() {
+    let list = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let mut missing = Vec::new();
+    for (path, prefix) in [("gateway/switch/src/stats.rs", ""), ("gateway/sip/src/stats.rs", "sip_")] {
+        let source = fs::read_to_string(root().join(path)).unwrap();
+        let declared =
+            source.split("\ncounters! {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+        let names = declared.lines().filter_map(|line| line.trim().strip_suffix(','));
+        for name in names.filter(|name| !name.starts_with("///")) {
+            if !list.contains(&format!("`trunkline_{prefix}{name}_total`")) {
+                missing.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "counters that docs/metrics.md does not list:\n{}", missing.join("\n"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ macro_rules! on_both_drivers {
     };
 }
 
+mod abuse;
 mod api;
 mod bad_input;
 mod basics;

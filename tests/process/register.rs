@@ -1,5 +1,6 @@
 //! Phones with a password: asked for it, registered, called, refused, and still registered after a restart.
 
+use crate::carrier::{Carrier, Manner};
 use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way, unique};
@@ -17,6 +18,8 @@ on_both_drivers! {
     a_phone_behind_a_nat_is_called_where_it_came_from
     bindings_follow_the_book
     a_carrier_that_asks_for_the_password_is_told
+    who_guesses_passwords_is_banned
+    caps_against_fraud_hold_by_user
 }
 
 /// A phone with a name and a password.
@@ -360,5 +363,61 @@ fn a_carrier_that_asks_for_the_password_is_told(io: &str) {
     assert_eq!(
         (cdrs[0]["trunk"].as_str(), cdrs[0]["attempts"].as_array().unwrap().len()),
         (Some("carrier"), 1)
+    );
+}
+
+/// A gateway with the same users on a file's text; who may call without a password is 127.0.0.1 alone.
+fn start_guarded(io: &str, text: &str, trunk: &str) -> Gateway {
+    let config = folder("guarded").join("gateway.toml");
+    std::fs::write(&config, format!("allow = [\"127.0.0.1/32\"]\n{text}")).unwrap();
+    let (config, ports) = (config.to_str().unwrap(), rtp_ports(240));
+    let users = ["--user", "4711:secret one", "--user", "bob:secret2"];
+    let more = ["--config", config, "--workers", "2", "--rtp-ports", &ports, trunk];
+    Gateway::start(io, &[&users[..], &more[..]].concat())
+}
+
+fn who_guesses_passwords_is_banned(io: &str) {
+    let gateway = start_guarded(io, "[guard]\nban_auth_failures = 3\n", "--trunk=a=127.0.0.9:9");
+    let mut thief = User::new("127.0.0.4", "4711", "guess");
+    for _ in 0..3 {
+        // Each under the same Call-ID: one worker counts them.
+        assert_eq!(thief.register(gateway.sip, "MD5", "").status(), Some(403));
+    }
+    let mut bans = serde_json::Value::Null;
+    wait_until("a ban", || {
+        bans = gateway.json("/api/v1/bans");
+        bans["count"] == 1
+    });
+    let ban = &bans["bans"][0];
+    assert_eq!((&ban["source"], &ban["reason"]), (&"127.0.0.4".into(), &"authentication".into()), "{ban}");
+    // The user whose password was guessed at comes from elsewhere, and is served.
+    let mut alice = User::new("127.0.0.2", "4711", "secret one");
+    alice.register_contact(gateway.sip, "SHA-256");
+    // Whoever guesses from an allowed network is refused, never banned.
+    let mut inside = User::new("127.0.0.1", "bob", "guess");
+    for _ in 0..6 {
+        assert_eq!(inside.register(gateway.sip, "MD5", "").status(), Some(403));
+    }
+    assert_eq!(gateway.json("/api/v1/bans")["count"], 1);
+}
+
+fn caps_against_fraud_hold_by_user(io: &str) {
+    let carrier = Carrier::start_at(SocketAddr::from(([127, 0, 0, 9], 0)), Manner::Answer);
+    let text = "[[fraud]]\nname = \"phones\"\nprefix = \"9\"\nwho = \"each-user\"\nmax_calls = 2\n";
+    let gateway = start_guarded(io, text, &carrier.trunk("carrier", ""));
+    let mut alice = User::new("127.0.0.2", "4711", "secret one");
+    let mut dial = |number: &str| {
+        let (dialog, challenge) = call(&mut alice.phone, gateway.sip, number, "");
+        let nonce = nonce(&challenge, "SHA-256");
+        let shown = alice.digest("SHA-256", &nonce).field("INVITE", &dialog.target);
+        call(&mut alice.phone, gateway.sip, number, &shown).1.status()
+    };
+    let statuses: Vec<Option<u16>> = (0..4).map(|n| dial(&format!("9{n}"))).collect();
+    assert_eq!(statuses, [Some(200), Some(200), Some(403), Some(403)]);
+    assert_eq!(dial("5"), Some(200), "no rule for it");
+    let alarms = gateway.json("/api/v1/alarms");
+    assert_eq!(
+        (&alarms["alarms"][0]["rule"], &alarms["alarms"][0]["who"]),
+        (&"phones".into(), &"user 4711".into())
     );
 }

@@ -24,6 +24,8 @@ const PACE: Duration = Duration::from_millis(10);
 const QUICK: Duration = Duration::from_millis(1);
 /// Where routes are asked for, the next one is expected within this.
 const ASKING: Duration = Duration::from_secs(1);
+/// Lines a second about bans and alarms.
+const SELDOM: u32 = 5;
 /// Commands kept for shards whose mailbox is full.
 const LATE: usize = 4096;
 
@@ -65,6 +67,8 @@ pub(crate) struct Bridge {
     asking_until: Time,
     log: Box<dyn Fn(&str) + Send>,
     failing: bool,
+    /// Lines that an attacker can cause: since when they are counted, and how many there were.
+    seldom: (Time, u32),
 }
 
 impl Bridge {
@@ -89,6 +93,7 @@ impl Bridge {
             asking_until: Time::ZERO,
             log,
             failing: false,
+            seldom: (Time::ZERO, 0),
         }
     }
 
@@ -130,12 +135,42 @@ impl Bridge {
                     ));
                 }
                 Event::Registration(change) => (self.log)(&crate::registration::told(change)),
+                Event::Banned(ban) => {
+                    let span = ban.until.since(ban.since) / 1_000_000;
+                    let (source, reason, evidence) = (ban.source, ban.reason.name(), &ban.evidence);
+                    self.say_seldom(&format!("banned {source} for {span} s: {reason} ({evidence})"));
+                }
+                Event::Alarm(alarm) => {
+                    let kind = format!("{:?}", alarm.kind).to_lowercase();
+                    let refused = if alarm.refused { "; refused" } else { "" };
+                    let rule =
+                        if alarm.rule.is_empty() { String::new() } else { format!(" {:?}", alarm.rule) };
+                    self.say_seldom(&format!("alarm {kind}{rule}: {}: {}{refused}", alarm.who, alarm.what));
+                }
                 Event::RouteAsked(_) => self.asking_until = self.now() + ASKING,
                 _ => {}
             }
             self.give(Input::Mail(Mail::FromGateway(shard, event)));
         }
         TURN
+    }
+
+    /// A line that an attacker can cause: at most some a second.
+    fn say_seldom(&mut self, line: &str) {
+        let now = self.now();
+        if now.since(self.seldom.0) >= Duration::from_secs(1) {
+            let (_, said) = std::mem::replace(&mut self.seldom, (now, 0));
+            if said > SELDOM {
+                (self.log)(&format!(
+                    "{} further bans and alarms, see /api/v1/bans and /api/v1/alarms",
+                    said - SELDOM
+                ));
+            }
+        }
+        self.seldom.1 += 1;
+        if self.seldom.1 <= SELDOM {
+            (self.log)(line);
+        }
     }
 
     fn tell(&mut self, shard: ShardId, command: Command) {

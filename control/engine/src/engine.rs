@@ -1,5 +1,6 @@
 //! The third machine: takes the shards' events, the store's and the API's mail, and decides.
 
+use crate::abuse::Abuse;
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
 use crate::performance::Performance;
@@ -9,9 +10,9 @@ use crate::traces::{Answered, Traces};
 use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
 use core::time::Duration;
 use link::{
-    CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Reason, Registration, ReportAsked,
-    RouteAsked, RouteTable, RoutingSnapshot, ShardId, Ticket, TraceAsked, TraceOf, TrunkChange, TrunkName,
-    UnixMicros,
+    BanReason, CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Reason, Registration,
+    ReportAsked, RouteAsked, RouteTable, RoutingSnapshot, ShardId, Ticket, TraceAsked, TraceOf, TrunkChange,
+    TrunkName, UnixMicros,
 };
 use sansio::{Input, Machine, Mailbox, Outbox, Time};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -94,6 +95,7 @@ pub struct Engine {
     /// Calls that ended lately.
     ended: Recent,
     alive_due: Option<Time>,
+    abuse: Abuse,
     counters: Counters,
 }
 
@@ -115,6 +117,7 @@ impl Engine {
             answered: HashSet::new(),
             ended: Recent::default(),
             alive_due: None,
+            abuse: Abuse::default(),
             counters: Counters::default(),
             config,
         }
@@ -186,6 +189,8 @@ impl Engine {
                     self.keep(Record::Registered(registration), out);
                 }
             }
+            Event::Banned(ban) => self.abuse.take_ban(self.wall(now), *ban),
+            Event::Alarm(alarm) => self.abuse.take_alarm(*alarm),
             Event::Trace(trace) => {
                 if let Some(answered) = self.traces.take(trace) {
                     self.say_trace(answered, out);
@@ -332,6 +337,13 @@ impl Engine {
             Ask::Hangup(call) => Outcome::NoShard(call.shard()),
             Ask::Registrations => Outcome::Registrations(self.registrations.current(self.wall(now))),
             Ask::Trace(of) => return self.ask_trace(now, ticket, of, out),
+            Ask::Bans => Outcome::Bans(self.abuse.bans(self.wall(now))),
+            Ask::Unban(source) => {
+                // The shards are told in any case: one may hold a ban that is not listed here.
+                self.tell_all(&Command::Unban(source), out);
+                Outcome::Lifted(self.abuse.lift(self.wall(now), source))
+            }
+            Ask::Alarms => Outcome::Alarms(self.abuse.alarms()),
         };
         self.say(Answer { ticket, outcome }, out);
     }
@@ -360,6 +372,7 @@ impl Engine {
     fn answer(&mut self, now: Time, gather: Gather, out: &mut Outbox<Mail>) {
         let Gather { asker, calls, mut view, .. } = gather;
         view.figures.extend(self.figures());
+        view.figures.extend(self.abuse_figures(now));
         view.finish(calls);
         for trunk in &mut view.trunks {
             if let Some(history) = self.trunks.get_mut(&trunk.name) {
@@ -411,6 +424,26 @@ impl Engine {
 
     fn wall(&self, now: Time) -> UnixMicros {
         UnixMicros(self.config.epoch.0 + now.as_nanos() / 1000)
+    }
+
+    fn abuse_figures(&self, now: Time) -> Vec<Figure> {
+        let it = &self.abuse;
+        let count = it.count(self.wall(now)) as u64;
+        let mut figures = vec![
+            Figure::gauge("bans", "Sources banned now.", count),
+            Figure::counter("bans_lifted_total", "Bans lifted by the operator.", it.lifted),
+            Figure::counter("bans_unlisted_total", "Bans not listed since there were too many.", it.unlisted),
+        ];
+        for (reason, value) in BanReason::ALL.into_iter().zip(it.banned) {
+            let figure = Figure::counter("bans_total", "Sources banned, by reason.", value);
+            figures.push(figure.labelled("reason", reason.name()));
+        }
+        for (kind, value) in ["fraud", "overload"].into_iter().zip(it.alarmed) {
+            figures.push(
+                Figure::counter("alarms_total", "Alarms raised, by kind.", value).labelled("kind", kind),
+            );
+        }
+        figures
     }
 
     fn figures(&self) -> Vec<Figure> {

@@ -5,6 +5,7 @@
 //! waits for it: calls are routed by the snapshot it pushed last.
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod engine;
 mod gather;
 mod ledger;

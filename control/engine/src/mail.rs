@@ -2,9 +2,10 @@
 
 use crate::View;
 use link::{
-    CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId, Ticket, Trace,
-    TraceOf, UnixMicros,
+    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId,
+    Ticket, Trace, TraceOf, UnixMicros,
 };
+use std::net::IpAddr;
 
 /// Everything that travels to and from the engine.
 #[derive(Debug)]
@@ -86,6 +87,12 @@ pub enum Ask {
     Registrations,
     /// Tell the messages of a call.
     Trace(TraceOf),
+    /// Which sources are banned.
+    Bans,
+    /// Listen again to a source, or to all.
+    Unban(Option<IpAddr>),
+    /// The last alarms.
+    Alarms,
 }
 
 /// The answer to a [`Query`].
@@ -108,6 +115,12 @@ pub enum Outcome {
     Told,
     /// Who is registered, without what has expired.
     Registrations(Vec<Registration>),
+    /// The bans in force, by source.
+    Bans(Vec<Ban>),
+    /// So many bans were lifted.
+    Lifted(usize),
+    /// The last alarms, newest first.
+    Alarms(Vec<Alarm>),
     /// No shard could have such a call.
     NoShard(ShardId),
     /// Too many questions at once: ask again.

@@ -2,6 +2,7 @@
 
 use crate::{CallId, GroupName, Registration, RoutingSnapshot, Text, Ticket, TraceAsked};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An order or an answer to a shard.
@@ -26,6 +27,8 @@ pub enum Command {
     Drain,
     /// Registrations known from before the gateway's start: for users of whom it has heard nothing since.
     Registrations(Vec<Registration>),
+    /// Listen again to this source, or to all that are banned.
+    Unban(Option<IpAddr>),
     /// End this call.
     Hangup {
         /// The call.

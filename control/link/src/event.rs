@@ -1,8 +1,8 @@
 //! What a gateway shard tells control.
 
 use crate::{
-    CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, Trace, TrunkName, TrunkState,
-    UnixMicros,
+    Alarm, Ban, CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, Trace, TrunkName,
+    TrunkState, UnixMicros,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -32,6 +32,10 @@ pub enum Event {
     Trace(Box<Trace>),
     /// Sessions on trunks that are over on the wire as well; told in batches.
     Released(Vec<Release>),
+    /// A source is listened to no more; every shard of the gateway knows.
+    Banned(Box<Ban>),
+    /// An operator should look at this.
+    Alarm(Box<Alarm>),
     /// No call is left on a shard that was told to drain.
     Drained,
 }

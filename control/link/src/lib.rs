@@ -5,6 +5,7 @@
 //! they mean the same on both sides, unlike a machine's monotonic time.
 #![forbid(unsafe_code)]
 
+mod abuse;
 mod cdr;
 mod command;
 mod event;
@@ -15,6 +16,7 @@ mod snapshot;
 mod trace;
 mod trunk_registration;
 
+pub use abuse::{Alarm, AlarmKind, Ban, BanReason};
 pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Reason, Side, StreamFacts};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};

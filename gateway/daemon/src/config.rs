@@ -3,6 +3,7 @@
 //! `gateway.example.toml` beside this crate shows each key with its default and why; a test compares the two.
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
+use crate::guard::{Fraud, Guard, Overload};
 use crate::profile::Profile;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -60,6 +61,12 @@ pub struct File {
     pub trace: Trace,
     /// Copies of SIP messages for a capture server.
     pub hep: Hep,
+    /// How much a source may send, and who is not listened to.
+    pub guard: Guard,
+    /// When new calls are refused because there is too much to do.
+    pub overload: Overload,
+    /// Caps against toll fraud.
+    pub fraud: Vec<Fraud>,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -95,6 +102,9 @@ impl Default for File {
             profiles: Vec::new(),
             trace: Trace::default(),
             hep: Hep::default(),
+            guard: Guard::default(),
+            overload: Overload::default(),
+            fraud: Vec::new(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),

@@ -6,6 +6,7 @@
 
 mod advice;
 mod config;
+mod guard;
 mod listeners;
 mod process;
 mod profile;
@@ -19,6 +20,7 @@ pub use config::{
     Calls, ConfigError, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers, Tls,
     Trunk, User,
 };
+pub use guard::{Fraud, Guard, Overload};
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};
 pub use settings::Settings;

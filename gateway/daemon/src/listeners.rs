@@ -15,9 +15,9 @@ const RECEIVE_BUFFER: u32 = 4 << 20;
 /// How often and how long a port in use is tried again: a ring gives its ports back a little after its process died.
 const RETRY: (u32, Duration) = (40, Duration::from_millis(20));
 
-/// How SIP sockets are opened.
+/// How SIP sockets are opened; the stamps tell how long a message waited to be handled.
 pub(crate) const OPTIONS: SocketOptions =
-    SocketOptions { icmp_errors: true, timestamps: false, receive_buffer: RECEIVE_BUFFER };
+    SocketOptions { icmp_errors: true, timestamps: true, receive_buffer: RECEIVE_BUFFER };
 
 /// One SIP address: its sockets, one of each kind per shard.
 #[derive(Debug)]

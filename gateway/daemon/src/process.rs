@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use switch::fraud::FraudTable;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
 use switch::{Mail, Shard, Shards, Start};
@@ -87,6 +88,7 @@ pub struct Gateway {
     streams: Vec<(Transport, SocketAddr)>,
     policy: Shared,
     table: Arc<TrunkTable>,
+    fraud: Arc<FraudTable>,
 }
 
 /// What one shard's thread leaves behind.
@@ -168,6 +170,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         streams: streams.iter().map(|listener| (listener.transport, listener.local)).collect(),
         policy,
         table,
+        fraud: settings.shard.fraud.clone(),
     };
     gateway.await_shards(count, &started)?;
     Ok(gateway)
@@ -376,7 +379,9 @@ impl Gateway {
         let policy = settings.tls.policy().map_err(|error| error.to_string())?;
         self.policy.replace(policy);
         self.table = Arc::new(table);
-        let config = per_shard(&settings.shard, self.senders.len() as u16);
+        self.fraud = Arc::new(FraudTable::new(settings.shard.fraud.rules(), Some(&self.fraud)));
+        let mut config = per_shard(&settings.shard, self.senders.len() as u16);
+        config.fraud = self.fraud.clone();
         let table = self.table.clone();
         self.tell(move || Mail::Reload { config: Box::new(config.clone()), table: table.clone() });
         Ok(())

@@ -2,6 +2,7 @@
 //! that fit together.
 
 use crate::config::{self, ConfigError, File};
+use crate::guard;
 use crate::profile;
 use crate::tls::TlsSettings;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
@@ -353,6 +354,9 @@ fn shard_config(
         allow,
         trusted: networks("trusted", &file.trusted)?,
         users: crate::users::resolve(file, at)?,
+        guard: guard::guard(file, at)?,
+        overload: guard::overload(file, at)?,
+        fraud: guard::fraud(file, at)?,
         latch,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),

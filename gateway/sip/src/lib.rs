@@ -15,6 +15,7 @@ pub mod sdp;
 mod shards;
 mod stats;
 pub mod transaction;
+pub mod treatment;
 mod websocket;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
@@ -26,3 +27,4 @@ pub use event::{
 };
 pub use shards::Shards;
 pub use stats::Stats;
+pub use treatment::Treatment;

@@ -42,6 +42,14 @@ counters! {
     merged_refused,
     /// INVITEs of our own that came back (482, loop).
     loops_refused,
+    /// INVITEs refused without state since their source may place no calls (403, or nothing).
+    strangers_calls_refused,
+    /// Other requests refused without state since their source may begin nothing (403, or nothing).
+    strangers_requests_refused,
+    /// Answers not given to sources that are to learn nothing.
+    strangers_ignored,
+    /// INVITEs and OPTIONS refused without state because of overload (503).
+    busy_refused,
     /// Responses that belong to no transaction.
     stray_responses,
     /// ACKs that belong to no transaction and no dialog.

@@ -68,8 +68,17 @@ impl Shard {
                     return self.end_refused(now, key, &refusal, out);
                 }
             };
+            let further = hunt.attempts() > 1;
+            let name = attempt.seizure.trunk().config.name.clone();
+            if let Err(refusal) = self.take_trunk_tolls(now, key, &name, out) {
+                attempt.seizure.unused();
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.last_failure = Some(refusal.as_failure());
+                }
+                continue;
+            }
             self.stats.attempts += 1;
-            self.stats.failovers += u64::from(hunt.attempts() > 1);
+            self.stats.failovers += u64::from(further);
             match self.ask(now, key, attempt, out) {
                 Ok(()) => return,
                 Err(refusal) if refusal.status == 488 => {

@@ -2,11 +2,13 @@
 //!
 //! The gateway is a user agent server and a registrar, never a proxy, so it asks with 401 (RFC 3261 §22.2).
 
+use crate::mail::Mail;
 use crate::session;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
-use sansio::Time;
+use link::BanReason;
+use sansio::{Outbox, Time};
 use sip::auth::{Authorization, Presented, Verdict};
 use sip::message::{Message, Name};
 use sip::{Flow, LegId, Received, Transport};
@@ -65,7 +67,14 @@ impl Shard {
 
     /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
     /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
-    pub(crate) fn admits(&mut self, now: Time, leg: LegId, invite: &Received, flow: &Flow) -> Admission {
+    pub(crate) fn admits(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        invite: &Received,
+        flow: &Flow,
+        out: &mut Outbox<Mail>,
+    ) -> Admission {
         let allowed = self.allowed(flow.remote.ip()) || self.is_over_registration(now, flow);
         if self.config.users.is_empty() {
             if !allowed {
@@ -87,8 +96,12 @@ impl Shard {
             Access::User(_) => {
                 self.stats.auth_wrong += 1;
                 self.refuse(now, leg, &Refusal::credentials());
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
             }
-            Access::Wrong => self.refuse(now, leg, &Refusal::credentials()),
+            Access::Wrong => {
+                self.refuse(now, leg, &Refusal::credentials());
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
+            }
             Access::Asked(challenges) => {
                 let headers: Vec<(&str, &str)> =
                     challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();

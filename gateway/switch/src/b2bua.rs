@@ -115,6 +115,7 @@ impl Shard {
         if let Some(timer) = call.timer.take() {
             self.wheel.cancel(timer);
         }
+        self.setups -= u32::from(call.phase == Phase::Trying);
         call.phase = Phase::Ringing;
         let early = call.trying.as_ref().is_none_or(|trying| trying.early_media);
         // Without its media, progress would leave the caller in silence; ringing lets the phone make the tone.
@@ -218,6 +219,7 @@ impl Shard {
                 return self.end_refused(now, key, &refusal, out);
             }
         };
+        self.setups -= u32::from(call.phase == Phase::Trying);
         call.phase = Phase::Answered;
         call.draft.answered = Some(now);
         call.draft.ringing.get_or_insert(now);

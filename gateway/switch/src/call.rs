@@ -1,6 +1,7 @@
 //! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
 
 use crate::bridge::Bridge;
+use crate::fraud::{Exceeded, Held};
 use crate::identity::Privacy;
 use crate::ports::PairId;
 use crate::session::{Described, LegSession};
@@ -55,6 +56,11 @@ pub(crate) struct Call {
     pub(crate) media: Option<CallMedia>,
     /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,
+    /// The user who showed a password for it.
+    pub(crate) user: Option<String>,
+    /// Its places under the rules against toll fraud, and under those for its trunk.
+    pub(crate) tolls: Vec<Held>,
+    pub(crate) trunk_tolls: Vec<Held>,
     pub(crate) draft: Draft,
 }
 
@@ -132,6 +138,13 @@ pub(crate) struct LegSlot {
 }
 
 impl Call {
+    /// Charges its minutes since the last time.
+    pub(crate) fn charge_tolls(&mut self, now: Time) -> Vec<Exceeded> {
+        let Some(answered) = self.draft.answered else { return Vec::new() };
+        let tolls = self.tolls.iter_mut().chain(&mut self.trunk_tolls);
+        tolls.filter_map(|held| held.charge(now, answered)).collect()
+    }
+
     /// The other leg of a side, if it is there.
     pub(crate) const fn other(&self, side: Side) -> Option<LegId> {
         match side {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::mail::Mail;
-use crate::shard::{Service, Shard, methods};
+use crate::shard::{self, Service, Shard, methods};
 use crate::status::Refusal;
 use crate::trunk::TrunkTable;
 use link::{CallId, Command, Event, Phase, RouteTable, Side};
@@ -30,6 +30,7 @@ impl Shard {
             Command::TraceAsked(asked) => self.trace(&asked, out),
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
+            Command::Unban(source) => self.guard.lift(now, source),
             Command::Drain => self.drain(now, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
@@ -57,6 +58,8 @@ impl Shard {
         self.table = table;
         self.endpoint.set_methods(methods(&self.config));
         self.registrar.look_anew();
+        self.known = shard::known(&self.config, &self.table);
+        self.guard.reload(&self.config.guard);
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {
             self.start_probes(now);

@@ -1,6 +1,8 @@
 //! What a shard is told: how calls are handled (may change while it runs), and how it starts (may not).
 
 use crate::admission::Network;
+use crate::fraud::FraudTable;
+use crate::guard::{self, Overload};
 use crate::leg_media::LatchPolicy;
 use crate::observe::Observing;
 use crate::registrar::Registrar;
@@ -24,6 +26,12 @@ pub struct Config {
     pub trusted: Vec<Network>,
     /// Phones that may register and call with a password.
     pub users: Users,
+    /// How sources are limited.
+    pub guard: guard::Config,
+    /// When new calls are refused because there is too much to do.
+    pub overload: Overload,
+    /// Caps against toll fraud, shared by the shards.
+    pub fraud: Arc<FraudTable>,
     /// Whose RTP is taken besides that of the address in SDP.
     pub latch: LatchPolicy,
     /// How long a peer may say nothing at all before the next is tried.
@@ -67,6 +75,9 @@ impl Default for Config {
             allow: Vec::new(),
             trusted: Vec::new(),
             users: Users::default(),
+            guard: guard::Config::default(),
+            overload: Overload::default(),
+            fraud: Arc::default(),
             latch: LatchPolicy::default(),
             no_response: Duration::from_millis(1500),
             no_response_suspect: Duration::from_millis(400),

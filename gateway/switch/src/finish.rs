@@ -8,7 +8,7 @@ use crate::session;
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
 use core::time::Duration;
-use link::{Cdr, End, Event, Phase, Reason, ShardId, Side};
+use link::{BanReason, Cdr, End, Event, Phase, Reason, ShardId, Side};
 use sansio::{Key, Mailbox, Outbox, Time};
 
 /// How often a call's media is looked at.
@@ -23,6 +23,11 @@ impl Shard {
     pub(crate) fn end_refused(&mut self, now: Time, key: Key, refusal: &Refusal, out: &mut Outbox<Mail>) {
         let Some(caller) = self.calls.get(key).map(|call| call.caller) else { return };
         self.refuse(now, caller, refusal);
+        if matches!(refusal.status, 403 | 404)
+            && let Some(call) = self.calls.get(key).filter(|call| call.draft.attempts.is_empty())
+        {
+            self.offend(now, call.draft.source.ip(), BanReason::Refused, 1, out);
+        }
         let Some(call) = self.calls.get(key) else { return };
         let cause = refusal.cause.clone().into();
         let side = if call.draft.attempts.is_empty() { Side::Gateway } else { Side::Callee };
@@ -44,7 +49,11 @@ impl Shard {
             self.drop_attempt(now, key, &end);
         }
         self.forget_own_call_id(key);
-        let Some(call) = self.calls.remove(key) else { return };
+        let Some(mut call) = self.calls.remove(key) else { return };
+        self.setups -= u32::from(call.phase == Phase::Trying);
+        for alarm in call.charge_tolls(now) {
+            self.tell_fraud(now, alarm, out);
+        }
         self.ids.remove(&call.id);
         for timer in [call.timer, call.media_timer].into_iter().flatten() {
             self.wheel.cancel(timer);

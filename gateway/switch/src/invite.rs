@@ -1,8 +1,9 @@
 //! An INVITE comes in: whether it becomes a call, and where it is to go.
 
-use crate::admission::{allowed, trusted};
+use crate::admission::trusted;
 use crate::authenticate::Admission;
 use crate::call::{Call, Draft, LegSlot};
+use crate::guard::Standing;
 use crate::identity::{self, Privacy};
 use crate::mail::Mail;
 use crate::session::{self, Described};
@@ -41,7 +42,7 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         // Refused before any state is made for it.
-        let Admission::Taken(user) = self.admits(now, leg, &invite, &flow) else { return };
+        let Admission::Taken(user) = self.admits(now, leg, &invite, &flow, out) else { return };
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
             return self.refuse(now, leg, &Refusal::draining());
@@ -86,8 +87,12 @@ impl Shard {
             Ok(offer) => {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.offer = offer;
+                    call.user = user;
                 }
-                self.route(now, call, out);
+                match self.take_tolls(now, call, out) {
+                    Ok(()) => self.route(now, call, out),
+                    Err(refusal) => self.end_refused(now, call, &refusal, out),
+                }
             }
             Err(refusal) => {
                 self.stats.calls_sdp_refused += 1;
@@ -112,8 +117,7 @@ impl Shard {
 
     /// Whether calls are taken from there: an allowed network, or a trunk's peer.
     pub(crate) fn allowed(&self, source: IpAddr) -> bool {
-        let trunks = self.table.trunks().iter().map(|trunk| &trunk.config);
-        allowed(&self.config, trunks, source)
+        self.known.standing(source) == Standing::Allowed
     }
 
     /// Whether who calls is believed from there: a trusted network, or a peer of a trusted trunk (RFC 3325 §5).
@@ -196,10 +200,14 @@ impl Shard {
                 media_timer: None,
                 media: None,
                 reinvite: None,
+                user: None,
+                tolls: Vec::new(),
+                trunk_tolls: Vec::new(),
                 draft,
             })
             .ok()?;
         self.stats.calls_started += 1;
+        self.setups += 1;
         self.ids.insert(id, call);
         self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
         self.bind_caller(call);

@@ -1,10 +1,11 @@
 //! What travels between the threads of a gateway process.
 
 use crate::config::Config;
+use crate::guard::Sentence;
 use crate::trunk::TrunkTable;
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
-use sansio::{SocketId, StreamId};
+use sansio::{SocketId, StreamId, Time};
 use std::sync::Arc;
 
 /// A message between shards, or between a shard and control.
@@ -16,6 +17,8 @@ pub enum Mail {
         socket: SocketId,
         /// Who sent it.
         source: SocketAddr,
+        /// When the kernel got it.
+        received: Time,
         /// Its bytes.
         bytes: Box<[u8]>,
     },
@@ -57,6 +60,8 @@ pub enum Mail {
         /// Where it was going.
         destination: SocketAddr,
     },
+    /// A source is banned.
+    Banned(Sentence),
     /// From a shard to control.
     Event(ShardId, Event),
     /// From control to a shard.

@@ -6,7 +6,7 @@ use crate::registrar::{Contact, Refused, Wanted, Wish};
 use crate::session::{text, user_of};
 use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
-use link::{Binding, Connection, Event, Registration, UnixMicros};
+use link::{BanReason, Binding, Connection, Event, Registration, UnixMicros};
 use sansio::{Outbox, Time};
 use sip::message::{Message, Name, NameAddr, Uri};
 use sip::{Flow, Received, RequestId, Transport};
@@ -61,7 +61,10 @@ impl Shard {
         // Steps 3 to 5: who is it, may he, and is the address one of ours: users change their own bindings alone.
         let name = match self.authenticate(now, request) {
             Access::User(name) => name,
-            Access::Wrong => return Answer::bare(403),
+            Access::Wrong => {
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
+                return Answer::bare(403);
+            }
             Access::Asked(challenges) => {
                 let headers = challenges.into_iter().map(|it| ("WWW-Authenticate", it)).collect();
                 return Answer { status: 401, headers };

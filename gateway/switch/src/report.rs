@@ -126,6 +126,26 @@ impl Shard {
         media.visit(&mut |name, help, value| {
             figures.push(Figure::counter(format!("{name}_total"), help, value));
         });
+        let (full, evicted) = self.guard.crowding();
+        let mut guarded = vec![
+            (
+                "guard_sources_full_total",
+                "Datagrams of sources for whom the table of sources had no place.",
+                full,
+            ),
+            ("guard_sources_evicted_total", "Sources forgotten to make room for others.", evicted),
+            (
+                "guard_bans_full_total",
+                "Bans not carried out since too many were in force.",
+                self.guard.bans_full,
+            ),
+        ];
+        if self.shards.me == 0 {
+            let help =
+                "Calls that a rule against toll fraud counted with others since it knew too many sources.";
+            guarded.push(("fraud_untracked_total", help, self.config.fraud.untracked()));
+        }
+        figures.extend(guarded.into_iter().map(|(name, help, value)| Figure::counter(name, help, value)));
         let census = self.census();
         for (name, help, value) in [
             ("rtp_pairs_ready", "Pairs of RTP ports open and free", gauges[0]),
@@ -134,6 +154,7 @@ impl Shard {
             ("legs", "Legs not gone yet", census.legs as u64),
             ("sip_transactions", "SIP transactions", census.sip.transactions as u64),
             ("sip_connections", "TCP connections", census.sip.connections as u64),
+            ("calls_setting_up", "Calls that the callee has not begun to ring for", u64::from(self.setups)),
             ("cdrs_spooled", "Records control has not acknowledged", census.spooled as u64),
         ] {
             figures.push(Figure::gauge(name, help, value));

@@ -2,6 +2,7 @@
 
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
+use crate::guard::{Guard, Known, QueueDelay};
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::observe::{Copies, Sessions};
@@ -103,6 +104,14 @@ pub struct Shard {
     /// Whether the disk was waited for long enough.
     pub(crate) disk_waited: bool,
     pub(crate) wall_at_zero: UnixMicros,
+    /// Who is never limited.
+    pub(crate) known: Known,
+    pub(crate) guard: Guard,
+    pub(crate) queue: QueueDelay,
+    /// Calls that the callee has not begun to ring for.
+    pub(crate) setups: u32,
+    /// When overload was last told.
+    pub(crate) overload_told: Option<Time>,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
@@ -144,6 +153,10 @@ pub struct Census {
     pub registrants: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
+    /// Calls in set-up, as the limit on them counts.
+    pub setups: usize,
+    /// Places of calls under the rules against toll fraud.
+    pub tolls: usize,
     /// The SIP endpoint's tables.
     pub sip: sip::Census,
 }
@@ -169,7 +182,6 @@ impl Shard {
             holders: pools.iter().map(|pool| vec![None; pool.pairs() as usize]).collect(),
             pools,
             endpoint,
-            random,
             routes,
             wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096)),
             calls: Slab::new(calls_max),
@@ -188,6 +200,11 @@ impl Shard {
             disk_timer: None,
             disk_waited: false,
             wall_at_zero: start.wall_at_zero,
+            known: known(&start.config, &start.table),
+            guard: Guard::new(&start.config.guard, &mut random.clone().fork()),
+            queue: QueueDelay::default(),
+            setups: 0,
+            overload_told: None,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
             thread_figures: None,
@@ -199,6 +216,7 @@ impl Shard {
             listeners: start.listeners,
             table: start.table,
             registrar: start.registrar,
+            random,
         }
     }
 
@@ -232,6 +250,8 @@ impl Shard {
             relays: self.relays.len(),
             registrants: self.registrants.len(),
             spooled: self.spool.len(),
+            setups: self.setups as usize,
+            tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
             sip: self.endpoint.census(),
         }
     }
@@ -258,19 +278,6 @@ impl Shard {
         self.start_registrants(now);
     }
 
-    fn datagram(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
-        if datagram.socket.0 >= MEDIA_SOCKETS {
-            return self.media(datagram, out);
-        }
-        let owner = self.shards.owner(datagram.payload);
-        if owner != self.shards.me {
-            self.stats.handovers_out += 1;
-            let (socket, source, bytes) = (datagram.socket, datagram.source, datagram.payload.into());
-            return out.mail(Mailbox(owner), Mail::Datagram { socket, source, bytes });
-        }
-        self.endpoint.handle_datagram(now, datagram.socket, datagram.source, datagram.payload);
-    }
-
     /// The hot path: one look-up by socket number, then the call's bridge.
     fn media(&mut self, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
         let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
@@ -285,14 +292,15 @@ impl Shard {
 
     fn mail(&mut self, now: Time, mail: Mail, out: &mut Outbox<Mail>) {
         match mail {
-            Mail::Datagram { socket, source, bytes } => {
+            Mail::Datagram { socket, source, received, bytes } => {
                 self.stats.handovers_in += 1;
-                self.endpoint.handle_datagram(now, socket, source, &bytes);
+                self.take_datagram(now, socket, source, received, &bytes, out);
             }
             Mail::Foreign { holder, stream, transport, local, remote, bytes } => {
                 self.stats.handovers_in += 1;
-                self.endpoint.handle_foreign(now, holder, stream, transport, local, remote, &bytes);
+                self.foreign(now, (holder, stream), transport, (local, remote), &bytes, out);
             }
+            Mail::Banned(sentence) => self.guard.ban(now, &sentence),
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);
             }
@@ -338,6 +346,7 @@ impl Shard {
         self.repeat_records(now, out);
         self.expire_registrations(now, out);
         self.observe_now_and_then(out);
+        self.charge_tolls(now, out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);
@@ -405,6 +414,12 @@ pub(crate) fn methods(config: &Config) -> Vec<Method> {
     methods
 }
 
+/// Who is never limited: by configuration, and as a trunk's peer.
+pub(crate) fn known(config: &Config, table: &TrunkTable) -> Known {
+    let peers = table.trunks().iter().flat_map(|trunk| &trunk.peers).map(|peer| peer.config.address.ip());
+    Known::new(&config.allow, &config.guard.never_limit, peers)
+}
+
 fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     let mut sip = sip::Config { shards, ..sip::Config::default() };
     sip.user_agent.clone_from(&config.user_agent);
@@ -453,7 +468,7 @@ impl Machine for Shard {
                     pool.handle_socket(now, socket, event, out);
                 }
             }
-            Input::Stream(stream, event) => self.endpoint.handle_stream(now, stream, event),
+            Input::Stream(stream, event) => self.stream(now, stream, event, out),
             Input::Mail(mail) => self.mail(now, mail, out),
             Input::Timeout => self.timeouts(now, out),
         }

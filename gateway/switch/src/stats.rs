@@ -46,6 +46,8 @@ counters! {
     calls_trunks_down,
     /// Calls refused because every peer tried failed.
     calls_attempts_failed,
+    /// Calls refused by a rule against toll fraud.
+    calls_fraud_refused,
     /// Calls ended because one side sent no media.
     calls_media_timeout,
     /// Peers tried.
@@ -100,6 +102,32 @@ counters! {
     hep_unopened,
     /// Ends of sessions on trunks not told to control since too many waited: RFC 6076 figures lack them.
     releases_dropped,
+    /// Datagrams and requests dropped unread because their source sent more than `guard.datagrams`.
+    guard_flood_dropped,
+    /// INVITEs dropped unread because their source sent more than `guard.invites`.
+    guard_invites_dropped,
+    /// REGISTERs dropped unread because their source sent more than `guard.registers`.
+    guard_registers_dropped,
+    /// Other requests dropped unread because their source sent more than `guard.others`.
+    guard_others_dropped,
+    /// Datagrams and requests dropped unread because their source is banned.
+    guard_banned_dropped,
+    /// Requests dropped unread because User-Agent holds a scanner's name.
+    guard_scanner_dropped,
+    /// Connections closed because their source is banned or sent too much.
+    guard_connections_closed,
+    /// Sources banned.
+    guard_bans,
+    /// INVITEs and OPTIONS refused because messages wait too long to be handled (503).
+    overload_queue_refused,
+    /// INVITEs and OPTIONS refused because too many calls are in set-up (503).
+    overload_setups_refused,
+    /// Microseconds that SIP datagrams waited to be handled, added up.
+    queue_wait_us,
+    /// Times that a call exceeded a rule against toll fraud, refused or not.
+    fraud_exceeded,
+    /// Alarms about toll fraud.
+    fraud_alarms,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }

@@ -2,6 +2,7 @@
 
 use crate::trunk::Dry;
 use sip::Failure;
+use sip::message::reason_phrase;
 
 /// A refusal: status, phrase, Q.850 cause, whether Retry-After goes with it, and why in words for the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ impl Refusal {
 
     pub(crate) fn calls_limit() -> Self {
         Self::new(503, 42, true, "gateway is at its limit of calls")
+    }
+
+    pub(crate) fn fraud(status: u16) -> Self {
+        Self::new(status, 21, status == 503, "a cap against toll fraud")
     }
 
     pub(crate) fn unrouted() -> Self {
@@ -73,6 +78,12 @@ impl Refusal {
 
     pub(crate) fn operator() -> Self {
         Self::new(480, 31, false, "ended by operator")
+    }
+
+    /// The same as an attempt that failed, for when no other trunk takes the call.
+    pub(crate) fn as_failure(&self) -> Failure {
+        let reason = self.reason.clone().unwrap_or_else(|| reason_phrase(self.status).into());
+        Failure::Status { status: self.status, reason, retry_after: None }
     }
 
     /// Control said no.

@@ -35,6 +35,8 @@ pub enum Topology {
     Restarts,
     /// The same with every shard's record of messages held against what went over its sockets.
     Ladders,
+    /// The same while strangers flood the gateway and scan it.
+    Siege,
 }
 
 impl Topology {
@@ -51,6 +53,7 @@ impl Topology {
         Self::Scarce,
         Self::Restarts,
         Self::Ladders,
+        Self::Siege,
     ];
 
     /// Its name on the command line.
@@ -67,6 +70,7 @@ impl Topology {
             Self::Scarce => "scarce",
             Self::Restarts => "restarts",
             Self::Ladders => "ladders",
+            Self::Siege => "siege",
         }
     }
 
@@ -82,6 +86,7 @@ impl Topology {
             Self::Chaos => {
                 "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
             }
+            Self::Siege => "strangers flood the gateway and scan it: whoever may call notices nothing",
             Self::Restarts => "the gateway is killed with calls up and started again",
             Self::Ladders => "the ladder of every call is what went over the gateway's sockets",
             Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
@@ -147,6 +152,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Scarce => gateway::scarce(seed, options),
         Topology::Restarts => gateway::restarts(seed, options),
         Topology::Ladders => gateway::ladders(seed, options),
+        Topology::Siege => gateway::siege(seed, options),
     }
 }
 

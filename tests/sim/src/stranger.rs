@@ -13,26 +13,50 @@ pub struct Stranger {
     ports: (u16, u16),
     next: Time,
     until: Time,
+    /// Sockets it sends from, each with an address of its own; with more than one it lays siege.
+    sockets: u32,
     /// Datagrams that came back.
     pub answers: u64,
 }
 
 impl Stranger {
     /// A stranger at `address` who bothers the gateway `target` and its media ports until `until`.
-    pub const fn new(
+    pub fn new(
         random: Random,
         address: SocketAddr,
         target: SocketAddr,
         ports: (u16, u16),
         until: Time,
     ) -> Self {
-        Self { random, address, target, ports, next: Time::from_millis(700), until, answers: 0 }
+        Self { random, address, target, ports, next: Time::from_millis(700), until, sockets: 1, answers: 0 }
+    }
+
+    /// The same, who floods the SIP port from so many addresses, now and then in a scanner's name.
+    #[must_use]
+    pub const fn laying_siege(mut self, sockets: u32) -> Self {
+        self.sockets = sockets;
+        self
     }
 
     /// Takes one input; see [`sansio::Machine::handle`].
     pub fn handle<M>(&mut self, now: Time, input: Input<'_, M>, out: &mut Outbox<M>) {
         match input {
             Input::Datagram(_) => self.answers += 1,
+            Input::Timeout if self.sockets > 1 => {
+                for _ in 0..8 {
+                    // Half of it from one address, so that there is a flood as well as a crowd.
+                    let socket =
+                        if self.random.chance(0.5) { 0 } else { self.random.below(u64::from(self.sockets)) };
+                    let mut message = self.rubbish();
+                    if self.random.chance(0.02) {
+                        message = String::from_utf8_lossy(&message)
+                            .replacen("Contact:", "User-Agent: friendly-scanner\r\nContact:", 1)
+                            .into_bytes();
+                    }
+                    out.send(SocketId(socket as u32), self.target, &message);
+                }
+                self.next = now + Duration::from_micros(1000 + self.random.below(8000));
+            }
             Input::Timeout => {
                 for _ in 0..4 {
                     let span = u64::from(self.ports.1 - self.ports.0) + 1;

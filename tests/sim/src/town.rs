@@ -250,6 +250,8 @@ pub struct Blueprint {
     pub ask_until: Time,
     /// Whether a stranger sprays RTP and malformed SIP at the gateway until then.
     pub stranger: bool,
+    /// How many addresses a stranger lays siege from; 0: there is no siege.
+    pub siege: u32,
 }
 
 /// The gateway's process: what it is started with, and started again.
@@ -402,7 +404,22 @@ impl Town {
             let node = town.add_peer(&format!("carrier{index}"), peer, plan.pace);
             town.carriers.push(node);
         }
-        if plan.stranger {
+        if plan.siege > 0 {
+            let addresses: Vec<SocketAddr> =
+                (0..plan.siege as usize).map(|index| plan.places.host(66, index)).collect();
+            let stranger = Stranger::new(
+                random.fork(),
+                addresses[0],
+                place,
+                (rtp_ports.low, rtp_ports.high),
+                plan.ask_until,
+            )
+            .laying_siege(plan.siege);
+            let node = town.world.add("siege", 998, Member::Stranger(Box::new(stranger)), plan.pace);
+            for (index, address) in addresses.into_iter().enumerate() {
+                town.world.bind(node, SocketId(index as u32), address);
+            }
+        } else if plan.stranger {
             let address = plan.places.host(66, 0);
             let ports = (rtp_ports.low, rtp_ports.high);
             let stranger = Stranger::new(random.fork(), address, place, ports, plan.ask_until);

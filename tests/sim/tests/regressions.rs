@@ -35,6 +35,7 @@ fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint 
         slow_store: false,
         ask_until: Time::ZERO,
         stranger: false,
+        siege: 0,
     }
 }
 

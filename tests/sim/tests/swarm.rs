@@ -70,6 +70,11 @@ fn gateways_that_are_killed() {
 }
 
 #[test]
+fn gateways_under_siege() {
+    fresh(Topology::Siege);
+}
+
+#[test]
 fn chaos() {
     fresh(Topology::Chaos);
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: which path is answered by whom, and the server around it.
 
+mod abuse;
 mod calls;
 mod cdrs;
 mod connection;
@@ -128,6 +129,9 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/calls/{id}/pcap", get(ladder::pcap))
         .route("/api/v1/trunks", get(trunks::list))
         .route("/api/v1/registrations", get(registrations::list))
+        .route("/api/v1/bans", get(abuse::bans).delete(abuse::lift_all))
+        .route("/api/v1/bans/{source}", delete(abuse::lift))
+        .route("/api/v1/alarms", get(abuse::alarms))
         .route("/api/v1/cdrs", get(cdrs::list))
         .route("/api/v1/cdrs/{id}", get(cdrs::show))
         .fallback(nothing_there)
@@ -161,6 +165,9 @@ GET    /api/v1/calls/{id}/ladder
 GET    /api/v1/calls/{id}/pcap
                            the same as a pcapng file
 GET    /api/v1/trunks      trunks and their peers: state, calls, ASR, NER, ALOC, PDD, MOS, RFC 6076
+GET    /api/v1/bans        sources that are not listened to: why, until when
+DELETE /api/v1/bans/{address}  listens to one again; without an address: to all
+GET    /api/v1/alarms      the last alarms: toll fraud, overload
 GET    /api/v1/cdrs        finished calls, newest first
                            ?limit=100 (1 to 1000) &since= &until= (RFC 3339, a date, or unix seconds)
                            &number= &trunk= &status= (486 or 4xx) &cursor= (next of the page before)

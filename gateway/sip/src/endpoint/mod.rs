@@ -27,6 +27,7 @@ use crate::observe::Tally;
 use crate::observe::recorder::Recorder;
 use crate::stats::Stats;
 use crate::transaction::key::{HashedMap, KeyHasher};
+use crate::treatment::Treatment;
 use clients::Client;
 use compose::Identity;
 use core::hash::BuildHasherDefault;
@@ -118,6 +119,8 @@ pub struct Endpoint {
     held: u64,
     /// Where messages are written before they are sent.
     scratch: Vec<u8>,
+    /// How what comes next is taken.
+    treatment: Treatment,
 }
 
 impl Endpoint {
@@ -147,6 +150,7 @@ impl Endpoint {
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             held: 0,
             scratch: Vec::new(),
+            treatment: Treatment::Welcome,
             config,
         }
     }
@@ -232,6 +236,11 @@ impl Endpoint {
     /// Messages by method and status.
     pub fn tally(&self) -> &Tally {
         &self.wire.tap.tally
+    }
+
+    /// How requests outside dialogs are taken from now on; to be said before each input whose source matters.
+    pub const fn treat(&mut self, treatment: Treatment) {
+        self.treatment = treatment;
     }
 
     /// The counters.

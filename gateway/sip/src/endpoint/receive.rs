@@ -9,6 +9,7 @@ use crate::message::{
 };
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::server_invite;
+use crate::treatment::Treatment;
 use core::net::SocketAddr;
 use sansio::{Key, SocketId, Time};
 
@@ -97,6 +98,9 @@ impl Endpoint {
     /// A request that belongs to no dialog (RFC 3261 §8.2).
     fn receive_outside(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>, hash: u64) {
         let method = request.method();
+        if !self.is_welcome(flow, request) {
+            return;
+        }
         if method == Method::Bye {
             return self.refuse_counted(flow, request, 481);
         }
@@ -129,6 +133,31 @@ impl Endpoint {
             return self.receive_invite(now, flow, request, hash);
         }
         self.receive_for_owner(now, flow, request, hash, None);
+    }
+
+    /// Whether a request that begins something is taken ([`Treatment`]); if not it is answered here, without state.
+    fn is_welcome(&mut self, flow: Flow, request: &Arrived<'_, '_>) -> bool {
+        let method = request.method();
+        match self.treatment {
+            Treatment::Welcome => true,
+            Treatment::Refuse | Treatment::Ignore => {
+                if method == Method::Invite {
+                    self.stats.strangers_calls_refused += 1;
+                } else {
+                    self.stats.strangers_requests_refused += 1;
+                }
+                self.refuse(request, flow, 403, None, b"");
+                false
+            }
+            Treatment::Busy { options } => {
+                let refused = method == Method::Invite || options && method == Method::Options;
+                if refused {
+                    self.stats.busy_refused += 1;
+                    self.refuse_busy(flow, request);
+                }
+                !refused
+            }
+        }
     }
 
     /// Whether an INVITE is one that we sent, come back: it bears a branch of ours, and its Request-URI the same user

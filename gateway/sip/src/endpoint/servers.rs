@@ -9,6 +9,7 @@ use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::timing::{self, Lifetime};
 use crate::transaction::{Actions, server, server_invite};
+use crate::treatment::Treatment;
 use core::net::SocketAddr;
 use core::ops::Range;
 use sansio::{Key, Time, TimerId};
@@ -383,6 +384,10 @@ impl Endpoint {
         reason: Option<&str>,
         lines: &[u8],
     ) {
+        if self.treatment == Treatment::Ignore {
+            self.stats.strangers_ignored += 1;
+            return;
+        }
         let Some(via) = request.top_via() else {
             self.stats.malformed_dropped += 1;
             return;

@@ -51,6 +51,17 @@ impl Endpoint {
         self.wire.connections.get(stream).is_some()
     }
 
+    /// The peer of a connection, if it is one of this endpoint.
+    pub fn peer_of(&self, stream: StreamId) -> Option<SocketAddr> {
+        self.wire.connections.get(stream).map(|connection| connection.remote)
+    }
+
+    /// Closes a connection: what awaits responses over it fails.
+    pub fn disconnect(&mut self, now: Time, stream: StreamId) {
+        self.wire.shut(stream);
+        self.connection_lost(now, stream);
+    }
+
     fn stream_data(&mut self, now: Time, stream: StreamId, bytes: &[u8]) {
         self.kept_heard(now, stream, bytes);
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };

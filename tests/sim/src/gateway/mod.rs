@@ -8,6 +8,7 @@ mod ladders;
 mod mixed;
 mod restarts;
 mod scarce;
+mod siege;
 mod stops;
 
 pub(crate) use caps::caps;
@@ -18,6 +19,7 @@ pub(crate) use ladders::ladders;
 pub(crate) use mixed::mixed;
 pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;
+pub(crate) use siege::siege;
 pub(crate) use stops::stops;
 
 use crate::peer::{Outcome, Peer, Record, Role};
@@ -94,6 +96,7 @@ fn blueprint(
         slow_store: random.chance(0.2),
         ask_until: Time::ZERO + until,
         stranger: random.chance(0.3),
+        siege: 0,
     }
 }
 

@@ -1,0 +1,104 @@
+//! Toll fraud: what the rules say to a call when it comes in, when it is offered to a trunk, and while it lasts.
+
+use crate::fraud::{Caller, Exceeded, Judged};
+use crate::guard::Source;
+use crate::mail::Mail;
+use crate::shard::Shard;
+use crate::status::Refusal;
+use link::{Alarm, AlarmKind, Event};
+use sansio::{Key, Outbox, Time};
+
+impl Shard {
+    /// Holds a call that was just opened against the rules; it keeps the places it takes until it is over.
+    ///
+    /// # Errors
+    /// What to tell the caller.
+    pub(crate) fn take_tolls(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) -> Result<(), Refusal> {
+        let Some(call) = self.calls.get(key) else { return Ok(()) };
+        let address = call.draft.source.ip();
+        let dialled = call.draft.dialled.as_str();
+        let routed = self.routes.lookup(dialled).map(|routed| routed.entry.rewrite(dialled));
+        let caller = Caller {
+            source: (!self.known.is_trusted(address)).then(|| Source::of(address)),
+            user: call.user.as_deref(),
+            numbers: [dialled, routed.as_deref().unwrap_or(dialled)],
+        };
+        let judged = self.config.fraud.judge(now, &caller);
+        let held = self.keep_tolls(now, judged, out)?;
+        if let Some(call) = self.calls.get_mut(key) {
+            call.tolls = held;
+        }
+        Ok(())
+    }
+
+    /// Holds a call against the rules of the trunk it is about to be offered to.
+    ///
+    /// # Errors
+    /// What to tell the caller if no other trunk takes the call.
+    pub(crate) fn take_trunk_tolls(
+        &mut self,
+        now: Time,
+        key: Key,
+        trunk: &str,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), Refusal> {
+        let Some(call) = self.calls.get_mut(key) else { return Ok(()) };
+        // Those of the trunk tried before.
+        call.trunk_tolls.clear();
+        let dialled = call.draft.dialled.as_str();
+        let numbers = [dialled, call.draft.routed.as_deref().unwrap_or(dialled)];
+        let judged = self.config.fraud.judge_trunk(now, trunk, numbers);
+        let held = self.keep_tolls(now, judged, out)?;
+        if let Some(call) = self.calls.get_mut(key) {
+            call.trunk_tolls = held;
+        }
+        Ok(())
+    }
+
+    fn keep_tolls(
+        &mut self,
+        now: Time,
+        judged: Judged,
+        out: &mut Outbox<Mail>,
+    ) -> Result<Vec<crate::fraud::Held>, Refusal> {
+        self.stats.fraud_exceeded += judged.exceeded;
+        for alarm in judged.alarms {
+            self.tell_fraud(now, alarm, out);
+        }
+        match judged.refused {
+            None => Ok(judged.held),
+            Some(status) => {
+                self.stats.calls_fraud_refused += 1;
+                Err(Refusal::fraud(status))
+            }
+        }
+    }
+
+    /// Charges the minutes of all answered calls.
+    pub(crate) fn charge_tolls(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        if !self.config.fraud.counts_minutes() {
+            return;
+        }
+        let mut alarms = Vec::new();
+        for (_, call) in self.calls.iter_mut() {
+            alarms.extend(call.charge_tolls(now));
+        }
+        for alarm in alarms {
+            self.tell_fraud(now, alarm, out);
+        }
+    }
+
+    pub(crate) fn tell_fraud(&mut self, now: Time, exceeded: Exceeded, out: &mut Outbox<Mail>) {
+        self.stats.fraud_alarms += 1;
+        let Exceeded { rule, who, what, refused } = exceeded;
+        let alarm = Alarm {
+            at: self.wall(now),
+            kind: AlarmKind::Fraud,
+            rule: rule.into(),
+            who: who.into(),
+            what: what.into(),
+            refused,
+        };
+        self.tell(Event::Alarm(Box::new(alarm)), out);
+    }
+}

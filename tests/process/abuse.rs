@@ -1,0 +1,414 @@
+//! Abuse of the running gateway: floods, scanners, forged sources, toll fraud. Whoever may call calls on as if nothing were.
+
+use crate::carrier::{Carrier, Manner};
+use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
+use crate::phone::{Dialog, Phone, Way, unique};
+use crate::voice::Voice;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+on_both_drivers! {
+    a_flood_is_dropped_unread_and_callers_notice_nothing
+    a_scanner_is_banned_on_all_workers_until_the_ban_is_lifted
+    who_goes_on_though_refused_is_banned_and_longer_each_time
+    a_peer_of_a_trunk_and_exempt_networks_are_never_limited_nor_banned
+    unknown_sources_are_refused_without_a_trace
+    unknown_sources_may_be_left_without_an_answer
+    a_connection_of_a_scanner_is_closed
+    caps_against_fraud_are_exact_over_two_workers
+    caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through
+    calls_that_waited_too_long_are_refused_and_calls_in_progress_served
+}
+
+/// A gateway on a file's text beside flags, one trunk to `carrier`; who may call is 127.0.0.1 alone.
+fn start(io: &str, text: &str, workers: &str, trunk: &str) -> Gateway {
+    let config = folder("abuse").join("gateway.toml");
+    std::fs::write(&config, format!("allow = [\"127.0.0.1/32\"]\n{text}")).unwrap();
+    let config = config.to_str().unwrap();
+    Gateway::start(io, &["--config", config, "--workers", workers, "--rtp-ports", &rtp_ports(400), trunk])
+}
+
+fn carrier() -> (Carrier, String) {
+    // Not on the callers' address: a trunk's peer is exempt, whichever port it calls from.
+    let carrier = Carrier::start_at(SocketAddr::from(([127, 0, 0, 9], 0)), Manner::Answer);
+    let trunk = carrier.trunk("carrier", ",max_calls=50");
+    (carrier, trunk)
+}
+
+/// A socket of a source that may not call.
+fn stranger(host: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((host, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    socket
+}
+
+fn request(method: &str, socket: &UdpSocket, gateway: SocketAddr, agent: &str) -> String {
+    let (own, word) = (socket.local_addr().unwrap(), unique());
+    let agent = if agent.is_empty() { String::new() } else { format!("User-Agent: {agent}\r\n") };
+    format!(
+        "{method} sip:100@{gateway} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{word};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:100@{own}>;tag={word}\r\nTo: <sip:100@{gateway}>\r\nCall-ID: {word}\r\nCSeq: 1 {method}\r\n\
+         Contact: <sip:100@{own}>\r\n{agent}Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// What comes back to a request, if anything does.
+fn answer(socket: &UdpSocket, gateway: SocketAddr, text: &str) -> Option<String> {
+    socket.send_to(text.as_bytes(), gateway).unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+fn call(phone: &mut Phone, gateway: &Gateway, number: &str) -> (Dialog, Option<u16>) {
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    let mut dialog = phone.invite(Way::Udp(gateway.sip), gateway.sip, number, &sdp);
+    let status = phone.answered(&mut dialog).status();
+    (dialog, status)
+}
+
+fn bans(gateway: &Gateway) -> Vec<serde_json::Value> {
+    gateway.json("/api/v1/bans")["bans"].as_array().unwrap().clone()
+}
+
+fn metric(gateway: &Gateway, name: &str) -> f64 {
+    gateway.metric(&format!("trunkline_{name}"))
+}
+
+fn a_flood_is_dropped_unread_and_callers_notice_nothing(io: &str) {
+    let (_carrier, trunk) = carrier();
+    let text = "[guard]\ndatagrams = [50, 100]\nban_malformed = 0\nban_refusals = 0\n";
+    let gateway = start(io, text, "2", &trunk);
+    let sip = gateway.sip;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let flood = std::thread::spawn(move || {
+        let sockets: Vec<UdpSocket> = (0..4).map(|_| stranger("127.0.0.2")).collect();
+        let mut sent = 0_u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            for socket in &sockets {
+                for text in [request("INVITE", socket, sip, ""), "nonsense".to_owned()] {
+                    sent += u64::from(socket.send_to(text.as_bytes(), sip).is_ok());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sent
+    });
+    let mut phone = Phone::new("127.0.0.1");
+    for round in 0..20 {
+        let (mut dialog, status) = call(&mut phone, &gateway, &format!("10{round}"));
+        assert_eq!(status, Some(200));
+        phone.bye(&mut dialog);
+    }
+    wait_until("a flood that is noticed", || metric(&gateway, "guard_flood_dropped_total") > 1000.0);
+    let begun_to_end = gateway.start_time + Duration::from_secs(60);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = flood.join().unwrap() as f64;
+    let dropped =
+        metric(&gateway, "guard_flood_dropped_total") + metric(&gateway, "guard_invites_dropped_total");
+    let read =
+        metric(&gateway, "calls_source_refused_total") + metric(&gateway, "sip_malformed_dropped_total");
+    // Each worker lets a burst in and fifty a second.
+    assert!(read <= 2.0 * (100.0 + 50.0 * begun_to_end.as_secs_f64()), "{read} of {sent} were read");
+    assert!(dropped > sent / 2.0, "{dropped} of {sent} were dropped");
+    assert_eq!(metric(&gateway, "calls_started_total"), 20.0);
+    assert_eq!(metric(&gateway, "calls_answered_total"), 20.0);
+}
+
+fn a_scanner_is_banned_on_all_workers_until_the_ban_is_lifted(io: &str) {
+    let (_carrier, trunk) = carrier();
+    let gateway = start(io, "", "2", &trunk);
+    let scanner = stranger("127.0.0.3");
+    let text = request("OPTIONS", &scanner, gateway.sip, "Friendly-Scanner");
+    assert_eq!(answer(&scanner, gateway.sip, &text), None, "a scanner learns nothing");
+    wait_until("a ban", || bans(&gateway).len() == 1);
+    let ban = bans(&gateway).remove(0);
+    assert_eq!(
+        (&ban["source"], &ban["reason"], &ban["times"]),
+        (&"127.0.0.3".into(), &"scanner".into(), &1.into())
+    );
+    assert!((290..=300).contains(&ban["seconds_left"].as_u64().unwrap()), "{ban}");
+    wait_until("a line of the log", || gateway.logged("banned 127.0.0.3 for 300 s: scanner").is_some());
+    // Every worker knows: from many ports the kernel spreads what comes over both.
+    let ports: Vec<UdpSocket> = (0..8).map(|_| stranger("127.0.0.3")).collect();
+    for port in &ports {
+        let text = request("INVITE", port, gateway.sip, "");
+        assert_eq!(answer(port, gateway.sip, &text), None);
+    }
+    assert_eq!(metric(&gateway, "guard_banned_dropped_total"), 8.0);
+    assert_eq!(metric(&gateway, "bans_total"), 1.0);
+    let (status, said) = gateway.ask("DELETE", "/api/v1/bans/127.0.0.3");
+    assert_eq!((status, said.as_str()), (200, "{\"lifted\":1}"));
+    assert!(bans(&gateway).is_empty());
+    for port in &ports {
+        let text = request("INVITE", port, gateway.sip, "");
+        wait_until("to be listened to again", || {
+            answer(port, gateway.sip, &text).is_some_and(|said| said.starts_with("SIP/2.0 403 "))
+        });
+    }
+    assert_eq!(gateway.ask("DELETE", "/api/v1/bans/127.0.0.3").0, 404);
+    assert_eq!(gateway.ask("DELETE", "/api/v1/bans/nonsense").0, 400);
+    let text = request("OPTIONS", &scanner, gateway.sip, "sipcli/v1.8");
+    assert_eq!(answer(&scanner, gateway.sip, &text), None);
+    wait_until("a ban again", || bans(&gateway).len() == 1);
+    assert_eq!(gateway.ask("DELETE", "/api/v1/bans"), (200, "{\"lifted\":1}".into()));
+    assert_eq!((metric(&gateway, "bans"), metric(&gateway, "bans_lifted_total")), (0.0, 2.0));
+}
+
+fn who_goes_on_though_refused_is_banned_and_longer_each_time(io: &str) {
+    let (_carrier, trunk) = carrier();
+    let gateway = start(
+        io,
+        "[guard]\nban = \"1s\"\nban_max = \"3s\"\nban_refusals = 5\nban_malformed = 4\n",
+        "1",
+        &trunk,
+    );
+    let (refused, malformed) = (stranger("127.0.0.2"), stranger("127.0.0.3"));
+    let mut spans = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..5 {
+            let text = request("INVITE", &refused, gateway.sip, "");
+            assert!(answer(&refused, gateway.sip, &text).is_some());
+        }
+        wait_until("a ban", || bans(&gateway).len() == 1);
+        let ban = bans(&gateway).remove(0);
+        assert_eq!(ban["reason"], "refused");
+        spans.push(gateway.log().lines().filter(|line| line.contains("banned 127.0.0.2 for ")).count());
+        wait_until("its end", || bans(&gateway).is_empty());
+    }
+    assert_eq!(spans, [1, 2, 3]);
+    for span in ["for 1 s", "for 2 s", "for 3 s"] {
+        assert!(
+            gateway.logged(&format!("banned 127.0.0.2 {span}: refused (5 requests")).is_some(),
+            "{}",
+            gateway.log()
+        );
+    }
+    for _ in 0..4 {
+        malformed.send_to(b"INVITE what is this\r\n\r\n", gateway.sip).unwrap();
+    }
+    wait_until("a ban", || bans(&gateway).iter().any(|ban| ban["reason"] == "malformed"));
+}
+
+/// Source addresses of datagrams can be forged: whatever is sent in a peer's name, it is served.
+fn a_peer_of_a_trunk_and_exempt_networks_are_never_limited_nor_banned(io: &str) {
+    let (carrier, trunk) = carrier();
+    let text = "[guard]\nnever_limit = [\"127.0.0.4/32\"]\ndatagrams = [1, 2]\ninvites = [1, 1]\nothers = [1, 1]\n\
+                ban_malformed = 1\nban_refusals = 1\n";
+    let gateway = start(io, text, "2", &trunk);
+    for host in ["127.0.0.9", "127.0.0.1", "127.0.0.4"] {
+        let socket = stranger(host);
+        for round in 0..40 {
+            let scanner = request("OPTIONS", &socket, gateway.sip, "friendly-scanner");
+            let said = answer(&socket, gateway.sip, &scanner)
+                .unwrap_or_else(|| panic!("{host} is not answered in round {round}"));
+            assert!(
+                said.starts_with(if host == "127.0.0.4" { "SIP/2.0 403 " } else { "SIP/2.0 200 " }),
+                "{said}"
+            );
+            socket.send_to(b"INVITE rubbish\r\n\r\n", gateway.sip).unwrap();
+        }
+    }
+    assert!(bans(&gateway).is_empty(), "{:?}", bans(&gateway));
+    let mut phone = Phone::new("127.0.0.1");
+    let (mut dialog, status) = call(&mut phone, &gateway, "1");
+    assert_eq!(status, Some(200));
+    phone.bye(&mut dialog);
+    assert_eq!(carrier.seen().count("INVITE"), 1);
+    for counter in ["flood", "invites", "others", "registers", "banned", "scanner"] {
+        assert_eq!(metric(&gateway, &format!("guard_{counter}_dropped_total")), 0.0, "{counter}");
+    }
+    assert!(
+        metric(&gateway, "sip_malformed_dropped_total") + metric(&gateway, "sip_malformed_refused_total")
+            >= 100.0
+    );
+}
+
+fn unknown_sources_are_refused_without_a_trace(io: &str) {
+    let (carrier, trunk) = carrier();
+    let gateway = start(io, "[health]\nprobe_interval = \"0s\"\n[guard]\nban_refusals = 0\n", "2", &trunk);
+    let socket = stranger("127.0.0.2");
+    for method in ["INVITE", "OPTIONS", "REGISTER", "SUBSCRIBE"] {
+        let text = request(method, &socket, gateway.sip, "");
+        let first = answer(&socket, gateway.sip, &text).unwrap();
+        assert!(first.starts_with("SIP/2.0 403 "), "{first}");
+        // RFC 3261 §8.2.7: answered the same each time, tag and all, since nothing was kept.
+        assert_eq!(answer(&socket, gateway.sip, &text), Some(first));
+    }
+    assert_eq!(metric(&gateway, "sip_transactions"), 0.0);
+    assert_eq!((metric(&gateway, "legs"), metric(&gateway, "calls_started_total")), (0.0, 0.0));
+    assert_eq!(metric(&gateway, "sip_retransmissions_absorbed_total"), 0.0);
+    assert_eq!(metric(&gateway, "calls_source_refused_total"), 2.0);
+    assert_eq!(metric(&gateway, "sip_strangers_requests_refused_total"), 6.0);
+    assert_eq!(carrier.seen().count("INVITE"), 0);
+}
+
+fn unknown_sources_may_be_left_without_an_answer(io: &str) {
+    let (_carrier, trunk) = carrier();
+    let gateway = start(io, "[guard]\nunknown = \"drop\"\n", "2", &trunk);
+    let socket = stranger("127.0.0.2");
+    for method in ["INVITE", "OPTIONS", "REGISTER", "BYE", "CANCEL", "FOO"] {
+        let text = request(method, &socket, gateway.sip, "");
+        assert_eq!(answer(&socket, gateway.sip, &text), None, "{method}");
+    }
+    assert_eq!(
+        answer(&socket, gateway.sip, "INVITE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\r\n"),
+        None
+    );
+    assert!(metric(&gateway, "sip_strangers_ignored_total") >= 6.0);
+    let mut phone = Phone::new("127.0.0.1");
+    assert_eq!(phone.options(Way::Udp(gateway.sip), gateway.sip), Some(200));
+}
+
+fn a_connection_of_a_scanner_is_closed(io: &str) {
+    let (_carrier, trunk) = carrier();
+    let gateway = start(io, "", "2", &trunk);
+    // A connection comes from 127.0.0.1 unless it is bound elsewhere first.
+    let connect = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 5], 0)).into()).unwrap();
+        socket.connect(&gateway.sip.into()).unwrap();
+        let stream = std::net::TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    };
+    let read = |stream: &mut std::net::TcpStream| {
+        let mut buffer = [0; 4096];
+        let length = std::io::Read::read(stream, &mut buffer).unwrap_or(0);
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let udp = stranger("127.0.0.5");
+    let mut stream = connect();
+    let text = request("OPTIONS", &udp, gateway.sip, "").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+    assert!(read(&mut stream).starts_with("SIP/2.0 403 "));
+    let text = request("OPTIONS", &udp, gateway.sip, "sipvicious").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+    assert_eq!(read(&mut stream), "", "closed");
+    wait_until("a ban", || bans(&gateway).len() == 1);
+    assert_eq!(read(&mut connect()), "", "who is banned is not connected");
+    assert_eq!(metric(&gateway, "guard_connections_closed_total"), 2.0);
+}
+
+fn caps_against_fraud_are_exact_over_two_workers(io: &str) {
+    let (carrier, trunk) = carrier();
+    let text = "[[fraud]]\nname = \"satellites\"\nprefix = \"+882\"\nwho = \"all\"\nmax_calls = 3\n\
+                [[fraud]]\nname = \"each\"\nprefix = \"+88\"\nwho = \"each-source\"\nmax_calls = 5\nstatus = 503\n";
+    let gateway = start(io, text, "2", &trunk);
+    let mut phone = Phone::new("127.0.0.1");
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    for round in 1..=3 {
+        let number =
+            |n: usize| if n.is_multiple_of(2) { format!("+88213{n}") } else { format!("0088299{n}") };
+        let mut calls: Vec<Dialog> =
+            (0..30).map(|n| phone.invite(Way::Udp(gateway.sip), gateway.sip, &number(n), &sdp)).collect();
+        let mut up = Vec::new();
+        for mut dialog in calls.drain(..) {
+            match phone.answered(&mut dialog).status() {
+                Some(200) => up.push(dialog),
+                status => assert_eq!(status, Some(403)),
+            }
+        }
+        assert_eq!(up.len(), 3, "round {round}");
+        // Another destination is free, until the source has its five.
+        let more: Vec<(Dialog, Option<u16>)> =
+            (0..4).map(|n| call(&mut phone, &gateway, &format!("+881{n}"))).collect();
+        let statuses: Vec<u16> = more.iter().map(|(_, status)| status.unwrap()).collect();
+        assert_eq!(statuses, [200, 200, 503, 503], "round {round}");
+        up.extend(more.into_iter().filter(|(_, status)| *status == Some(200)).map(|(dialog, _)| dialog));
+        assert_eq!(call(&mut phone, &gateway, "+4930").1, Some(200), "no rule for it");
+        for dialog in &mut up {
+            phone.bye(dialog);
+        }
+        gateway.wait_calls(round);
+    }
+    assert_eq!(carrier.seen().count("INVITE"), 3 * 6, "what was refused never reached the carrier");
+    assert_eq!(metric(&gateway, "calls_fraud_refused_total"), 3.0 * (27.0 + 2.0));
+    let alarms = gateway.json("/api/v1/alarms");
+    let alarms = alarms["alarms"].as_array().unwrap();
+    assert_eq!(alarms.len(), 2, "one a minute each: {alarms:?}");
+    let first = alarms.last().unwrap();
+    assert_eq!(
+        (&first["kind"], &first["rule"], &first["who"]),
+        (&"fraud".into(), &"satellites".into(), &"all".into())
+    );
+    assert_eq!((&first["what"], &first["refused"]), (&"more than 3 calls at a time".into(), &true.into()));
+    assert_eq!(alarms[0]["who"], "source 127.0.0.1");
+    assert_eq!(metric(&gateway, "alarms_total"), 2.0);
+    assert!(
+        gateway.logged("alarm fraud \"satellites\": all: more than 3 calls at a time; refused").is_some()
+    );
+    wait_until("records of all refusals", || gateway.causes().get("a cap against toll fraud") == Some(&87));
+}
+
+fn caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through(io: &str) {
+    let (first, trunk) = carrier();
+    let second = Carrier::start_at(SocketAddr::from(([127, 0, 0, 9], 0)), Manner::Answer);
+    let text = "[[fraud]]\nname = \"per trunk\"\nprefix = \"9\"\nwho = \"each-trunk\"\nmax_calls = 2\nstatus = 503\n\
+                [[fraud]]\nname = \"watch\"\nwho = \"all\"\nmax_calls = 1\naction = \"alarm\"\n";
+    let config = folder("abuse").join("gateway.toml");
+    std::fs::write(&config, format!("allow = [\"127.0.0.1/32\"]\n{text}")).unwrap();
+    let gateway = Gateway::start(
+        io,
+        &[
+            "--config",
+            config.to_str().unwrap(),
+            "--workers=2",
+            "--rtp-ports",
+            &rtp_ports(400),
+            &trunk,
+            &second.trunk("second", ""),
+            "--route==carrier|second",
+        ],
+    );
+    let mut phone = Phone::new("127.0.0.1");
+    let calls: Vec<(Dialog, Option<u16>)> =
+        (0..6).map(|n| call(&mut phone, &gateway, &format!("9{n}"))).collect();
+    let statuses: Vec<u16> = calls.iter().map(|(_, status)| status.unwrap()).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 503, 503], "two on each trunk");
+    assert_eq!((first.seen().count("INVITE"), second.seen().count("INVITE")), (2, 2));
+    assert_eq!(gateway.trunk("carrier")["calls"], 2, "no place is left taken");
+    for (mut dialog, _) in calls.into_iter().filter(|(_, status)| *status == Some(200)) {
+        phone.bye(&mut dialog);
+    }
+    gateway.wait_calls(0);
+    let begun = Instant::now();
+    assert_eq!(call(&mut phone, &gateway, "95").1, Some(200), "places came back");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let alarms = gateway.json("/api/v1/alarms").to_string();
+    assert!(
+        alarms.contains("\"watch\"") && alarms.contains("trunk carrier") && alarms.contains("trunk second"),
+        "{alarms}"
+    );
+}
+
+/// The process is stopped for a while, as by a host that has no time for it: what came meanwhile bears the kernel's stamp.
+fn calls_that_waited_too_long_are_refused_and_calls_in_progress_served(io: &str) {
+    use rustix::process::Signal;
+    let (carrier, trunk) = carrier();
+    let gateway = start(io, "[overload]\ntarget = \"200ms\"\ninterval = \"0s\"\n", "1", &trunk);
+    let mut phone = Phone::new("127.0.0.1");
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    let (mut up, status) = call(&mut phone, &gateway, "1");
+    assert_eq!(status, Some(200));
+    gateway.signal(Signal::STOP);
+    let mut late = phone.invite(Way::Udp(gateway.sip), gateway.sip, "2", &sdp);
+    phone.begin_request(&mut up, "BYE", "");
+    std::thread::sleep(Duration::from_millis(700));
+    gateway.signal(Signal::CONT);
+    let answer = phone.answered(&mut late);
+    assert_eq!(answer.status(), Some(503), "{}", answer.text);
+    assert!(answer.field("retry-after").parse::<u32>().is_ok(), "{}", answer.text);
+    let bye = phone.final_response(&up.call_id, &format!("{} BYE", up.cseq));
+    assert_eq!(bye.status(), Some(200), "what belongs to a call is served, however late");
+    wait_until("calls to be taken again", || call(&mut phone, &gateway, "3").1 == Some(200));
+    assert!(metric(&gateway, "overload_queue_refused_total") >= 1.0);
+    assert!(metric(&gateway, "queue_wait_us_total") >= 1_000_000.0, "two messages of 700 ms");
+    assert!(
+        !carrier.seen().requests.iter().any(|request| request.number() == "2"),
+        "it never reached the carrier"
+    );
+    wait_until("an alarm", || gateway.json("/api/v1/alarms").to_string().contains("\"overload\""));
+    assert!(gateway.logged("alarm overload: worker 0: messages wait ").is_some(), "{}", gateway.log());
+}
