@@ -41,7 +41,7 @@ pub enum Topology {
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
