@@ -5,6 +5,7 @@
 //! waits for it: calls are routed by the snapshot it pushed last.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod engine;
 mod gather;
 mod ledger;
@@ -13,6 +14,7 @@ mod quality;
 mod registrations;
 mod view;
 
+pub use certificates::Fetched;
 pub use engine::{Config, Engine};
 pub use mail::{Answer, Ask, Mail, Order, Outcome, Query, Record, Stored, Write};
 pub use quality::{Quality, WINDOW};

@@ -23,6 +23,8 @@ pub enum Event {
     Report(Box<ShardReport>),
     /// A user's bindings changed: these are all of them now.
     Registered(Box<Registration>),
+    /// Calls wait for the certificate at this address; the gateway has a timer, and does without it then.
+    CertificateAsked(String),
     /// No call is left on a shard that was told to drain.
     Drained,
 }
