@@ -2,6 +2,7 @@
 
 use crate::call::{LegSlot, Trying};
 use crate::config::Config;
+use crate::identity::{Departure, TrunkIdentity, depart};
 use crate::mail::Mail;
 use crate::profile::{Outgoing, Profile};
 use crate::session;
@@ -36,6 +37,8 @@ pub(crate) struct Way {
     pub(crate) profile: Arc<Profile>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
+    /// How the callee's side deals with identities.
+    pub(crate) identity: TrunkIdentity,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) seizure: Option<Seizure>,
 }
@@ -107,6 +110,7 @@ impl Shard {
             patience,
             profile,
             account: trunk.config.account.clone(),
+            identity: trunk.config.identity,
             peer: Some(peer),
             seizure: Some(attempt.seizure),
         };
@@ -129,6 +133,7 @@ impl Shard {
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
         let caller_trusted = self.calls.get(key).is_some_and(|call| self.trusted(call.flow.remote.ip()));
+        let unix = self.unix(now);
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
         let offer = match call.media.as_mut() {
@@ -141,21 +146,34 @@ impl Shard {
             _ => None,
         };
         let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
-        let from = session::from_of(&message, advertised, &way.profile);
+        let mut from = session::from_of(&message, advertised, &way.profile);
+        let calling = way.profile.calling(&call.draft.from);
         let written = way.profile.write(&Outgoing {
             invite: &message,
             caller_trusted,
             trunk: way.name.as_str(),
             called: &way.number,
-            calling: &way.profile.calling(&call.draft.from),
+            calling: &calling,
             dialled: &call.draft.dialled,
             source: call.flow.remote.ip(),
             peer: way.address,
             local: advertised.ip(),
         });
         self.stats.headers_dropped += written.dropped;
+        let mut fields = written.fields;
+        let departure = Departure {
+            config: &self.config.identity,
+            table: &self.table,
+            trunk: way.identity,
+            invite: &message,
+            source: call.flow.remote,
+            user: call.identity.user.then_some(&*calling),
+            to: &way.to,
+            now: unix,
+        };
+        depart(&departure, &mut call.identity, &mut from, &mut fields, &mut self.stats);
         let mut headers: Vec<(&str, &str)> =
-            written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         if offer.is_none()
             && [Name::Supported, Name::Require].iter().any(|name| message.lists(*name, "100rel"))
         {

@@ -1,6 +1,7 @@
 //! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
 
 use crate::bridge::Bridge;
+use crate::identity::Standing;
 use crate::ports::PairId;
 use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
@@ -50,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) media: Option<CallMedia>,
     /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,
+    /// Whether the caller's number is the caller's.
+    pub(crate) identity: Standing,
     pub(crate) draft: Draft,
 }
 

@@ -29,6 +29,7 @@ impl Shard {
             }
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
+            Command::Certificate(answer) => self.certificate_came(now, &answer, out),
             Command::Drain => self.drain(now),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
@@ -45,7 +46,10 @@ impl Shard {
     }
 
     /// New settings for new calls; probes start anew.
-    pub(crate) fn reload(&mut self, now: Time, config: Config, table: Arc<TrunkTable>) {
+    pub(crate) fn reload(&mut self, now: Time, mut config: Config, table: Arc<TrunkTable>) {
+        // What was seen stays seen; whom we trust may have changed.
+        config.replays = self.config.replays.clone();
+        self.certificates.clear();
         self.config = config;
         self.table = table;
         self.endpoint.set_methods(methods(&self.config));

@@ -1,6 +1,7 @@
 //! What a shard is told: how calls are handled (may change while it runs), and how it starts (may not).
 
 use crate::admission::Network;
+use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
 use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
@@ -11,6 +12,7 @@ use link::{RoutingSnapshot, UnixMicros};
 use sansio::SocketId;
 use sip::Shards;
 use std::sync::Arc;
+use stir::Replays;
 
 /// How calls are handled; a reload replaces it for new calls.
 #[derive(Clone, Debug)]
@@ -53,6 +55,10 @@ pub struct Config {
     pub t2: Duration,
     /// RFC 3261 T4.
     pub t4: Duration,
+    /// How callers' identities are verified and signed.
+    pub identity: Arc<IdentityConfig>,
+    /// Signatures seen lately, of all shards; a reload does not replace it.
+    pub replays: Arc<Replays>,
 }
 
 impl Default for Config {
@@ -77,6 +83,8 @@ impl Default for Config {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
+            identity: Arc::default(),
+            replays: Arc::default(),
         }
     }
 }

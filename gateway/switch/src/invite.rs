@@ -2,6 +2,7 @@
 
 use crate::admission::{allowed, trusted};
 use crate::call::{Call, Draft, LegSlot};
+use crate::identity::Standing;
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
@@ -67,7 +68,7 @@ impl Shard {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.offer = offer;
                 }
-                self.route(now, call, out);
+                self.verify_identity(now, call, out);
             }
             Err(refusal) => {
                 self.stats.calls_sdp_refused += 1;
@@ -91,10 +92,11 @@ impl Shard {
     /// Answers an INVITE that did not become a call.
     pub(crate) fn refuse(&mut self, now: Time, leg: LegId, refusal: &Refusal) {
         let retry = self.config.retry_after.to_string();
-        let headers = [("Retry-After", retry.as_str())];
-        let headers: &[_] = if refusal.retry { &headers } else { &[] };
+        let retry = refusal.retry.then_some(("Retry-After", retry.as_str()));
+        let reason = refusal.reason_field.as_deref().map(|reason| ("Reason", reason));
+        let headers: Vec<_> = retry.into_iter().chain(reason).collect();
         // The leg may have been cancelled in the meantime: then there is nobody to tell.
-        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), headers);
+        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), &headers);
     }
 
     fn open(
@@ -107,6 +109,8 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Option<Key> {
         let id = self.call_ids.draw();
+        // Who calls in a user's name has shown that he is the user, or he would not have been admitted.
+        let user = self.config.users.has(&asked.from) && !self.is_peer(&flow);
         let started_wall = self.wall(now);
         let record = CallRecord {
             call: id,
@@ -160,6 +164,7 @@ impl Shard {
                 media_timer: None,
                 media: None,
                 reinvite: None,
+                identity: Standing::new(user),
                 draft,
             })
             .ok()?;
@@ -171,7 +176,7 @@ impl Shard {
     }
 
     /// Finds where the call goes: by the snapshot, or by asking control.
-    fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+    pub(crate) fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get(key) else { return };
         let (limit, pause) = PORTS_AWAITED;
         if now.since(call.draft.started) < limit && self.ports_opening(call.listener) {

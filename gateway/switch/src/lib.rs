@@ -16,6 +16,7 @@ mod command;
 mod config;
 pub mod explain;
 mod finish;
+pub mod identity;
 mod invite;
 pub mod leg_media;
 mod mail;

@@ -130,6 +130,7 @@ impl Shard {
             ("legs", "Legs not gone yet", census.legs as u64),
             ("sip_transactions", "SIP transactions", census.sip.transactions as u64),
             ("sip_connections", "TCP connections", census.sip.connections as u64),
+            ("identity_waiting", "Calls that wait for a certificate", census.waiting as u64),
             ("cdrs_spooled", "Records control has not acknowledged", census.spooled as u64),
         ] {
             figures.push(Figure::gauge(name, help, value));

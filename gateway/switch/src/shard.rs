@@ -2,6 +2,7 @@
 
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
+use crate::identity::Certificates;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::ports::{PairId, PortPool};
@@ -29,6 +30,8 @@ pub(crate) enum Timer {
     NoProgress(Key),
     /// Control has not said where the call goes.
     NoRoute(Key),
+    /// The certificate that the caller's identity needs has not come.
+    NoCertificate(Key),
     /// RTP ports were still being opened when the call came.
     NoPorts(Key),
     /// Look whether both sides of the call still send.
@@ -86,6 +89,8 @@ pub struct Shard {
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
+    /// Certificates of callers' networks, and calls that wait for some.
+    pub(crate) certificates: Certificates,
     pub(crate) spool: Spool,
     pub(crate) service: Service,
     /// The shards that have nothing left to do.
@@ -130,6 +135,8 @@ pub struct Census {
     pub probes: usize,
     /// Requests inside calls on their way through.
     pub relays: usize,
+    /// Calls that wait for a certificate.
+    pub waiting: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
     /// The SIP endpoint's tables.
@@ -168,6 +175,7 @@ impl Shard {
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             generation: 0,
+            certificates: Certificates::default(),
             spool: Spool::default(),
             service: Service::Open,
             others_over: BTreeSet::new(),
@@ -215,6 +223,7 @@ impl Shard {
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len(),
             relays: self.relays.len(),
+            waiting: self.certificates.waiting(),
             spooled: self.spool.len(),
             sip: self.endpoint.census(),
         }
@@ -299,6 +308,7 @@ impl Shard {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
                 Timer::NoRoute(call) => self.no_route(now, call, out),
+                Timer::NoCertificate(call) => self.no_certificate(now, call, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {

@@ -5,6 +5,7 @@
 
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
+use crate::identity::TrunkIdentity;
 use crate::profile::Profile;
 use core::fmt;
 use core::net::SocketAddr;
@@ -64,6 +65,8 @@ pub struct TrunkConfig {
     pub health: HealthConfig,
     /// How INVITEs to it are written.
     pub profile: Arc<Profile>,
+    /// How identities are dealt with.
+    pub identity: TrunkIdentity,
 }
 
 impl TrunkConfig {
@@ -83,6 +86,7 @@ impl TrunkConfig {
             account: None,
             health: HealthConfig::default(),
             profile: Arc::default(),
+            identity: TrunkIdentity::default(),
         }
     }
 }
