@@ -4,6 +4,7 @@
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
 use crate::profile::Profile;
+use crate::stir::{Stir, TrunkStir};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,6 +55,8 @@ pub struct File {
     /// Profiles.
     #[serde(rename = "profile")]
     pub profiles: Vec<Profile>,
+    /// Identities of callers, verified and signed.
+    pub stir: Stir,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -87,6 +90,7 @@ impl Default for File {
             health: Health::default(),
             users: Vec::new(),
             profiles: Vec::new(),
+            stir: Stir::default(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
@@ -339,6 +343,9 @@ pub struct Trunk {
     /// How INVITEs to it are written; `carrier-lenient` if left out.
     #[serde(default)]
     pub profile: Option<String>,
+    /// How it deals with callers' identities.
+    #[serde(default)]
+    pub stir: TrunkStir,
 }
 
 impl Trunk {
@@ -361,6 +368,7 @@ impl Trunk {
             failover_statuses: failover_statuses(),
             health: None,
             profile: None,
+            stir: TrunkStir::default(),
         }
     }
 }

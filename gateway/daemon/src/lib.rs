@@ -10,6 +10,7 @@ mod listeners;
 mod process;
 mod profile;
 mod settings;
+mod stir;
 mod tls;
 mod users;
 
@@ -20,4 +21,5 @@ pub use config::{
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};
 pub use settings::Settings;
+pub use stir::{FetchSettings, Stir, StirSettings, TrunkStir};
 pub use tls::TlsSettings;
