@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 on_both_drivers! {
     a_signed_call_passes_and_each_forgery_is_refused
     the_callee_is_told_what_came_of_it
+    an_asserted_identity_counts_from_who_is_trusted
     calls_wait_for_a_certificate_together_and_not_for_ever
     what_one_gateway_signs_another_verifies
     an_identity_passes_untouched
@@ -250,10 +251,15 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>, shelf: 
 
 /// A gateway that takes calls from everywhere on this host, with lines for its `[stir]` section and trunks.
 fn gateway(io: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
+    gateway_with(io, "", stir, trunks)
+}
+
+/// The same with lines in front of all sections.
+fn gateway_with(io: &str, top: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
     let config = folder("stir-config").join("gateway.toml");
     std::fs::write(
         &config,
-        format!("workers = 2\n[health]\nprobe_interval = \"0s\"\n[stir]\n{stir}\n{trunks}"),
+        format!("workers = 2\n{top}[health]\nprobe_interval = \"0s\"\n[stir]\n{stir}\n{trunks}"),
     )
     .unwrap();
     let arguments = ["--config", config.to_str().unwrap(), "--rtp-ports", &rtp_ports(240)];
@@ -417,6 +423,35 @@ fn the_callee_is_told_what_came_of_it(io: &str) {
     tagged(&other, "TN-Validation-Failed", "STIR;cause=438;text=\"Invalid Identity Header\"");
     // Fields of other types are none that could be verified (RFC 8224 §6.2).
     tagged(&format!("Identity: a.b.c;info=<{url}>;ppt=div\r\n"), "No-TN-Validation", "");
+}
+
+fn an_asserted_identity_counts_from_who_is_trusted(io: &str) {
+    let authority = Authority::new();
+    authority.signer("signer");
+    let repository = Repository::new(&authority);
+    let url = repository.put(&authority, "signer.pem", Duration::ZERO);
+    let (mut trusted, mut stranger) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.4"));
+    let mut callee = Phone::new("127.0.0.3");
+    let lines = verifies("reject", &authority, &repository);
+    let trunk = trunk("callee", callee.address, "profile = \"pbx\"");
+    let (gateway, _) = gateway_with(io, "trusted = [\"127.0.0.2/32\"]\n", &lines, &trunk);
+    let mut call = |caller: &mut Phone| {
+        let token = Token { orig: "12155550100", ..Token::new(&url, "1") }.field(&authority);
+        let asserted = "P-Asserted-Identity: \"A\" <sip:+12155550100;verstat=x@a.example>, <tel:+1999>\r\n";
+        call(caller, &mut callee, &gateway, "1", &(asserted.to_owned() + &token))
+    };
+    let (seen, answer) = call(&mut trusted);
+    assert_eq!(answer.status(), Some(486), "{}", answer.text);
+    let seen = seen.unwrap();
+    // Whom the token names is marked as verified, and nobody else.
+    assert!(seen.field("from").contains("<sip:4711@"), "{}", seen.text);
+    assert_eq!(
+        seen.field("p-asserted-identity"),
+        "\"A\" <sip:+12155550100;verstat=TN-Validation-Passed@a.example;user=phone>, <tel:+1999>"
+    );
+    // From whom nobody knows, an assertion is worth nothing (RFC 3325 §5).
+    let (seen, answer) = call(&mut stranger);
+    assert_eq!((seen.is_none(), answer.status()), (true, Some(438)), "{}", answer.text);
 }
 
 fn calls_wait_for_a_certificate_together_and_not_for_ever(io: &str) {
