@@ -18,8 +18,10 @@ use switch::Mail;
 /// Runs the gateway until it has drained or was stopped.
 pub(crate) fn run(arguments: &arguments::Serve) -> Result<ExitCode, Error> {
     let (file, mut settings) = configure(arguments)?;
+    settings.load()?;
     if arguments.check {
         settings.tls.policy()?;
+        fetching(&settings)?;
         println!("configuration is good: {} trunks, {} workers", settings.trunks.len(), settings.workers);
         return Ok(ExitCode::SUCCESS);
     }
@@ -222,9 +224,19 @@ fn start_control(gateway: &mut Gateway, file: &File, settings: &Settings) -> Res
         workers: usize::from(settings.workers),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         routing: RouteTable::new((*settings.routing).clone())?,
+        fetching: fetching(settings)?,
         log: Box::new(log),
     };
     Ok(controld::start(config, links)?)
+}
+
+/// How control fetches certificates of callers' networks.
+fn fetching(settings: &Settings) -> Result<Option<controld::Fetching>, Error> {
+    let Some(wanted) = settings.stir.fetching()? else { return Ok(None) };
+    let mut fetching = controld::Fetching::new(wanted.roots.as_deref())
+        .map_err(|error| format!("{} {error}", wanted.roots_place))?;
+    (fetching.ports, fetching.hosts, fetching.private) = (wanted.ports, wanted.hosts, wanted.private);
+    Ok(Some(fetching))
 }
 
 /// Waits for signals, and for the gateway to be done.
@@ -259,8 +271,11 @@ fn attend(
 }
 
 fn reload(gateway: &mut Gateway, control: &controld::Handle, arguments: &arguments::Serve) {
-    let done = configure(arguments).and_then(|(_, settings)| {
+    let done = configure(arguments).and_then(|(_, mut settings)| {
+        settings.load()?;
+        let fetching = fetching(&settings)?;
         gateway.reload(&settings)?;
+        control.reload_fetching(fetching);
         control.reload(RouteTable::new((*settings.routing).clone())?);
         Ok(settings.trunks.len())
     });

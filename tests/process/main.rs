@@ -29,6 +29,7 @@ mod message;
 mod phone;
 mod profiles;
 mod register;
+mod stir;
 mod tls;
 mod torture;
 mod trace;

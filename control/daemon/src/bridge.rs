@@ -1,9 +1,10 @@
 //! The loop that runs the engine: brings it mail and carries out what it says.
 
+use crate::fetch::{Fetcher, Fetching};
 use crate::http::Server;
 use crate::inbox::{Commands, Inbox};
 use crate::process::Stopped;
-use control::{Answer, Ask, Engine, Mail, Outcome, Query, Stored};
+use control::{Answer, Ask, Engine, Fetched, Mail, Outcome, Query, Stored};
 use core::time::Duration;
 use link::{Command, Event, RouteTable, ShardId, Ticket};
 use sansio::{Action, Input, Machine as _, Outbox, Time};
@@ -33,6 +34,7 @@ const LATE: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum Order {
     Routing(Box<RouteTable>),
+    Fetching(Box<Option<Fetching>>),
     Drain,
 }
 
@@ -61,6 +63,7 @@ pub(crate) struct Bridge {
     commands: Box<Commands>,
     late: VecDeque<(ShardId, Command)>,
     commands_lost: u64,
+    fetcher: Fetcher,
     waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
     /// Until then more routing questions are expected.
@@ -77,6 +80,7 @@ impl Bridge {
         store: Store,
         begun: Instant,
         commands: Box<Commands>,
+        fetcher: Fetcher,
         log: Box<dyn Fn(&str) + Send>,
     ) -> Self {
         Self {
@@ -88,6 +92,7 @@ impl Bridge {
             commands,
             late: VecDeque::new(),
             commands_lost: 0,
+            fetcher,
             waiting: HashMap::new(),
             next_ticket: 0,
             asking_until: Time::ZERO,
@@ -115,6 +120,7 @@ impl Bridge {
             match action {
                 Action::Mail(_, Mail::ToGateway(shard, command)) => self.tell(shard, command),
                 Action::Mail(_, Mail::ToStore(write)) => self.keep(write),
+                Action::Mail(_, Mail::ToFetcher(url)) => self.fetcher.begin(url),
                 Action::Mail(_, Mail::ToApi(Answer { ticket, outcome })) => self.reply(ticket, outcome),
                 // The engine asks for nothing else.
                 _ => {}
@@ -147,7 +153,7 @@ impl Bridge {
                         if alarm.rule.is_empty() { String::new() } else { format!(" {:?}", alarm.rule) };
                     self.say_seldom(&format!("alarm {kind}{rule}: {}: {}{refused}", alarm.who, alarm.what));
                 }
-                Event::RouteAsked(_) => self.asking_until = self.now() + ASKING,
+                Event::RouteAsked(_) | Event::CertificateAsked(_) => self.asking_until = self.now() + ASKING,
                 _ => {}
             }
             self.give(Input::Mail(Mail::FromGateway(shard, event)));
@@ -229,6 +235,7 @@ impl Bridge {
         let order = match order {
             Order::Routing(routing) => control::Order::Routing(routing),
             Order::Drain => control::Order::Drain,
+            Order::Fetching(fetching) => return self.fetcher.set(*fetching),
         };
         self.give(Input::Mail(Mail::FromOwner(order)));
     }
@@ -252,6 +259,7 @@ pub(crate) async fn run(
     mut orders: mpsc::Receiver<Order>,
     mut questions: mpsc::Receiver<Question>,
     mut stored: watch::Receiver<u64>,
+    mut fetched: mpsc::UnboundedReceiver<Fetched>,
     server: Option<Server>,
 ) -> Stopped {
     let awaited = match wait_for(&*inbox) {
@@ -293,6 +301,7 @@ pub(crate) async fn run(
                 let through = *stored.borrow_and_update();
                 bridge.give(Input::Mail(Mail::FromStore(Stored { through })));
             }
+            Some(file) = fetched.recv() => bridge.give(Input::Mail(Mail::FromFetcher(file))),
             Some(question) = questions.recv() => bridge.ask(question),
             _ = look.tick() => {
                 let failing = bridge.store.facts().failing;

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod fetch;
 mod http;
 mod inbox;
 mod process;
 mod registration;
 mod stamp;
 
+pub use fetch::Fetching;
 pub use inbox::{Commands, Inbox, Links};
 pub use process::{Config, Error, Handle, Stopped, start};

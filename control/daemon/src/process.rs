@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the clock and the API's socket come from")]
 
 use crate::bridge::{self, Bridge};
+use crate::fetch::{Fetcher, Fetching};
 use crate::http::{self, About};
 use crate::inbox::Links;
 use control::Engine;
@@ -30,6 +31,8 @@ pub struct Config {
     pub version: String,
     /// The routing to begin with.
     pub routing: RouteTable,
+    /// How certificates of callers' networks are fetched; `None`: they are not.
+    pub fetching: Option<Fetching>,
     /// Takes lines for the log: trunks that change state, trouble of the store.
     pub log: Box<dyn Fn(&str) + Send>,
 }
@@ -114,6 +117,11 @@ impl Handle {
         self.orders.blocking_send(bridge::Order::Routing(Box::new(routing))).is_ok()
     }
 
+    /// Fetches certificates like this from now on; false if the control plane is gone.
+    pub fn reload_fetching(&self, fetching: Option<Fetching>) -> bool {
+        self.orders.blocking_send(bridge::Order::Fetching(Box::new(fetching))).is_ok()
+    }
+
     /// Tells all shards to take no new calls; false if the control plane is gone.
     pub fn drain(&self) -> bool {
         self.orders.blocking_send(bridge::Order::Drain).is_ok()
@@ -163,7 +171,8 @@ pub fn start(config: Config, links: Links) -> Result<Handle, Error> {
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        // Two for the API's questions to the store, the rest for names that are looked up.
+        .max_blocking_threads(6)
         .build()
         .map_err(Error::System)?;
     let (orders, ordered) = mpsc::channel(16);
@@ -177,12 +186,13 @@ pub fn start(config: Config, links: Links) -> Result<Handle, Error> {
         database: database.clone(),
     };
     let registered = reader.registrations().map_err(Error::Store)?;
+    let (fetcher, fetched) = Fetcher::new(config.fetching);
     let engine = Engine::new(engine, config.routing).with_registrations(registered);
-    let bridge = Bridge::new(engine, store, begun, links.commands, config.log);
+    let bridge = Bridge::new(engine, store, begun, links.commands, fetcher, config.log);
     let run = move || {
         runtime.block_on(async move {
             let server = listener.map(|it| http::serve(it, Arc::new(about), ask, reader));
-            bridge::run(bridge, links.inbox, ordered, asked, stored, server).await
+            bridge::run(bridge, links.inbox, ordered, asked, stored, fetched, server).await
         })
     };
     let thread = Builder::new().name("control".into()).spawn(run).map_err(Error::System)?;

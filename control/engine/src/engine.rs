@@ -1,6 +1,7 @@
 //! The third machine: takes the shards' events, the store's and the API's mail, and decides.
 
 use crate::abuse::Abuse;
+use crate::certificates::{Asked, Certificates};
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
 use crate::performance::Performance;
@@ -27,6 +28,8 @@ pub struct Config {
     pub store: Mailbox,
     /// Mailbox of the API.
     pub api: Mailbox,
+    /// Mailbox of whoever fetches certificates.
+    pub fetcher: Mailbox,
     /// The wall clock at [`Time::ZERO`], in unix microseconds.
     pub epoch: UnixMicros,
     /// How long shards have for a report. Default 1 s.
@@ -47,6 +50,7 @@ impl Default for Config {
             shards: Mailbox(0),
             store: Mailbox(1000),
             api: Mailbox(1001),
+            fetcher: Mailbox(1002),
             epoch: UnixMicros(0),
             patience: Duration::from_secs(1),
             questions: 64,
@@ -96,6 +100,7 @@ pub struct Engine {
     ended: Recent,
     alive_due: Option<Time>,
     abuse: Abuse,
+    certificates: Certificates,
     counters: Counters,
 }
 
@@ -118,6 +123,7 @@ impl Engine {
             ended: Recent::default(),
             alive_due: None,
             abuse: Abuse::default(),
+            certificates: Certificates::default(),
             counters: Counters::default(),
             config,
         }
@@ -189,6 +195,11 @@ impl Engine {
                     self.keep(Record::Registered(registration), out);
                 }
             }
+            Event::CertificateAsked(url) => match self.certificates.ask(now, shard, url) {
+                Asked::Known(answer) => self.tell(shard, Command::Certificate(Box::new(answer)), out),
+                Asked::Fetch(url) => out.mail(self.config.fetcher, Mail::ToFetcher(url)),
+                Asked::Joined => {}
+            },
             Event::Banned(ban) => self.abuse.take_ban(self.wall(now), *ban),
             Event::Alarm(alarm) => self.abuse.take_alarm(*alarm),
             Event::Trace(trace) => {
@@ -500,6 +511,40 @@ impl Engine {
                 "Registrations not kept since too many users were known.",
                 self.registrations.refused,
             ),
+            Figure::gauge(
+                "control_certificates",
+                "Certificates of callers' networks that are kept.",
+                self.certificates.len() as u64,
+            ),
+            Figure::counter(
+                "control_certificates_asked_total",
+                "Certificates that shards asked for, by outcome.",
+                self.certificates.hits,
+            )
+            .labelled("outcome", "kept"),
+            Figure::counter(
+                "control_certificates_asked_total",
+                "Certificates that shards asked for, by outcome.",
+                self.certificates.fetched,
+            )
+            .labelled("outcome", "fetched"),
+            Figure::counter(
+                "control_certificates_asked_total",
+                "Certificates that shards asked for, by outcome.",
+                self.certificates.failed,
+            )
+            .labelled("outcome", "failed"),
+            Figure::counter(
+                "control_certificates_asked_total",
+                "Certificates that shards asked for, by outcome.",
+                self.certificates.refused,
+            )
+            .labelled("outcome", "refused"),
+            Figure::counter(
+                "control_certificates_evicted_total",
+                "Certificates forgotten before their time since too many were kept.",
+                self.certificates.evicted,
+            ),
             Figure::counter(
                 "control_versions_refused_total",
                 "Gateways turned away since they speak another version.",
@@ -525,11 +570,17 @@ impl Machine for Engine {
                     self.tell(shard, Command::CdrAcknowledged(calls), out);
                 }
             }
+            Input::Mail(Mail::FromFetcher(fetched)) => {
+                let (shards, answer) = self.certificates.take(now, fetched);
+                for shard in shards {
+                    self.tell(shard, Command::Certificate(Box::new(answer.clone())), out);
+                }
+            }
             Input::Mail(Mail::FromApi(query)) => self.take_query(now, query, out),
             Input::Mail(Mail::FromOwner(order)) => self.take_order(order, out),
             Input::Timeout => self.on_timeout(now, out),
             // What goes out never comes in, and the engine has no sockets.
-            Input::Mail(Mail::ToGateway(..) | Mail::ToStore(_) | Mail::ToApi(_))
+            Input::Mail(Mail::ToGateway(..) | Mail::ToStore(_) | Mail::ToApi(_) | Mail::ToFetcher(_))
             | Input::Datagram(_)
             | Input::Unreachable { .. }
             | Input::Socket(..)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod abuse;
+mod certificates;
 mod engine;
 mod gather;
 mod ledger;
@@ -17,6 +18,7 @@ mod spread;
 mod traces;
 mod view;
 
+pub use certificates::Fetched;
 pub use engine::{Config, Engine};
 pub use mail::{Answer, Ask, Mail, Order, Outcome, Query, Record, Stored, Write};
 pub use performance::{Attempts, Performance};

@@ -170,6 +170,7 @@ fn end(call: CallId, attempts: Vec<Attempt>) -> Event {
         setup_us: None,
         end: End { side: Side::Caller, status: 200, q850: Some(16), cause: "normal".into() },
         media: None,
+        identity: None,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! The call detail record: everything an operator wants to know of a call that is over.
 
-use crate::{CallId, ShardId, Text, TrunkName, UnixMicros};
+use crate::{CallId, Identity, ShardId, Text, TrunkName, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -43,6 +43,9 @@ pub struct Cdr {
     pub end: End,
     /// What was heard; `None` if no media was ever anchored.
     pub media: Option<Media>,
+    /// Whether the caller's number is the caller's; `None` if nobody asked.
+    #[serde(default)]
+    pub identity: Option<Identity>,
 }
 
 impl Cdr {

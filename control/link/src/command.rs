@@ -1,6 +1,6 @@
 //! What control tells a gateway shard.
 
-use crate::{CallId, GroupName, Registration, RoutingSnapshot, Text, Ticket, TraceAsked};
+use crate::{CallId, Certificate, GroupName, Registration, RoutingSnapshot, Text, Ticket, TraceAsked};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub enum Command {
     TraceAsked(Box<TraceAsked>),
     /// These records are on disk: forget them.
     CdrAcknowledged(Vec<CallId>),
+    /// The answer to [`Event::CertificateAsked`](crate::Event::CertificateAsked).
+    Certificate(Box<Certificate>),
     /// Take no new calls, let those in progress finish.
     Drain,
     /// Registrations known from before the gateway's start: for users of whom it has heard nothing since.

@@ -36,6 +36,8 @@ pub enum Event {
     Banned(Box<Ban>),
     /// An operator should look at this.
     Alarm(Box<Alarm>),
+    /// Calls wait for the certificate at this address; the gateway has a timer, and does without it then.
+    CertificateAsked(String),
     /// No call is left on a shard that was told to drain.
     Drained,
 }

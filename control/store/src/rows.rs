@@ -1,6 +1,8 @@
 //! Calls as rows: how each record changes its call's row, and how a finished row reads as a [`Cdr`].
 
-use link::{CallAnswered, CallId, CallRecord, Cdr, End, Registration, ShardId, Side, Text, UnixMicros};
+use link::{
+    CallAnswered, CallId, CallRecord, Cdr, End, Identity, Registration, ShardId, Side, Text, UnixMicros,
+};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Row, named_params};
 use std::net::SocketAddr;
@@ -8,7 +10,8 @@ use std::str::FromStr;
 
 /// The columns that [`read`] expects, in its order.
 pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
-     source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media";
+     source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media, \
+     verstat, attest, origid, identity_cause, signed";
 
 /// Leaves a trace of a call at its start; a record that comes twice changes nothing.
 pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
@@ -48,14 +51,15 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
     let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let attempts = serde_json::to_string(&cdr.attempts).map_err(json)?;
     let media = cdr.media.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
+    let identity = cdr.identity.as_ref();
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
                 trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
-                attempts, media)
+                attempts, media, verstat, attest, origid, identity_cause, signed)
              VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
                 :trunk, :peer, :status, :side, :q850, :cause, :pdd, :setup, :caller_sip, :callee_sip,
-                :attempts, :media)",
+                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed)",
         )?
         .execute(named_params! {
             ":call": number(cdr.call),
@@ -79,6 +83,11 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
             ":callee_sip": cdr.callee_sip_call_id,
             ":attempts": attempts,
             ":media": media,
+            ":verstat": identity.and_then(|it| it.verstat.as_deref()),
+            ":attest": identity.and_then(|it| it.attest.as_deref()),
+            ":origid": identity.and_then(|it| it.origid.as_deref()),
+            ":identity_cause": identity.and_then(|it| it.cause.as_deref()),
+            ":signed": identity.and_then(|it| it.signed.as_deref()),
         })
         .map(drop)
 }
@@ -177,7 +186,23 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
             cause: Text::Owned(row.get(19)?),
         },
         media: media.map(|text| json(20, &text)).transpose()?,
+        identity: identity(row)?,
     })
+}
+
+/// What stands of the caller's identity in the columns from 21 on; `None` if nothing does.
+fn identity(row: &Row<'_>) -> rusqlite::Result<Option<Identity>> {
+    let text = |column: usize| -> rusqlite::Result<Option<Text>> {
+        Ok(row.get::<_, Option<String>>(column)?.map(Text::Owned))
+    };
+    let it = Identity {
+        verstat: text(21)?,
+        attest: text(22)?,
+        origid: row.get(23)?,
+        cause: row.get(24)?,
+        signed: text(25)?,
+    };
+    Ok(Some(it).filter(|it| *it != Identity::default()))
 }
 
 /// SQLite's integers are signed; the bits are kept.

@@ -42,6 +42,7 @@ fn a_record_comes_back_as_it_was() {
         trunk: None,
         peer: None,
         media: None,
+        identity: None,
         answered: None,
         routed: None,
         callee_sip_call_id: None,

@@ -5,6 +5,7 @@
 
 use crate::guard::{Fraud, Guard, Overload};
 use crate::profile::Profile;
+use crate::stir::{Stir, TrunkStir};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -67,6 +68,8 @@ pub struct File {
     pub overload: Overload,
     /// Caps against toll fraud.
     pub fraud: Vec<Fraud>,
+    /// Identities of callers, verified and signed.
+    pub stir: Stir,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -105,6 +108,7 @@ impl Default for File {
             guard: Guard::default(),
             overload: Overload::default(),
             fraud: Vec::new(),
+            stir: Stir::default(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
@@ -407,6 +411,9 @@ pub struct Trunk {
     /// How INVITEs to it are written; `carrier-lenient` if left out.
     #[serde(default)]
     pub profile: Option<String>,
+    /// How it deals with callers' identities.
+    #[serde(default)]
+    pub stir: TrunkStir,
 }
 
 impl Trunk {
@@ -431,6 +438,7 @@ impl Trunk {
             failover_statuses: failover_statuses(),
             health: None,
             profile: None,
+            stir: TrunkStir::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod process;
 mod profile;
 mod registration;
 mod settings;
+mod stir;
 mod tls;
 mod users;
 
@@ -24,4 +25,5 @@ pub use guard::{Fraud, Guard, Overload};
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};
 pub use settings::Settings;
+pub use stir::{FetchSettings, Stir, StirSettings, TrunkStir};
 pub use tls::TlsSettings;

@@ -4,6 +4,7 @@
 use crate::config::{self, ConfigError, File};
 use crate::guard;
 use crate::profile;
+use crate::stir::{StirSettings, trunk_identity};
 use crate::tls::TlsSettings;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
 use sip::Transport;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub routing: Arc<RoutingSnapshot>,
     /// What each shard runs by.
     pub shard: switch::Config,
+    /// Identities of callers: what is configured; what is in its files is in `shard` once they are loaded.
+    pub stir: StirSettings,
 }
 
 impl Settings {
@@ -77,6 +80,7 @@ impl Settings {
         let shard = shard_config(file, &at, calls_max)?;
         let streams = streams(file, &at)?;
         let tls = TlsSettings::resolve(file, &trunks, &at)?;
+        let stir = StirSettings::resolve(file, &at)?;
         Ok(Self {
             listen: file.listen.clone(),
             streams,
@@ -89,7 +93,18 @@ impl Settings {
             groups,
             routing: Arc::new(routing),
             shard,
+            stir,
         })
+    }
+
+    /// Reads the files that are named, as of now.
+    ///
+    /// # Errors
+    /// Names the key, the file and the cure.
+    pub fn load(&mut self) -> Result<(), ConfigError> {
+        let now = driver::clock::WallAnchor::take().wall(driver::clock::now()).as_secs();
+        self.shard.identity = Arc::new(self.stir.load(now)?);
+        Ok(())
     }
 }
 
@@ -171,6 +186,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 failover_statuses: trunk.failover_statuses.clone(),
                 account,
                 register,
+                identity: trunk_identity(trunk, at)?,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
                 profile,
             })
@@ -374,5 +390,6 @@ fn shard_config(
         t1: file.timers.t1.0,
         t2: file.timers.t2.0,
         t4: file.timers.t4.0,
+        ..switch::Config::default()
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::call::{LegSlot, Trying};
 use crate::config::Config;
+use crate::identity::{Departure, TrunkIdentity, depart};
 use crate::mail::Mail;
 use crate::profile::{Outgoing, Profile};
 use crate::session;
@@ -40,6 +41,8 @@ pub(crate) struct Way {
     pub(crate) route: Option<String>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
+    /// How the callee's side deals with identities.
+    pub(crate) identity: TrunkIdentity,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) seizure: Option<Seizure>,
 }
@@ -122,6 +125,7 @@ impl Shard {
             profile,
             route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
+            identity: trunk.config.identity,
             peer: Some(peer),
             seizure: Some(attempt.seizure),
         };
@@ -148,6 +152,7 @@ impl Shard {
             .calls
             .get(key)
             .is_some_and(|call| call.asserted.is_none() && self.trusted(call.flow.remote.ip()));
+        let unix = self.unix(now);
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
         let offer = match call.media.as_mut() {
@@ -161,12 +166,13 @@ impl Shard {
         };
         let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
         let mut from = session::from_of(&message, advertised, &way.profile);
+        let calling = way.profile.calling(&call.draft.from);
         let mut written = way.profile.write(&Outgoing {
             invite: &message,
             caller_trusted,
             trunk: way.name.as_str(),
             called: &way.number,
-            calling: &way.profile.calling(&call.draft.from),
+            calling: &calling,
             dialled: &call.draft.dialled,
             source: call.flow.remote.ip(),
             peer: way.address,
@@ -185,6 +191,17 @@ impl Shard {
         if !way.profile.trusted {
             from = call.privacy.hide(&mut written.fields).unwrap_or(from);
         }
+        let departure = Departure {
+            config: &self.config.identity,
+            table: &self.table,
+            trunk: way.identity,
+            invite: &message,
+            source: call.flow.remote,
+            user: call.identity.user.then_some(&*calling),
+            to: &way.to,
+            now: unix,
+        };
+        depart(&departure, &mut call.identity, &mut from, &mut written.fields, &mut self.stats);
         let route = way.route.iter().map(|route| ("Route", route.as_str()));
         let fields = written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut headers: Vec<(&str, &str)> = route.chain(fields).collect();

@@ -114,7 +114,7 @@ impl Shard {
 
     /// Whether a request comes from a trunk's peer: from its very port over UDP. A carrier that presents a user's
     /// name as a caller's number is no phone to be asked.
-    fn is_peer(&self, flow: &Flow) -> bool {
+    pub(crate) fn is_peer(&self, flow: &Flow) -> bool {
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let source = canonical(flow.remote);
         flow.transport == Transport::Udp

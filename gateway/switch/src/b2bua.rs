@@ -124,7 +124,8 @@ impl Shard {
         if let Some(trying) = &mut call.trying {
             trying.heard.get_or_insert(now);
         }
-        let caller = call.caller;
+        let (caller, reason) = (call.caller, call.identity.take_reason());
+        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
         // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960). An offer in one counts only if
         // it came reliably, and only then the caller can answer it, in its PRACK (RFC 3262 §5).
         let described = !message.body().is_empty() && (reliable || !call.late_offer);
@@ -148,10 +149,10 @@ impl Shard {
         // What the callee may still change is not told as the last word, unless the caller takes nothing else.
         if sdp.is_some() && !reliable {
             call.told |= self.endpoint.only_reliably(caller);
-            let _ = self.endpoint.provisional_preview(now, caller, status, &[], sdp);
+            let _ = self.endpoint.provisional_preview(now, caller, status, &headers, sdp);
         } else {
             call.told |= sdp.is_some() && self.endpoint.sends_reliably(caller);
-            let _ = self.endpoint.provisional(now, caller, status, &[], sdp);
+            let _ = self.endpoint.provisional(now, caller, status, &headers, sdp);
         }
     }
 
@@ -223,14 +224,15 @@ impl Shard {
         call.phase = Phase::Answered;
         call.draft.answered = Some(now);
         call.draft.ringing.get_or_insert(now);
-        let (id, caller) = (call.id, call.caller);
+        let (id, caller, reason) = (call.id, call.caller, call.identity.take_reason());
         self.stats.calls_answered += 1;
         if let (Some(trunk), Some(peer)) = (call.draft.trunk.clone(), call.draft.peer) {
             let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer, heard_us };
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
-        let _ = self.endpoint.answer(now, caller, &[], body.as_deref().map(Body::sdp));
+        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
+        let _ = self.endpoint.answer(now, caller, &headers, body.as_deref().map(Body::sdp));
         self.start_media_check(now, key);
     }
 

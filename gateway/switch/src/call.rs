@@ -2,8 +2,9 @@
 
 use crate::bridge::Bridge;
 use crate::fraud::{Exceeded, Held};
-use crate::identity::Privacy;
+use crate::identity::Standing;
 use crate::ports::PairId;
+use crate::privacy::Privacy;
 use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
@@ -61,6 +62,8 @@ pub(crate) struct Call {
     /// Its places under the rules against toll fraud, and under those for its trunk.
     pub(crate) tolls: Vec<Held>,
     pub(crate) trunk_tolls: Vec<Held>,
+    /// Whether the caller's number is the caller's.
+    pub(crate) identity: Standing,
     pub(crate) draft: Draft,
 }
 

@@ -31,6 +31,7 @@ impl Shard {
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
             Command::Unban(source) => self.guard.lift(now, source),
+            Command::Certificate(answer) => self.certificate_came(now, &answer, out),
             Command::Drain => self.drain(now, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
@@ -50,10 +51,13 @@ impl Shard {
     pub(crate) fn reload(
         &mut self,
         now: Time,
-        config: Config,
+        mut config: Config,
         table: Arc<TrunkTable>,
         out: &mut Outbox<Mail>,
     ) {
+        // What was seen stays seen; whom we trust may have changed.
+        config.replays = self.config.replays.clone();
+        self.certificates.clear();
         self.config = config;
         self.table = table;
         self.endpoint.set_methods(methods(&self.config));

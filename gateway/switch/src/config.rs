@@ -3,6 +3,7 @@
 use crate::admission::Network;
 use crate::fraud::FraudTable;
 use crate::guard::{self, Overload};
+use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
 use crate::observe::Observing;
 use crate::registrar::Registrar;
@@ -14,6 +15,7 @@ use link::{RoutingSnapshot, UnixMicros};
 use sansio::SocketId;
 use sip::Shards;
 use std::sync::Arc;
+use stir::Replays;
 
 /// How calls are handled; a reload replaces it for new calls.
 #[derive(Clone, Debug)]
@@ -66,6 +68,10 @@ pub struct Config {
     pub t2: Duration,
     /// RFC 3261 T4.
     pub t4: Duration,
+    /// How callers' identities are verified and signed.
+    pub identity: Arc<IdentityConfig>,
+    /// Signatures seen lately, of all shards; a reload does not replace it.
+    pub replays: Arc<Replays>,
 }
 
 impl Default for Config {
@@ -95,6 +101,8 @@ impl Default for Config {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
+            identity: Arc::default(),
+            replays: Arc::default(),
         }
     }
 }

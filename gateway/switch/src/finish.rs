@@ -21,8 +21,15 @@ const OVER_AGAIN: Duration = Duration::from_secs(1);
 impl Shard {
     /// Ends a call that was never answered, telling the caller why.
     pub(crate) fn end_refused(&mut self, now: Time, key: Key, refusal: &Refusal, out: &mut Outbox<Mail>) {
-        let Some(caller) = self.calls.get(key).map(|call| call.caller) else { return };
-        self.refuse(now, caller, refusal);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let caller = call.caller;
+        match call.identity.take_reason().filter(|_| refusal.reason_field.is_none()) {
+            Some(reason) => {
+                let refusal = Refusal { reason_field: Some(reason), ..refusal.clone() };
+                self.refuse(now, caller, &refusal);
+            }
+            None => self.refuse(now, caller, refusal),
+        }
         if matches!(refusal.status, 403 | 404)
             && let Some(call) = self.calls.get(key).filter(|call| call.draft.attempts.is_empty())
         {
@@ -55,6 +62,9 @@ impl Shard {
             self.tell_fraud(now, alarm, out);
         }
         self.ids.remove(&call.id);
+        if let Some(url) = call.identity.awaits() {
+            self.certificates.forget(url, key);
+        }
         for timer in [call.timer, call.media_timer].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
@@ -112,6 +122,7 @@ impl Shard {
             setup_us: draft.answered.map(since),
             end,
             media: call.media.as_ref().map(session::summary),
+            identity: call.identity.record.clone(),
         })
     }
 

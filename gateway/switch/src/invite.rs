@@ -4,8 +4,8 @@ use crate::admission::trusted;
 use crate::authenticate::Admission;
 use crate::call::{Call, Draft, LegSlot};
 use crate::guard::Standing;
-use crate::identity::{self, Privacy};
 use crate::mail::Mail;
+use crate::privacy::{self, Privacy};
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
@@ -90,7 +90,7 @@ impl Shard {
                     call.user = user;
                 }
                 match self.take_tolls(now, call, out) {
-                    Ok(()) => self.route(now, call, out),
+                    Ok(()) => self.verify_identity(now, call, out),
                     Err(refusal) => self.end_refused(now, call, &refusal, out),
                 }
             }
@@ -109,9 +109,9 @@ impl Shard {
             sip_call_id: text(message.call_id()),
             from: message.from().map_or_else(String::new, |from| session::user_of(from.uri)),
             dialled: session::user_of(message.request_uri()),
-            asserted: user.map(|name| identity::asserted(&message, name, self.config.users.numbers_of(name))),
+            asserted: user.map(|name| privacy::asserted(&message, name, self.config.users.numbers_of(name))),
             privacy: Privacy::of(&message),
-            diversions: identity::diversions(&message),
+            diversions: privacy::diversions(&message),
         })
     }
 
@@ -129,10 +129,11 @@ impl Shard {
     /// Answers an INVITE that did not become a call.
     pub(crate) fn refuse(&mut self, now: Time, leg: LegId, refusal: &Refusal) {
         let retry = self.config.retry_after.to_string();
-        let headers = [("Retry-After", retry.as_str())];
-        let headers: &[_] = if refusal.retry { &headers } else { &[] };
+        let retry = refusal.retry.then_some(("Retry-After", retry.as_str()));
+        let reason = refusal.reason_field.as_deref().map(|reason| ("Reason", reason));
+        let headers: Vec<_> = retry.into_iter().chain(reason).collect();
         // The leg may have been cancelled in the meantime: then there is nobody to tell.
-        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), headers);
+        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), &headers);
     }
 
     fn open(
@@ -145,6 +146,8 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Option<Key> {
         let id = self.call_ids.draw();
+        // Who calls in a user's name has shown that he is the user, or he would not have been admitted.
+        let user = self.config.users.has(&asked.from) && !self.is_peer(&flow);
         let started_wall = self.wall(now);
         let record = CallRecord {
             call: id,
@@ -203,6 +206,7 @@ impl Shard {
                 user: None,
                 tolls: Vec::new(),
                 trunk_tolls: Vec::new(),
+                identity: crate::identity::Standing::new(user),
                 draft,
             })
             .ok()?;
@@ -216,7 +220,7 @@ impl Shard {
     }
 
     /// Finds where the call goes: by the snapshot, or by asking control.
-    fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+    pub(crate) fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get(key) else { return };
         let (limit, pause) = PORTS_AWAITED;
         if now.since(call.draft.started) < limit && self.ports_opening(call.listener) {

@@ -1,6 +1,7 @@
 //! A call to a user: the phones registered under that name are asked one after the other (RFC 3261 §16.6 and §16.7).
 
 use crate::attempt::Way;
+use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
@@ -87,6 +88,7 @@ impl Shard {
             profile: Arc::default(),
             route: None,
             account: None,
+            identity: TrunkIdentity::default(),
             peer: None,
             seizure: None,
         })

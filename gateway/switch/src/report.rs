@@ -155,6 +155,7 @@ impl Shard {
             ("sip_transactions", "SIP transactions", census.sip.transactions as u64),
             ("sip_connections", "TCP connections", census.sip.connections as u64),
             ("calls_setting_up", "Calls that the callee has not begun to ring for", u64::from(self.setups)),
+            ("identity_waiting", "Calls that wait for a certificate", census.waiting as u64),
             ("cdrs_spooled", "Records control has not acknowledged", census.spooled as u64),
         ] {
             figures.push(Figure::gauge(name, help, value));

@@ -3,6 +3,7 @@
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
 use crate::guard::{Guard, Known, QueueDelay};
+use crate::identity::Certificates;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::observe::{Copies, Sessions};
@@ -32,6 +33,8 @@ pub(crate) enum Timer {
     NoProgress(Key),
     /// Control has not said where the call goes.
     NoRoute(Key),
+    /// The certificate that the caller's identity needs has not come.
+    NoCertificate(Key),
     /// RTP ports were still being opened when the call came.
     NoPorts(Key),
     /// Look whether both sides of the call still send.
@@ -93,6 +96,8 @@ pub struct Shard {
     pub(crate) registrants: Registrants,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
+    /// Certificates of callers' networks, and calls that wait for some.
+    pub(crate) certificates: Certificates,
     pub(crate) spool: Spool,
     pub(crate) service: Service,
     /// The shards that have nothing left to do.
@@ -151,6 +156,8 @@ pub struct Census {
     pub relays: usize,
     /// Trunks that it registers.
     pub registrants: usize,
+    /// Calls that wait for a certificate.
+    pub waiting: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
     /// Calls in set-up, as the limit on them counts.
@@ -193,6 +200,7 @@ impl Shard {
             relays: BTreeMap::new(),
             registrants: Registrants::default(),
             generation: 0,
+            certificates: Certificates::default(),
             spool: Spool::default(),
             service: Service::Open,
             others_over: BTreeSet::new(),
@@ -249,6 +257,7 @@ impl Shard {
             probes: self.probes.len(),
             relays: self.relays.len(),
             registrants: self.registrants.len(),
+            waiting: self.certificates.waiting(),
             spooled: self.spool.len(),
             setups: self.setups as usize,
             tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
@@ -325,6 +334,7 @@ impl Shard {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
                 Timer::NoRoute(call) => self.no_route(now, call, out),
+                Timer::NoCertificate(call) => self.no_certificate(now, call, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {

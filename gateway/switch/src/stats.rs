@@ -130,4 +130,36 @@ counters! {
     fraud_alarms,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
+    /// Calls whose caller's identity was verified.
+    identity_passed,
+    /// Calls to be verified that had no Identity field to verify (428 where that is refused).
+    identity_absent,
+    /// Calls whose token or Date field was not fresh (403 where that is refused).
+    identity_stale,
+    /// Calls whose token's certificate could not be had, or not in time (436 where that is refused).
+    identity_no_certificate,
+    /// Calls whose token's certificate was not trusted, not valid or for other numbers (437 where that is refused).
+    identity_unsupported,
+    /// Calls whose Identity field was malformed, wrong, forged or copied from another call (438 where that is refused).
+    identity_invalid,
+    /// Those of them whose token was copied from another call.
+    identity_replayed,
+    /// Tokens forgotten while they were fresh because too many came: their copies would not be noticed.
+    identity_replays_crowded,
+    /// Calls refused since their identity could not be verified.
+    calls_identity_refused,
+    /// Calls that waited for a certificate.
+    identity_waited,
+    /// Calls that could not wait for a certificate because too many did.
+    identity_waiting_full,
+    /// Verified certificates forgotten before their time because too many were kept.
+    identity_certificates_evicted,
+    /// INVITEs signed with full attestation.
+    identity_signed_a,
+    /// INVITEs signed with partial attestation.
+    identity_signed_b,
+    /// INVITEs signed with gateway attestation.
+    identity_signed_c,
+    /// INVITEs not signed because caller or callee is no telephone number.
+    identity_unsigned,
 }

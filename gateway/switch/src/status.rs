@@ -12,11 +12,13 @@ pub(crate) struct Refusal {
     pub(crate) q850: u8,
     pub(crate) retry: bool,
     pub(crate) cause: String,
+    /// The value of a Reason field that goes with it.
+    pub(crate) reason_field: Option<String>,
 }
 
 impl Refusal {
     fn new(status: u16, q850: u8, retry: bool, cause: &str) -> Self {
-        Self { status, reason: None, q850, retry, cause: cause.to_owned() }
+        Self { status, reason: None, q850, retry, cause: cause.to_owned(), reason_field: None }
     }
 
     pub(crate) fn source() -> Self {
@@ -86,6 +88,15 @@ impl Refusal {
         Failure::Status { status: self.status, reason, retry_after: None }
     }
 
+    /// The caller's identity could not be verified (RFC 8224 §6.2.2, with RFC 9410 §4 for who looks at Reason).
+    pub(crate) fn identity(failure: &stir::Failure) -> Self {
+        Self {
+            reason: Some(failure.class.phrase().into()),
+            reason_field: Some(failure.reason()),
+            ..Self::new(failure.class.status(), 21, false, &failure.to_string())
+        }
+    }
+
     /// Control said no.
     pub(crate) fn control(status: u16, reason: &str) -> Self {
         let status = if (400..700).contains(&status) { status } else { 500 };
@@ -95,6 +106,7 @@ impl Refusal {
             q850: 21,
             retry: status == 503,
             cause: format!("control refused: {reason}"),
+            reason_field: None,
         }
     }
 
@@ -125,6 +137,7 @@ impl Refusal {
                 q850: q850(*status),
                 retry: *status == 503,
                 cause: format!("{status} {reason}"),
+                reason_field: None,
             },
             Failure::NoAnswer => Self::no_answer(),
             Failure::NoResponse => Self::new(503, 38, true, "carrier did not respond"),
@@ -143,6 +156,7 @@ pub(crate) const fn q850(status: u16) -> u8 {
         404 | 485 | 604 => 1,
         405 => 63,
         406 | 415 | 488 | 606 => 88,
+        428 | 436 | 437 | 438 => 21,
         408 | 504 => 102,
         410 => 22,
         413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,

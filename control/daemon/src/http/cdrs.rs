@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use link::{Attempt, CallId, Cdr, Media, Reason, ShardId, Side, Text};
+use link::{Attempt, CallId, Cdr, Identity, Media, Reason, ShardId, Side, Text};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -47,6 +47,7 @@ pub(super) struct Record {
     q850: Option<u8>,
     attempts: Vec<Try>,
     media: Option<Media>,
+    identity: Option<Identity>,
     caller_sip_call_id: String,
     callee_sip_call_id: Option<String>,
     worker: ShardId,
@@ -101,6 +102,7 @@ impl From<Cdr> for Record {
             q850: it.end.q850,
             attempts: it.attempts.into_iter().map(Try::from).collect(),
             media: it.media,
+            identity: it.identity,
             caller_sip_call_id: it.caller_sip_call_id,
             callee_sip_call_id: it.callee_sip_call_id,
             worker: it.shard,

@@ -232,6 +232,7 @@ pub fn cdr(call: u64, status: u16) -> Cdr {
         setup_us: None,
         end: End { side: Side::Caller, status, q850: Some(16), cause: "normal".into() },
         media: None,
+        identity: None,
     }
 }
 
@@ -264,6 +265,7 @@ pub fn config(folder: &Folder) -> Config {
         workers: 1,
         version: "0.0.1".into(),
         routing: routing(1),
+        fetching: None,
         log: Box::new(|_| ()),
     }
 }

@@ -8,8 +8,8 @@
 )]
 
 use link::{
-    Attempt, CallAnswered, CallId, CallRecord, Cdr, End, LegMedia, Media, ShardId, Side, StreamFacts,
-    UnixMicros,
+    Attempt, CallAnswered, CallId, CallRecord, Cdr, End, Identity, LegMedia, Media, ShardId, Side,
+    StreamFacts, UnixMicros,
 };
 
 pub const SECOND: u64 = 1_000_000;
@@ -79,6 +79,13 @@ pub fn ended(call: u64) -> Cdr {
         setup_us: Some(2),
         end: End { side: Side::Callee, status: 200, q850: Some(16), cause: "normal".into() },
         media: Some(Media { caller: leg.clone(), callee: leg }),
+        identity: Some(Identity {
+            verstat: Some("TN-Validation-Failed".into()),
+            attest: Some("B".into()),
+            origid: Some("0d6d2e8a".into()),
+            cause: Some("438 Invalid Identity Header: the signature is wrong".into()),
+            signed: Some("C".into()),
+        }),
     }
 }
 

@@ -6,6 +6,7 @@
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
 use super::{RegistrationConfig, SharedRegistration};
+use crate::identity::TrunkIdentity;
 use crate::profile::Profile;
 use core::fmt;
 use core::net::SocketAddr;
@@ -67,6 +68,8 @@ pub struct TrunkConfig {
     pub health: HealthConfig,
     /// How INVITEs to it are written.
     pub profile: Arc<Profile>,
+    /// How identities are dealt with.
+    pub identity: TrunkIdentity,
 }
 
 impl TrunkConfig {
@@ -87,6 +90,7 @@ impl TrunkConfig {
             register: None,
             health: HealthConfig::default(),
             profile: Arc::default(),
+            identity: TrunkIdentity::default(),
         }
     }
 }

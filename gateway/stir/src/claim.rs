@@ -1,0 +1,186 @@
+//! Verifying an INVITE's identity: what can be said without the certificate, and then with it (RFC 8224 §6.2).
+
+use crate::certificate::Credential;
+use crate::date;
+use crate::failure::{Class, Failure};
+use crate::identity::Identity;
+use crate::passport::{Claims, Destinations, Party, Passport};
+use crate::url;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+
+/// What an INVITE says of itself, to be compared with the token.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Who calls, as P-Asserted-Identity and From say: the token has to name one of them, the first in the compact form.
+    pub orig: &'a [Party],
+    /// Who is called: the To field's URI.
+    pub dest: &'a Party,
+    /// The Date field, if there is one.
+    pub date: Option<&'a str>,
+}
+
+/// What is asked of a token besides that it is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How old it may be, and how far in the future, in seconds. RFC 8224 §10.1 recommends 60.
+    pub freshness: u64,
+    /// Whether the certificate must say for which numbers or which provider it stands (RFC 8226 §9), as SHAKEN's do.
+    pub authority_required: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { freshness: 60, authority_required: false }
+    }
+}
+
+/// A token that agrees with its INVITE, and lacks nothing but that its signature is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    passport: Passport,
+    signed: String,
+    signature: [u8; 64],
+}
+
+/// A verified token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What it says.
+    pub claims: Claims,
+    /// A name of the signature, for [`Replays`](crate::Replays).
+    pub fingerprint: u64,
+}
+
+impl Claim {
+    /// Reads an Identity field of an INVITE, at `now` in seconds since 1970, and compares the two.
+    ///
+    /// # Errors
+    /// Whatever can be held against it without the certificate.
+    pub fn read(field: &[u8], caller: &Caller<'_>, policy: &Policy, now: u64) -> Result<Self, Failure> {
+        let identity = Identity::parse(field)?;
+        let parts = || identity.token.split('.');
+        let (Some(header), Some(claims), Some(signature), 3) =
+            (parts().next(), parts().nth(1), parts().nth(2), parts().count())
+        else {
+            return Err(Failure::invalid("the token does not have three parts"));
+        };
+        if identity.alg.is_some_and(|alg| alg != "ES256") {
+            return Err(Failure::unsupported("the Identity field's algorithm is not ES256"));
+        }
+        let (passport, signed) = if header.is_empty() && claims.is_empty() {
+            let passport = reconstruct(&identity, caller)?;
+            let signed = passport.signing_input();
+            (passport, signed)
+        } else {
+            (Passport::read(header, claims)?, format!("{header}.{claims}"))
+        };
+        let signature = BASE64URL
+            .decode(signature)
+            .ok()
+            .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
+            .ok_or_else(|| Failure::invalid("the token has no ES256 signature"))?;
+        let claim = Self { passport, signed, signature };
+        claim.compare(&identity, caller, policy, now)?;
+        Ok(claim)
+    }
+
+    fn compare(
+        &self,
+        identity: &Identity<'_>,
+        caller: &Caller<'_>,
+        policy: &Policy,
+        now: u64,
+    ) -> Result<(), Failure> {
+        let Passport { x5u, ppt, claims } = &self.passport;
+        if ppt.as_deref().is_some_and(|ppt| ppt != crate::SHAKEN) {
+            return Err(Failure::invalid("the token is of a type that is not known"));
+        }
+        // RFC 8224 §4.1: what stands beside the token must say the same as the token.
+        if x5u != identity.info {
+            return Err(Failure::invalid("the token's x5u is not the Identity field's info"));
+        }
+        if identity.ppt.is_some() && identity.ppt != ppt.as_deref() {
+            return Err(Failure::invalid("the token's ppt is not the Identity field's"));
+        }
+        if !url::is_fetchable(x5u) {
+            return Err(Failure::new(Class::NoCertificate, "the certificate's address is not plain https"));
+        }
+        // RFC 8224 §6.2 step 4: the token's time, and that of the Date field where there is one.
+        let sent = caller.date.and_then(date::read);
+        for (what, at) in [("token", Some(claims.iat)), ("INVITE", sent)] {
+            if let Some(at) = at.filter(|at| now.abs_diff(*at) > policy.freshness) {
+                let (seconds, side) = (now.abs_diff(at), if at < now { "old" } else { "in the future" });
+                return Err(Failure::new(Class::Stale, format!("the {what} is {seconds} s {side}")));
+            }
+        }
+        let orig = match &claims.orig {
+            Party::Number(number) => crate::canonical(number).map(Party::Number),
+            Party::Uri(uri) => Some(Party::of_uri(uri)),
+        };
+        if !orig.is_some_and(|orig| caller.orig.contains(&orig)) {
+            return Err(Failure::invalid("the token is for another caller"));
+        }
+        if !claims.dest.names(caller.dest) {
+            return Err(Failure::invalid("the token is for another callee"));
+        }
+        Ok(())
+    }
+
+    /// Where the certificate is.
+    pub fn x5u(&self) -> &str {
+        &self.passport.x5u
+    }
+
+    /// What it says, not verified yet.
+    pub const fn claims(&self) -> &Claims {
+        &self.passport.claims
+    }
+
+    /// Verifies the signature, and that the signer may speak for the number.
+    ///
+    /// # Errors
+    /// The credential is not valid now or was not when the token was signed, has no say over the caller's number, or the
+    /// signature is another's.
+    pub fn check(self, credential: &Credential, policy: &Policy, now: u64) -> Result<Verified, Failure> {
+        let claims = self.passport.claims;
+        credential.valid_at(now)?;
+        // RFC 8224 §6.2 step 4: a token may not be signed before or after its certificate's time.
+        credential.valid_at(claims.iat)?;
+        credential.authorises(&claims.orig, policy.authority_required)?;
+        if !credential.signed(self.signed.as_bytes(), &self.signature) {
+            return Err(Failure::invalid("the signature is wrong"));
+        }
+        Ok(Verified { claims, fingerprint: fingerprint(&self.signed, &self.signature) })
+    }
+}
+
+/// The token that a compact form stands for (RFC 8224 §4.1.1). SHAKEN has no such form: what it attests could not be known.
+fn reconstruct(identity: &Identity<'_>, caller: &Caller<'_>) -> Result<Passport, Failure> {
+    if identity.ppt.is_some() {
+        return Err(Failure::invalid("a token of this type cannot be in compact form"));
+    }
+    let orig = caller.orig.first().ok_or_else(|| Failure::invalid("the INVITE names no caller"))?;
+    let iat = caller
+        .date
+        .and_then(date::read)
+        .ok_or_else(|| Failure::invalid("a token in compact form needs a Date field"))?;
+    let claims = Claims {
+        attest: None,
+        dest: Destinations::of(caller.dest.clone()),
+        iat,
+        orig: orig.clone(),
+        origid: None,
+    };
+    Ok(Passport { x5u: identity.info.to_owned(), ppt: None, claims })
+}
+
+/// Of an ECDSA signature anybody can make a second one that is as good, with another second half: so only the first
+/// half counts, which differs between any two signatures that were made.
+fn fingerprint(signed: &str, signature: &[u8; 64]) -> u64 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&signature[..32]);
+    context.update(signed.as_bytes());
+    let digest = context.finish();
+    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}

@@ -1,0 +1,39 @@
+//! STIR/SHAKEN: who really calls, signed by whoever let the call in (RFC 8224, RFC 8225, RFC 8226, RFC 8588).
+//!
+//! No clock, no socket, no file, no randomness: times are seconds since 1970, certificates come as bytes, and the
+//! source of randomness that a signature needs is given to the [`Signer`].
+//!
+//! **Verifying** has two halves, since the certificate may have to be fetched in between. [`Claim::read`] takes an Identity
+//! field and what the INVITE says, and refuses all that can be refused without a certificate. [`Claim::check`]
+//! verifies the signature with a [`Credential`], which is a certificate chain that was verified once and may be kept.
+//! [`Replays`] then says whether the same signature was seen in another call. A [`Failure`] knows its SIP status.
+//!
+//! **Signing** is [`Signer::sign`].
+#![forbid(unsafe_code)]
+
+mod authority;
+mod certificate;
+mod claim;
+mod date;
+mod failure;
+mod identity;
+mod number;
+mod passport;
+mod replay;
+mod sign;
+mod url;
+
+pub use authority::Authority;
+pub use certificate::{Credential, Roots, RootsError, validity};
+pub use claim::{Caller, Claim, Policy, Verified};
+pub use date::{read as read_date, write as write_date};
+pub use failure::{Class, Failure};
+pub use identity::Identity;
+pub use number::canonical;
+pub use passport::{Attestation, Claims, Destinations, Party, Passport};
+pub use replay::{Replays, Seen};
+pub use sign::{KeyError, Signer, origination_of};
+pub use url::is_fetchable;
+
+/// The PASSporT type of SHAKEN (RFC 8588 §3).
+pub const SHAKEN: &str = "shaken";
