@@ -1,5 +1,5 @@
 //! SIPp, which shares no code with us, as caller and as carrier around the real gateway, on both drivers: no failed call
-//! and no unexpected message on either side. Scenarios stand in `tests/interop/`.
+//! and no unexpected message on either side; dnsmasq as the DNS server that knows where the carrier is. Scenarios stand in `tests/interop/`.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -355,5 +355,62 @@ fn phones_register_and_call_each_other() {
         phone.finish(20);
         let cdrs = gateway.cdrs(20);
         assert!(cdrs.iter().all(|cdr| cdr["trunk"] == "user:1002" && cdr["status"] == 200), "{cdrs:?}");
+    }
+}
+
+/// RFC 3263 by a DNS server that shares no code with us: NAPTR leads to SRV, the first server is dead, the second takes
+/// all calls (RFC 3263 §4.3).
+#[test]
+fn a_carrier_by_name_is_located_through_dnsmasq() {
+    for io in ["uring", "fallback"] {
+        let dir = scratch(&format!("dns-{io}"));
+        let (caller_at, carrier_at, dns_at, dead_at) =
+            (own_address(), own_address(), own_address(), own_address());
+        let mut command = Command::new("dnsmasq");
+        command
+            .args([
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--bind-interfaces",
+            ])
+            .args(["--local-ttl=30", "--pid-file="])
+            .arg(format!("--listen-address={}", dns_at.ip()))
+            .arg(format!("--port={}", dns_at.port()))
+            .arg("--naptr-record=carrier.test,10,10,s,SIP+D2U,,_sip._udp.carrier.test")
+            .arg(format!("--srv-host=_sip._udp.carrier.test,dead.carrier.test,{},1,10", dead_at.port()))
+            .arg(format!("--srv-host=_sip._udp.carrier.test,sbc.carrier.test,{},2,10", carrier_at.port()))
+            .arg("--cname=sbc.carrier.test,host.carrier.test")
+            .arg(format!("--host-record=dead.carrier.test,{}", dead_at.ip()))
+            .arg(format!("--host-record=host.carrier.test,{}", carrier_at.ip()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let server = command.spawn();
+        let _server =
+            Running(server.expect("dnsmasq is needed: install the package dnsmasq-base, or run tests/run"));
+        let dns = dns_at.to_string();
+        let trunk = "carrier=carrier.test,max_calls=500".to_owned();
+        let gateway = Gateway::start(&dir, io, &[trunk], &["--probe-interval", "0s", "--dns", &dns]);
+        let begun = Instant::now();
+        while !gateway.get("/api/v1/trunks").contains(&format!("\"address\":\"{carrier_at}\"")) {
+            let shown = gateway.get("/api/v1/trunks");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{io}: not located: {shown}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(gateway.get("/api/v1/trunks").contains("\"by\":\"NAPTR\""));
+        let carrier = Sipp::start(&dir, &scenario("carrier_answer.xml"), carrier_at, 20, &[]);
+        std::thread::sleep(Duration::from_millis(300));
+        let target = gateway.sip.to_string();
+        let options = ["-s", "1000", "-r", "20", &target];
+        Sipp::start(&dir, &scenario("caller_basic.xml"), caller_at, 20, &options).finish(20);
+        carrier.finish(20);
+        let cdrs = gateway.cdrs(20);
+        assert!(
+            cdrs.iter().all(|cdr| cdr["status"] == 200 && cdr["peer"] == carrier_at.to_string()),
+            "{cdrs:?}"
+        );
+        assert!(cdrs.iter().any(|cdr| cdr["attempts"].as_array().unwrap().len() == 2), "{cdrs:?}");
     }
 }

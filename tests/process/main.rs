@@ -24,6 +24,8 @@ mod cli;
 mod gateway;
 mod life;
 mod message;
+mod names;
+mod nameserver;
 mod phone;
 mod profiles;
 mod register;

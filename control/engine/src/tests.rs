@@ -103,6 +103,7 @@ fn facts() -> TrunkFacts {
         max_cps: None,
         state: TrunkState::Up,
         peers: Vec::new(),
+        names: Vec::new(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::Quality;
 use link::{
-    Figure, LiveCall, PeerFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName, TrunkState,
+    Figure, LiveCall, LocatedName, PeerFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName,
+    TrunkState,
 };
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ pub struct TrunkView {
     pub state: TrunkState,
     /// Its peers.
     pub peers: Vec<PeerFacts>,
+    /// The names among them, and what is known of those.
+    pub names: Vec<LocatedName>,
     /// The last hour.
     pub recent: Quality,
     /// Since the start.
@@ -77,6 +80,9 @@ impl View {
                 it.calls = facts.calls;
                 it.state = facts.state;
                 it.peers = facts.peers;
+                if !facts.names.is_empty() {
+                    it.names = facts.names;
+                }
             }
             Err(at) => self.trunks.insert(
                 at,
@@ -88,6 +94,7 @@ impl View {
                     max_cps: facts.max_cps,
                     state: facts.state,
                     peers: facts.peers,
+                    names: facts.names,
                     recent: Quality::default(),
                     total: Quality::default(),
                 },

@@ -18,7 +18,9 @@ pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
 pub use registration::{Binding, Connection, Registration};
-pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
+pub use report::{
+    Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState,
+};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
 
 /// The version of this vocabulary. A change that an older reader cannot understand raises it.

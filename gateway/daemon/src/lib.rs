@@ -7,6 +7,7 @@
 mod advice;
 mod config;
 mod listeners;
+mod names;
 mod process;
 mod profile;
 mod settings;
@@ -15,7 +16,8 @@ mod users;
 
 pub use advice::{Capacity, advice, capacity};
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Tls, Trunk, User,
+    Calls, ConfigError, Dns, File, Group, Health, Media, Registrar, Route, Secret, Span, Timers, Tls, Trunk,
+    User,
 };
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};

@@ -45,14 +45,30 @@ impl Shard {
     }
 
     /// New settings for new calls; probes start anew.
-    pub(crate) fn reload(&mut self, now: Time, config: Config, table: Arc<TrunkTable>) {
+    pub(crate) fn reload(
+        &mut self,
+        now: Time,
+        config: Config,
+        table: Arc<TrunkTable>,
+        out: &mut Outbox<Mail>,
+    ) {
         self.config = config;
+        self.watched_since = now;
+        if !table.has_names() {
+            self.take_table(now, table.clone());
+        }
+        // With names in it, the first shard puts their addresses in and gives it to all.
+        self.watch_names(now, table, out);
+    }
+
+    /// Calls from now on go by this table.
+    pub(crate) fn take_table(&mut self, now: Time, table: Arc<TrunkTable>) {
         self.table = table;
         self.endpoint.set_methods(methods(&self.config));
         self.registrar.look_anew();
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {
-            self.start_probes(now);
+            self.start_probes(now, self.watched_since);
         }
     }
 }

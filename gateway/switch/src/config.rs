@@ -47,6 +47,8 @@ pub struct Config {
     pub session_expires: Duration,
     /// The least session interval agreed to, in whole seconds.
     pub min_se: Duration,
+    /// How peers given by name are located.
+    pub locate: locate::Config,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -74,6 +76,7 @@ impl Default for Config {
             user_agent: String::from("trunkline"),
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
+            locate: locate::Config::default(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

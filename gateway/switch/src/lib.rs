@@ -18,6 +18,7 @@ pub mod explain;
 mod finish;
 mod invite;
 pub mod leg_media;
+mod locating;
 mod mail;
 mod media;
 pub mod media_stats;

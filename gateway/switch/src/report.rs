@@ -134,6 +134,7 @@ impl Shard {
         ] {
             figures.push(Figure::gauge(name, help, value));
         }
+        self.locate_figures(&mut figures);
         if let Some(thread) = &self.thread_figures {
             figures.extend((thread.0)());
         }
@@ -141,6 +142,7 @@ impl Shard {
     }
 
     fn trunk_facts(&self) -> Vec<TrunkFacts> {
+        let names = self.located_names();
         self.table
             .trunks()
             .iter()
@@ -153,6 +155,11 @@ impl Shard {
                     max_calls: trunk.config.max_calls,
                     max_cps: (trunk.config.max_cps > 0).then_some(trunk.config.max_cps),
                     state: trunk.state(),
+                    names: names
+                        .iter()
+                        .filter(|name| trunk.config.names.iter().any(|n| n.target.to_string() == *name.name))
+                        .cloned()
+                        .collect(),
                     peers: trunk
                         .peers
                         .iter()

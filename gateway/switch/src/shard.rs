@@ -2,6 +2,7 @@
 
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
+use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::ports::{PairId, PortPool};
@@ -11,6 +12,7 @@ use crate::stats::Stats;
 use crate::trunk::TrunkTable;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
+use locate::Locator;
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::message::Method;
 use sip::{Endpoint, LegId, RequestId, SessionTimers, Shards};
@@ -66,6 +68,8 @@ pub struct Shard {
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) routes: RouteTable,
     pub(crate) endpoint: Endpoint,
+    /// Only the first shard looks for peers given by name.
+    pub(crate) locating: Option<Box<Locating>>,
     pub(crate) random: Random,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
@@ -84,6 +88,8 @@ pub struct Shard {
     pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
     /// INFO and the like on their way through: the request sent to one leg, and the other leg's that waits for its answer.
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
+    /// When this shard began to watch peers: at the start or the last reload.
+    pub(crate) watched_since: Time,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
     pub(crate) spool: Spool,
@@ -132,6 +138,8 @@ pub struct Census {
     pub relays: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
+    /// Questions to DNS on their way or waiting.
+    pub questions: usize,
     /// The SIP endpoint's tables.
     pub sip: sip::Census,
 }
@@ -153,10 +161,17 @@ impl Shard {
         let started = UnixMicros(start.wall_at_zero.0 + now.as_nanos() / 1000);
         let pools = Self::make_pools(&start);
         let calls_max = start.config.calls_max;
+        let locating = (start.shards.me == 0).then(|| {
+            // A stream of its own: looking for names leaves everything else as it is.
+            let random = Random::new(start.seed ^ 0x6c6f_6361_7465);
+            let (config, table) = (&start.config, start.table.clone());
+            Box::new(Locating::new(now, config, table, start.shards.count, random))
+        });
         Self {
             holders: pools.iter().map(|pool| vec![None; pool.pairs() as usize]).collect(),
             pools,
             endpoint,
+            locating,
             random,
             routes,
             wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096)),
@@ -168,6 +183,7 @@ impl Shard {
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             generation: 0,
+            watched_since: now,
             spool: Spool::default(),
             service: Service::Open,
             others_over: BTreeSet::new(),
@@ -202,6 +218,11 @@ impl Shard {
         self.endpoint.stats()
     }
 
+    /// The trunks by which calls go now.
+    pub const fn table(&self) -> &Arc<TrunkTable> {
+        &self.table
+    }
+
     /// What it still holds.
     pub fn census(&self) -> Census {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
@@ -216,6 +237,7 @@ impl Shard {
             probes: self.probes.len(),
             relays: self.relays.len(),
             spooled: self.spool.len(),
+            questions: self.locating.as_ref().map_or(0, |it| it.locator.census().questions),
             sip: self.endpoint.census(),
         }
     }
@@ -237,7 +259,9 @@ impl Shard {
         let hello = Hello { version: link::VERSION, started: self.wall(now) };
         self.tell(Event::Hello(hello), out);
         self.housekeep(now, out);
-        self.start_probes(now);
+        self.watched_since = now;
+        self.start_probes(now, now);
+        self.watch_names(now, self.table.clone(), out);
     }
 
     fn datagram(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
@@ -283,7 +307,9 @@ impl Shard {
                 self.endpoint.handle_unreachable(now, socket, destination);
             }
             Mail::Command(command) => self.command(now, command, out),
-            Mail::Reload { config, table } => self.reload(now, *config, table),
+            Mail::Reload { config, table } => self.reload(now, *config, table, out),
+            Mail::Table(table) => self.table_came(now, table, out),
+            Mail::TableTaken { shard, version } => self.table_confirmed(shard, version),
             Mail::Over(shard) => {
                 self.others_over.insert(shard);
             }
@@ -295,6 +321,7 @@ impl Shard {
 
     fn timeouts(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.endpoint.handle_timeout(now);
+        self.locate(now, out, |locator, out| locator.handle_timeout(now, out));
         while let Some((_, timer)) = self.wheel.pop(now) {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
@@ -318,6 +345,7 @@ impl Shard {
         }
         self.repeat_records(now, out);
         self.expire_registrations(now, out);
+        self.repeat_table(now, out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);
@@ -400,6 +428,8 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
     // A finished call leaves three transactions for 64 × T1 each: about 100 of them per call and second.
     sip.limits.transactions = config.calls_max.saturating_mul(8).clamp(1 << 20, 1 << 21);
+    // The numbers above are the locator's.
+    sip.streams_end = locate::STREAMS.start;
     sip.limits.retry_after = config.retry_after;
     sip
 }
@@ -415,17 +445,30 @@ impl Machine for Shard {
             Input::Datagram(datagram) if datagram.socket.0 >= MEDIA_SOCKETS => {
                 return self.media(datagram, out);
             }
+            Input::Datagram(datagram) if Locator::owns_socket(datagram.socket) => {
+                let Datagram { socket, source, payload, .. } = datagram;
+                self.locate(now, out, |it, out| it.handle_datagram(now, socket, source, payload, out));
+            }
             Input::Datagram(datagram) => self.datagram(now, datagram, out),
+            Input::Unreachable { socket, .. } if Locator::owns_socket(socket) => {
+                self.locate(now, out, |it, out| it.handle_unreachable(now, socket, out));
+            }
             Input::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
                 for shard in (0..self.shards.count).filter(|shard| *shard != self.shards.me) {
                     out.mail(Mailbox(shard), Mail::Unreachable { socket, destination });
                 }
             }
+            Input::Socket(socket, event) if Locator::owns_socket(socket) => {
+                self.locate(now, out, |it, out| it.handle_socket(now, socket, event, out));
+            }
             Input::Socket(socket, event) => {
                 if let Some(pool) = place(socket).and_then(|(pool, ..)| self.pools.get_mut(pool)) {
                     pool.handle_socket(now, socket, event, out);
                 }
+            }
+            Input::Stream(stream, event) if Locator::owns_stream(stream) => {
+                self.locate(now, out, |it, out| it.handle_stream(now, stream, event, out));
             }
             Input::Stream(stream, event) => self.endpoint.handle_stream(now, stream, event),
             Input::Mail(mail) => self.mail(now, mail, out),
@@ -438,9 +481,7 @@ impl Machine for Shard {
         if !self.started {
             return Some(Time::ZERO);
         }
-        match (self.wheel.deadline(), self.endpoint.deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let names = self.locating.as_ref().and_then(|locating| locating.locator.deadline());
+        [self.wheel.deadline(), self.endpoint.deadline(), names].into_iter().flatten().min()
     }
 }

@@ -40,6 +40,8 @@ counters! {
     calls_trunks_full,
     /// Calls refused because no trunk was in service (503).
     calls_trunks_down,
+    /// Calls refused because no address is known of a trunk whose peers are names (503).
+    calls_trunks_unlocated,
     /// Calls refused because every peer tried failed.
     calls_attempts_failed,
     /// Calls ended because one side sent no media.
@@ -84,6 +86,10 @@ counters! {
     calls_to_users,
     /// Calls refused because the user called is not registered (480).
     calls_user_unavailable,
+    /// Tables made of what peers' names stand for.
+    tables_located,
+    /// Such tables sent again since a shard had not confirmed them.
+    tables_repeated,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
 }

@@ -1,3 +1,4 @@
 //! The bodies of the fuzz targets.
 
+pub mod answer;
 pub mod exercise;

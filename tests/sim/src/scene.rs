@@ -33,11 +33,13 @@ pub enum Topology {
     Scarce,
     /// The same with a gateway whose process is killed with calls up, and started again.
     Restarts,
+    /// The same with a carrier given by name, whose addresses change, and a DNS server that behaves badly.
+    Names,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
@@ -48,6 +50,7 @@ impl Topology {
         Self::Chaos,
         Self::Scarce,
         Self::Restarts,
+        Self::Names,
     ];
 
     /// Its name on the command line.
@@ -63,6 +66,7 @@ impl Topology {
             Self::Chaos => "chaos",
             Self::Scarce => "scarce",
             Self::Restarts => "restarts",
+            Self::Names => "names",
         }
     }
 
@@ -79,6 +83,7 @@ impl Topology {
                 "lines cut, carriers killed, threads stalled at random: nothing is left in the end"
             }
             Self::Restarts => "the gateway is killed with calls up and started again",
+            Self::Names => "a carrier by name: its addresses change and DNS behaves badly while calls run",
             Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
@@ -141,6 +146,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Chaos => gateway::chaos(seed, options),
         Topology::Scarce => gateway::scarce(seed, options),
         Topology::Restarts => gateway::restarts(seed, options),
+        Topology::Names => gateway::names(seed, options),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::stamp::Stamp;
 use axum::Json;
 use axum::extract::State;
 use control::{Quality, TrunkView, WINDOW};
-use link::{PeerFacts, Text, TrunkChange, TrunkState};
+use link::{LocatedName, LocatedPeer, PeerFacts, Text, TrunkChange, TrunkState};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,11 +31,45 @@ struct Trunk {
     max_calls: u32,
     max_cps: Option<u32>,
     peers: Vec<PeerFacts>,
+    /// The names among them, and what DNS says of those.
+    names: Vec<Named>,
     #[serde(flatten)]
     recent: Ratios,
     /// How far back the ratios look.
     window_seconds: u64,
     total: Totals,
+}
+
+/// A peer's name.
+#[derive(Serialize)]
+struct Named {
+    name: Text,
+    /// By which records it was found; null: not found.
+    by: Option<Text>,
+    /// The DNS server that said so.
+    from: Option<SocketAddr>,
+    /// Until when that holds.
+    until: Option<Stamp>,
+    /// Past its time, and kept since no DNS server answers.
+    stale: bool,
+    /// Why it is not found.
+    why: Text,
+    addresses: Vec<LocatedPeer>,
+}
+
+impl From<LocatedName> for Named {
+    fn from(it: LocatedName) -> Self {
+        let until = it.until.map(Stamp);
+        Self {
+            name: it.name,
+            by: it.by,
+            from: it.from,
+            until,
+            stale: it.stale,
+            why: it.why,
+            addresses: it.addresses,
+        }
+    }
 }
 
 /// Of the window; null before there was anything to divide by.
@@ -89,6 +123,7 @@ impl From<TrunkView> for Trunk {
             max_calls: it.max_calls,
             max_cps: it.max_cps,
             peers: it.peers,
+            names: it.names.into_iter().map(Named::from).collect(),
             recent: Ratios::from(&it.recent),
             window_seconds: WINDOW.as_secs(),
             total: Totals {

@@ -157,6 +157,7 @@ fn report(shared: &Shared, ticket: link::Ticket) -> ShardReport {
             max_cps: None,
             state: TrunkState::Up,
             peers: vec![PeerFacts { address: peer(), state: TrunkState::Up, why: "".into() }],
+            names: Vec::new(),
         }],
         draining: shared.draining,
     }

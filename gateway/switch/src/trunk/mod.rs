@@ -3,6 +3,7 @@
 mod health;
 mod hunt;
 mod limit;
+mod located;
 mod select;
 mod table;
 
@@ -10,6 +11,7 @@ pub use health::{Evidence, Health, HealthConfig, HealthState, SharedHealth, Tran
 pub use hunt::{Attempt, Dry, Hunt};
 pub use limit::{CallLimit, RateLimit};
 pub use link::Selection;
+pub use located::{NamedPeer, Version, Written};
 pub use table::{
     GroupConfig, Peer, PeerConfig, Seizure, TableError, Trunk, TrunkConfig, TrunkGroup, TrunkTable,
 };

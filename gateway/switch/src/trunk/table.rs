@@ -3,6 +3,7 @@
 //! A table never changes; a reload makes a new one in which a trunk of the same name keeps its counters,
 //! so that calls made under the old table are still counted under the new.
 
+use super::located::{NamedPeer, Origin, Version};
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
 use crate::profile::Profile;
@@ -44,6 +45,8 @@ pub struct TrunkConfig {
     pub provider: String,
     /// Its addresses, tried in this order.
     pub peers: Vec<PeerConfig>,
+    /// Its peers given by name; what is found for them takes its place among the addresses.
+    pub names: Vec<NamedPeer>,
     /// Calls at a time.
     pub max_calls: u32,
     /// Calls a second; 0: no limit.
@@ -73,6 +76,7 @@ impl TrunkConfig {
             name: name.to_owned(),
             provider: name.to_owned(),
             peers: vec![PeerConfig { address, transport: Transport::Udp }],
+            names: Vec::new(),
             max_calls: 100,
             max_cps: 0,
             weight: 1,
@@ -148,7 +152,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(config: PeerConfig) -> Self {
+    pub(super) fn new(config: PeerConfig) -> Self {
         let (heard, probed) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { config, health: SharedHealth::default(), heard, probed }
     }
@@ -191,6 +195,8 @@ pub struct Trunk {
     calls: Arc<CallLimit>,
     rate: Arc<RateLimit>,
     identity: u64,
+    /// How each peer came about.
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Trunk {
@@ -214,6 +220,23 @@ impl Trunk {
     /// Calls on it now.
     pub fn calls(&self) -> u32 {
         self.calls.calls()
+    }
+
+    /// The same trunk with other peers.
+    pub(super) fn with_peers(
+        &self,
+        configs: Vec<PeerConfig>,
+        peers: Vec<Arc<Peer>>,
+        origins: Vec<Origin>,
+    ) -> Self {
+        Self {
+            config: TrunkConfig { peers: configs, ..self.config.clone() },
+            peers,
+            calls: self.calls.clone(),
+            rate: self.rate.clone(),
+            identity: self.identity,
+            origins,
+        }
     }
 
     /// Calls it refused at its cap and at its rate, since the start.
@@ -247,13 +270,13 @@ impl Drop for Seizure {
 }
 
 /// A group of trunks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TrunkGroup {
     /// Its name.
     pub name: String,
     trunks: Vec<usize>,
     selection: Selection,
-    turn: AtomicU64,
+    turn: Arc<AtomicU64>,
 }
 
 /// All trunks and groups of a configuration.
@@ -261,6 +284,7 @@ pub struct TrunkGroup {
 pub struct TrunkTable {
     trunks: Vec<Arc<Trunk>>,
     groups: Vec<TrunkGroup>,
+    version: Version,
 }
 
 impl TrunkTable {
@@ -282,18 +306,32 @@ impl TrunkTable {
                 name: group.name.clone(),
                 trunks: group.trunks.iter().filter_map(|name| index(name)).collect(),
                 selection: group.selection,
-                turn: AtomicU64::new(0),
+                turn: Arc::default(),
             })
             .collect();
         for (at, trunk) in trunks.iter().enumerate() {
             if !groups.iter().any(|group| group.name == trunk.name) {
                 let selection = Selection::RoundRobin;
-                let (name, turn) = (trunk.name.clone(), AtomicU64::new(0));
+                let (name, turn) = (trunk.name.clone(), Arc::default());
                 all.push(TrunkGroup { name, trunks: vec![at], selection, turn });
             }
         }
         let trunks = trunks.into_iter().map(|config| Arc::new(make(config, before))).collect();
-        Ok(Self { trunks, groups: all })
+        let version = before.map_or_else(Version::default, |table| Version {
+            reload: table.version.reload.wrapping_add(1),
+            change: 0,
+        });
+        Ok(Self { trunks, groups: all, version })
+    }
+
+    /// The same groups of other trunks.
+    pub(super) fn with_trunks(&self, trunks: Vec<Arc<Trunk>>, version: Version) -> Self {
+        Self { trunks, groups: self.groups.clone(), version }
+    }
+
+    /// Which of several tables it is.
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// The trunks, in the order of the configuration.
@@ -346,7 +384,7 @@ impl TrunkTable {
 
 fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
     let old = before.and_then(|table| table.trunk(&config.name));
-    let peers = config
+    let peers: Vec<Arc<Peer>> = config
         .peers
         .iter()
         .map(|peer| {
@@ -355,6 +393,7 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
         })
         .collect();
     Trunk {
+        origins: (0..peers.len()).map(Origin::written).collect(),
         peers,
         calls: old.map_or_else(Arc::default, |t| t.calls.clone()),
         rate: old.map_or_else(Arc::default, |t| t.rate.clone()),
@@ -370,7 +409,7 @@ fn check(trunks: &[TrunkConfig], groups: &[GroupConfig]) -> Result<(), TableErro
         if trunks[..at].iter().any(|t| t.name == trunk.name) {
             return Err(TableError::Twice(trunk.name.clone()));
         }
-        if trunk.peers.is_empty() {
+        if trunk.peers.is_empty() && trunk.names.is_empty() {
             return Err(TableError::NoPeer(trunk.name.clone()));
         }
         if let Some(backup) = &trunk.backup {
