@@ -59,13 +59,17 @@ pub(crate) struct Serve {
     /// A trunk and its peer; options behind it by commas: max_calls=N (100), max_cps=N, weight=N,
     /// priority=N (lower first), backup=NAME, profile=NAME; username=NAME,password=WORD for the carrier's challenges,
     /// register=yes to register with it (others on this host can read a password here: in earnest write the trunk into the
-    /// file). Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp, over TLS: ADDR:PORT/tls
+    /// file). Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp, over TLS: ADDR:PORT/tls; by name, located
+    /// through DNS: NAME=HOST, NAME=HOST:PORT or 'NAME=HOST;transport=tcp'
     #[arg(long, value_name = "NAME=ADDR:PORT[,OPTION=N]...")]
     pub(crate) trunk: Vec<String>,
     /// Where numbers beginning with PREFIX go, in this order; an empty PREFIX takes all.
     /// Without any --route, every number goes to the trunks given
     #[arg(long, value_name = "PREFIX=NAME[|NAME]...")]
     pub(crate) route: Vec<String>,
+    /// DNS server for peers given by name; may be given several times [default: those of /etc/resolv.conf]
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(crate) dns: Vec<String>,
     /// HTTP address of API, health and metrics; `off` for none [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<String>,

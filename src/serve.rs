@@ -82,6 +82,9 @@ pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings)
     if !arguments.allow.is_empty() {
         file.allow.clone_from(&arguments.allow);
     }
+    if !arguments.dns.is_empty() {
+        file.dns.servers.clone_from(&arguments.dns);
+    }
     if let Some(http) = &arguments.http {
         file.http = match http.as_str() {
             "off" => None,

@@ -7,7 +7,7 @@ use link::Selection;
 use std::fmt::Write;
 use std::process::ExitCode;
 use switch::profile::{NumberFormat, Profile};
-use switch::trunk::TrunkConfig;
+use switch::trunk::{TrunkConfig, Written};
 
 /// Says what would run by a configuration.
 pub(super) fn run(arguments: &Serve) -> Result<ExitCode, Error> {
@@ -77,8 +77,21 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
     out
 }
 
+/// A peer as written; a name is told as such, for where it is only a running gateway knows.
+fn peer(peer: Written<'_>) -> String {
+    match peer {
+        Written::Address(peer) => peer.to_string(),
+        Written::Name(name) => format!("{name} (a name, located through DNS)"),
+    }
+}
+
 fn describe(trunk: &TrunkConfig) -> String {
-    let mut text = format!("{}: {}, {} calls", trunk.name, words(trunk.peers.iter()), trunk.max_calls);
+    let mut text = format!(
+        "{}: {}, {} calls",
+        trunk.name,
+        words(trunk.written().into_iter().map(peer)),
+        trunk.max_calls
+    );
     if trunk.max_cps > 0 {
         let _ = write!(text, ", {} new calls a second", trunk.max_cps);
     }

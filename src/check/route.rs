@@ -92,7 +92,7 @@ fn as_text(question: &Question<'_>, told: &Explanation<'_>, settings: &Settings)
     for attempt in &told.beyond {
         let max = question.config.attempts_max;
         let _ =
-            writeln!(out, "  -  {} {}: not tried, calls.attempts_max is {max}", attempt.trunk, attempt.peer);
+            writeln!(out, "  -  {} {}: not tried, calls.attempts_max is {max}", attempt.trunk, peer(attempt));
     }
     outcomes(&mut out, &told.outcomes);
     out
@@ -141,6 +141,14 @@ fn group_text(group: &GroupSearch) -> String {
     format!("group {}, {rule}: {}; tried first: {}", group.name, members.join(", "), first.join(", "))
 }
 
+/// The peer for people; of a name, what stands for it.
+fn peer(attempt: &Try) -> String {
+    match &attempt.name {
+        None => attempt.peer.to_string(),
+        Some(name) => format!("{name} (a name: each address that DNS has for it)"),
+    }
+}
+
 fn try_text(attempt: &Try, settings: &Settings) -> String {
     let backup = attempt.backup_of.as_ref().map_or(String::new(), |of| format!(" (backup of {of})"));
     let trunk = settings.trunks.iter().find(|trunk| trunk.name == attempt.trunk);
@@ -149,7 +157,7 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
         cps => format!("{} calls, {cps} a second", trunk.max_calls),
     });
     let patience = attempt.patience.as_millis() as f64 / 1000.0;
-    let (name, peer) = (&attempt.trunk, &attempt.peer);
+    let (name, peer) = (&attempt.trunk, peer(attempt));
     let mut text = format!("{name}{backup} {peer}: at most {limits}; given up after {patience} s of silence");
     let _ = write!(text, "\n     profile {}: called {}", attempt.profile.name, attempt.called);
     if !attempt.calling.is_empty() {
@@ -181,7 +189,8 @@ fn as_json(question: &Question<'_>, told: &Explanation<'_>) -> Value {
         json!({
             "trunk": attempt.trunk,
             "backup_of": attempt.backup_of,
-            "peer": attempt.peer.to_string(),
+            "peer": attempt.name.as_ref().map_or_else(|| attempt.peer.to_string(), ToString::to_string),
+            "by_name": attempt.name.is_some(),
             "no_response_ms": attempt.patience.as_millis() as u64,
             "profile": attempt.profile.name,
             "called": attempt.called,

@@ -50,6 +50,7 @@ macro_rules! rows {
 }
 
 mod baresip;
+mod dns;
 mod extensions;
 mod gateway;
 mod kamailio;

@@ -148,3 +148,35 @@ fn a_route_is_explained_in_json() {
     assert_eq!(told["tries"][2]["backup_of"], "a");
     assert_eq!(told["outcomes"][0]["status"], 503);
 }
+
+#[test]
+fn a_peer_by_name_is_told_as_one_and_not_looked_up() {
+    // A server that is none: whoever asked it would wait.
+    let config = written(
+        "[dns]\nservers = [\"192.0.2.53\"]\n[[trunk]]\nname = \"a\"\n\
+         peers = [\"192.0.2.1:5060\", \"carrier.example;transport=tcp\", \"192.0.2.2:5060\"]\nbackup = \"b\"\n\
+         [[trunk]]\nname = \"b\"\npeers = [\"other.example:5070\"]\n[[route]]\nto = [\"a\"]\n",
+    );
+    let (code, out, err) = run(&["check", "config", &config]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let words =
+        "a: 192.0.2.1:5060 carrier.example;transport=tcp (a name, located through DNS) 192.0.2.2:5060,";
+    assert!(out.contains(words), "{out}");
+    let (code, out, err) = run(&["check", "route", "1", "--config", &config]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for words in [
+        "2. a carrier.example;transport=tcp (a name: each address that DNS has for it)",
+        "4. b (backup of a) other.example:5070 (a name",
+        "503 if no peer is in service, and DNS has not said where those given by name are",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let (_, out, _) = run(&["check", "route", "1", "--json", "--config", &config]);
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let tries = told["tries"].as_array().unwrap();
+    assert_eq!(
+        (&tries[1]["peer"], &tries[1]["by_name"]),
+        (&"carrier.example;transport=tcp".into(), &true.into())
+    );
+    assert_eq!((&tries[2]["peer"], &tries[2]["by_name"]), (&"192.0.2.2:5060".into(), &false.into()));
+}

@@ -26,6 +26,8 @@ mod gateway;
 mod identity;
 mod life;
 mod message;
+mod names;
+mod nameserver;
 mod phone;
 mod profiles;
 mod register;

@@ -104,6 +104,7 @@ fn facts() -> TrunkFacts {
         state: TrunkState::Up,
         peers: Vec::new(),
         registration: None,
+        names: Vec::new(),
     }
 }
 

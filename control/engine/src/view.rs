@@ -2,8 +2,8 @@
 
 use crate::{Attempts, Performance, Quality};
 use link::{
-    Figure, LiveCall, PeerFacts, RegistrationFacts, ShardId, ShardReport, TrunkChange, TrunkFacts, TrunkName,
-    TrunkState,
+    Figure, LiveCall, LocatedName, PeerFacts, RegistrationFacts, ShardId, ShardReport, TrunkChange,
+    TrunkFacts, TrunkName, TrunkState,
 };
 use std::collections::BTreeMap;
 
@@ -51,6 +51,8 @@ pub struct TrunkView {
     pub peers: Vec<PeerFacts>,
     /// Its registration with the carrier, if it has one.
     pub registration: Option<RegistrationFacts>,
+    /// The names among them, and what is known of those.
+    pub names: Vec<LocatedName>,
     /// The last hour.
     pub recent: Quality,
     /// Since the start.
@@ -85,6 +87,9 @@ impl View {
                 it.state = facts.state;
                 it.peers = facts.peers;
                 it.registration = facts.registration;
+                if !facts.names.is_empty() {
+                    it.names = facts.names;
+                }
             }
             Err(at) => self.trunks.insert(
                 at,
@@ -97,6 +102,7 @@ impl View {
                     state: facts.state,
                     peers: facts.peers,
                     registration: facts.registration,
+                    names: facts.names,
                     recent: Quality::default(),
                     total: Quality::default(),
                     performance: Default::default(),

@@ -24,7 +24,9 @@ pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, Tru
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
 pub use identity::{Certificate, Chain, Identity};
 pub use registration::{Binding, Connection, Registration};
-pub use report::{Figure, Kind, LiveCall, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState};
+pub use report::{
+    Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState,
+};
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
 pub use trace::{Trace, TraceAsked, TraceLeg, TraceMessage, TraceOf};
 pub use trunk_registration::{RegistrationChange, RegistrationFacts, RegistrationState};

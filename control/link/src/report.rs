@@ -126,6 +126,41 @@ pub struct TrunkFacts {
     pub registration: Option<RegistrationFacts>,
     /// Each peer.
     pub peers: Vec<PeerFacts>,
+    /// The names among its peers, and what is known of them; only the first shard knows.
+    #[serde(default)]
+    pub names: Vec<LocatedName>,
+}
+
+/// A peer's name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatedName {
+    /// As configured: `carrier.example`, with port and transport if they are given.
+    pub name: Text,
+    /// By which records it was found, such as `SRV`; `None`: it is not found.
+    pub by: Option<Text>,
+    /// The DNS server that said so; `None` besides for the hosts file.
+    pub from: Option<SocketAddr>,
+    /// Until when that holds.
+    pub until: Option<UnixMicros>,
+    /// Whether it is past its time and kept since no DNS server answers (RFC 8767).
+    pub stale: bool,
+    /// Why it is not found, in words.
+    pub why: Text,
+    /// Its addresses.
+    pub addresses: Vec<LocatedPeer>,
+}
+
+/// An address that a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatedPeer {
+    /// Where.
+    pub address: SocketAddr,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: Text,
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share of calls among those of one priority (RFC 2782).
+    pub weight: u16,
 }
 
 /// A peer of a trunk.

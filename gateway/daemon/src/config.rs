@@ -50,6 +50,8 @@ pub struct File {
     pub tls: Tls,
     /// RFC 3261 timers.
     pub timers: Timers,
+    /// How peers given by name are located.
+    pub dns: Dns,
     /// When a peer counts as dead and as alive again; a trunk may have its own.
     pub health: Health,
     /// Phones that may register and call.
@@ -100,6 +102,7 @@ impl Default for File {
             media: Media::default(),
             tls: Tls::default(),
             timers: Timers::default(),
+            dns: Dns::default(),
             health: Health::default(),
             users: Vec::new(),
             profiles: Vec::new(),
@@ -286,6 +289,40 @@ impl Default for Timers {
     }
 }
 
+/// How peers given by name are located (RFC 3263).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// DNS servers that resolve recursively, `ADDR` or `ADDR:PORT`; none: those of /etc/resolv.conf.
+    pub servers: Vec<String>,
+    /// How long a server may take before the next is asked, doubled with each round.
+    pub timeout: Span,
+    /// Rounds through the servers before a question counts as failed.
+    pub rounds: u8,
+    /// An answer is believed for at least this long, whatever TTL it has.
+    pub ttl_min: Span,
+    /// An answer is believed for at most this long.
+    pub ttl_max: Span,
+    /// How long past its time an answer is still used while no server answers; 0s: not at all.
+    pub stale: Span,
+    /// File of names whose addresses are known without DNS; empty: none.
+    pub hosts: PathBuf,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Span::from_millis(2000),
+            rounds: 2,
+            ttl_min: Span::from_millis(5000),
+            ttl_max: Span::from_millis(86_400_000),
+            stale: Span::from_millis(86_400_000),
+            hosts: PathBuf::from("/etc/hosts"),
+        }
+    }
+}
+
 /// When a peer counts as dead and as alive again.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -364,7 +401,8 @@ pub struct Trunk {
     /// Whose it is, for reports; the name if left out.
     #[serde(default)]
     pub provider: Option<String>,
-    /// Addresses, tried in this order: `ADDR:PORT`, `ADDR:PORT/tcp` or `ADDR:PORT/tls`.
+    /// Tried in this order: `ADDR:PORT`, `ADDR:PORT/tcp`, `ADDR:PORT/tls`, or a name: `HOST`, `HOST:PORT`,
+    /// `HOST;transport=tcp`.
     pub peers: Vec<String>,
     /// The name that certificates of its peers have to bear; none: the peer's IP address.
     #[serde(default)]

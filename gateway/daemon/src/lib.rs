@@ -8,6 +8,7 @@ mod advice;
 mod config;
 mod guard;
 mod listeners;
+mod names;
 mod process;
 mod profile;
 mod registration;
@@ -18,8 +19,8 @@ mod users;
 
 pub use advice::{Capacity, advice, capacity};
 pub use config::{
-    Calls, ConfigError, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers, Tls,
-    Trunk, User,
+    Calls, ConfigError, Dns, File, Group, Health, Media, Register, Registrar, Route, Secret, Span, Timers,
+    Tls, Trunk, User,
 };
 pub use guard::{Fraud, Guard, Overload};
 pub use process::{Gateway, Outcome, StartError, start};

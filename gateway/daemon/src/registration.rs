@@ -1,7 +1,7 @@
 //! How a trunk registers with its carrier, checked and completed: registrar, address of record, contact, times.
 
 use crate::config::{Register, Trunk};
-use crate::settings::peer;
+use crate::settings::peer_address;
 use sip::Transport;
 use sip::message::{Uri, trim};
 use std::time::Duration;
@@ -18,7 +18,11 @@ pub(crate) fn resolve(
     peers: &[PeerConfig],
 ) -> Result<Option<RegistrationConfig>, (&'static str, String)> {
     let Some(it) = &trunk.register else { return Ok(None) };
-    let Some(first) = peers.first() else { return Ok(None) };
+    let Some(first) = peers.first() else {
+        let error =
+            "registration needs a peer that is an address; put ADDR:PORT before or instead of the name";
+        return Err(("register", error.into()));
+    };
     let registrar = registrar(it, first)?;
     let host = registrar.trim_start_matches("sip:").split(';').next().unwrap_or_default().to_owned();
     let aor = aor(it, trunk, &host)?;
@@ -43,7 +47,7 @@ pub(crate) fn resolve(
         other => return Err(("register.called_in", format!("\"{other}\" is not known; request-uri or to"))),
     };
     let (to, is_proxy) = match &it.outbound_proxy {
-        Some(text) => (peer(text).map_err(|error| ("register.outbound_proxy", error))?, true),
+        Some(text) => (peer_address(text).map_err(|error| ("register.outbound_proxy", error))?, true),
         None => (address(&registrar, first).unwrap_or_else(|| first.clone()), false),
     };
     if to.transport.is_websocket() {
@@ -121,7 +125,7 @@ mod tests {
         let text = format!("[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5062/tcp\"]\n{line}");
         let file = File::parse(&text).unwrap();
         let trunk = &file.trunks[0];
-        resolve(trunk, &[peer(&trunk.peers[0]).unwrap()])
+        resolve(trunk, &[peer_address(&trunk.peers[0]).unwrap()])
     }
 
     const ACCOUNT: &str = "username = \"4711\"\npassword = \"x\"\n";

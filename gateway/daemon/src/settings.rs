@@ -3,15 +3,17 @@
 
 use crate::config::{self, ConfigError, File};
 use crate::guard;
+use crate::names;
 use crate::profile;
 use crate::stir::{StirSettings, trunk_identity};
 use crate::tls::TlsSettings;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
+use locate::Target;
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use switch::leg_media::LatchPolicy;
-use switch::trunk::{GroupConfig, HealthConfig, PeerConfig, TrunkConfig, TrunkTable};
+use switch::trunk::{GroupConfig, HealthConfig, NamedPeer, PeerConfig, TrunkConfig, TrunkTable};
 use switch::{Network, RtpPorts};
 
 /// What a gateway runs by.
@@ -77,7 +79,9 @@ impl Settings {
             0 => u32::try_from(caps + caps / 10 + 16).unwrap_or(u32::MAX).min(200_000),
             n => n,
         };
-        let shard = shard_config(file, &at, calls_max)?;
+        let mut shard = shard_config(file, &at, calls_max)?;
+        let named = trunks.iter().any(|trunk| !trunk.names.is_empty());
+        shard.locate = names::resolve(file, named, &at)?;
         let streams = streams(file, &at)?;
         let tls = TlsSettings::resolve(file, &trunks, &at)?;
         let stir = StirSettings::resolve(file, &at)?;
@@ -137,11 +141,13 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
         .iter()
         .map(|trunk| {
             let key = |key: &str| at(&format!("trunk \"{}\": {key}", trunk.name));
-            let peers = trunk
-                .peers
-                .iter()
-                .map(|text| peer(text).map_err(|error| ConfigError::new(key("peers"), error)))
-                .collect::<Result<Vec<_>, _>>()?;
+            let (mut peers, mut names) = (Vec::new(), Vec::new());
+            for text in &trunk.peers {
+                match peer(text).map_err(|error| ConfigError::new(key("peers"), error))? {
+                    Written::Address(peer) => peers.push(peer),
+                    Written::Name(target) => names.push(NamedPeer { before: peers.len(), target }),
+                }
+            }
             if trunk.name.is_empty() {
                 return Err(ConfigError::new(key("name"), "give the trunk a name"));
             }
@@ -177,6 +183,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 name: trunk.name.clone(),
                 provider: trunk.provider.clone().unwrap_or_else(|| trunk.name.clone()),
                 peers,
+                names,
                 max_calls: trunk.max_calls,
                 max_cps: trunk.max_cps,
                 weight: trunk.weight,
@@ -194,7 +201,23 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
         .collect()
 }
 
-pub(crate) fn peer(text: &str) -> Result<PeerConfig, String> {
+/// A peer as written.
+enum Written {
+    Address(PeerConfig),
+    Name(Target),
+}
+
+fn peer(text: &str) -> Result<Written, String> {
+    // A name has a letter where an address has none; an IPv6 address stands in brackets.
+    let host = text.split([':', '/', ';']).next().unwrap_or_default();
+    if !host.is_empty() && !host.starts_with('[') && host.bytes().any(|b| !b.is_ascii_digit() && b != b'.') {
+        return names::target(text).map(Written::Name);
+    }
+    peer_address(text).map(Written::Address)
+}
+
+/// A peer that is an address.
+pub(crate) fn peer_address(text: &str) -> Result<PeerConfig, String> {
     let named = text.split_once(";transport=").or_else(|| text.rsplit_once('/'));
     let (address, transport) = match named {
         Some((address, "tcp")) => (address, Transport::Tcp),
@@ -207,13 +230,14 @@ pub(crate) fn peer(text: &str) -> Result<PeerConfig, String> {
     };
     let address: SocketAddr = address.parse().map_err(|_| {
         format!(
-            "\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP, /tls for TLS"
+            "\"{text}\" is no address; write ADDR:PORT or [ADDR6]:PORT, /tcp behind it for TCP, /tls for TLS, or a name \
+             (an IPv4 address has four numbers up to 255)"
         )
     })?;
     if address.port() == 0 {
         return Err(format!("\"{text}\" names port 0; name the port the peer listens on"));
     }
-    Ok(PeerConfig { address, transport })
+    Ok(Written::Address(PeerConfig { address, transport }))
 }
 
 fn health(health: &config::Health) -> HealthConfig {

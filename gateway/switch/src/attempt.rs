@@ -65,6 +65,7 @@ impl Shard {
                     match dry {
                         Dry::Full => self.stats.calls_trunks_full += 1,
                         Dry::Down => self.stats.calls_trunks_down += 1,
+                        Dry::Unlocated => self.stats.calls_trunks_unlocated += 1,
                         Dry::Tried => self.stats.calls_attempts_failed += 1,
                     }
                     let refusal = Refusal::dry(dry, call.last_failure.as_ref());
@@ -108,7 +109,7 @@ impl Shard {
         let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
         let profile = trunk.config.profile.clone();
         let number = profile.called(call.draft.routed.as_deref().unwrap_or_default());
-        let suffix = transport.uri_parameter();
+        let (uri_host, to_host) = trunk.host_of(&peer);
         let suspect = peer.health.load().state() != HealthState::Up;
         let more = call.hunt.as_ref().is_some_and(Hunt::has_more);
         let patience = patience(&self.config, &profile, more, suspect);
@@ -118,8 +119,8 @@ impl Shard {
             transport,
             over: None,
             listener,
-            request_uri: format!("sip:{number}@{address}{suffix}"),
-            to: format!("<sip:{number}@{}>", session::host(address.ip())),
+            request_uri: format!("sip:{number}@{uri_host}"),
+            to: format!("<sip:{number}@{to_host}>"),
             number,
             patience,
             profile,

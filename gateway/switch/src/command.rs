@@ -59,14 +59,24 @@ impl Shard {
         config.replays = self.config.replays.clone();
         self.certificates.clear();
         self.config = config;
-        self.table = table;
         self.endpoint.set_methods(methods(&self.config));
         self.registrar.look_anew();
-        self.known = shard::known(&self.config, &self.table);
         self.guard.reload(&self.config.guard);
+        self.watched_since = now;
+        if !table.has_names() {
+            self.take_table(now, table.clone(), out);
+        }
+        // With names in it, the first shard puts their addresses in and gives it to all.
+        self.watch_names(now, table, out);
+    }
+
+    /// Calls from now on go by this table.
+    pub(crate) fn take_table(&mut self, now: Time, table: Arc<TrunkTable>, out: &mut Outbox<Mail>) {
+        self.table = table;
+        self.known = shard::known(&self.config, &self.table);
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {
-            self.start_probes(now);
+            self.start_probes(now, self.watched_since);
         }
         self.review_registrants(now, out);
     }

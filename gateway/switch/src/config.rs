@@ -62,6 +62,8 @@ pub struct Config {
     pub min_se: Duration,
     /// What is kept of SIP messages, and where copies go.
     pub observing: Observing,
+    /// How peers given by name are located.
+    pub locate: locate::Config,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -98,6 +100,7 @@ impl Default for Config {
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
             observing: Observing::default(),
+            locate: locate::Config::default(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

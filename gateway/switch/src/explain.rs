@@ -6,9 +6,10 @@ use crate::config::Config;
 use crate::profile::Profile;
 use crate::status::Refusal;
 use crate::trunk::{Dry, GroupConfig, Hunt, PeerConfig, TableError, TrunkConfig, TrunkTable};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use link::{RouteEntry, RouteTable, Selection};
+use locate::{How, Place, Route, Target};
 use sansio::Time;
 use sip::Failure;
 use std::sync::Arc;
@@ -76,8 +77,10 @@ pub struct Try {
     pub trunk: String,
     /// The trunk it stands in for, if it comes as a backup.
     pub backup_of: Option<String>,
-    /// The peer.
+    /// The peer; of a name, a stand-in.
     pub peer: PeerConfig,
+    /// Its name, if it is given by name: the addresses that DNS has for it are tried here.
+    pub name: Option<Target>,
     /// How long it may say nothing at all.
     pub patience: Duration,
     /// The trunk's profile.
@@ -101,6 +104,20 @@ pub struct Outcome {
     pub cause: String,
     /// Seconds in Retry-After, if it goes along.
     pub retry_after: Option<u32>,
+}
+
+/// A table with one stand-in address for each name, and which is whose: where names are is not asked to explain a call.
+fn named(table: &TrunkTable) -> (TrunkTable, Vec<(SocketAddr, Target)>) {
+    let stand_in = |number: u16| SocketAddr::from(([0, 0, 0, 0], number));
+    let names: Vec<(SocketAddr, Target)> = (1u16..).map(stand_in).zip(table.targets()).collect();
+    let route = |(address, target): &(SocketAddr, Target)| {
+        let transport = target.transport.unwrap_or(locate::Transport::Udp);
+        let place = Place { tier: 0, record: 0, weight: 0, family: 0, address: *address, transport };
+        Route { places: vec![place], how: How::Address, from: None, until: Time::ZERO, stale: false }
+    };
+    let routes: Vec<Route> = names.iter().map(route).collect();
+    let find = |target: &Target| routes.get(names.iter().position(|(_, name)| name == target)?);
+    (table.located(table, 0, find), names)
 }
 
 impl Question<'_> {
@@ -196,7 +213,7 @@ impl Question<'_> {
 
     /// The peers a call tries when each of them fails.
     fn hunt(&self, route: &RouteEntry, attempts_max: u8) -> Result<Vec<Try>, TableError> {
-        let table = self.table()?;
+        let (table, names) = named(&self.table()?);
         let groups: Vec<usize> =
             route.groups.iter().filter_map(|group| table.group(group.as_str())).collect();
         let mut hunt = Hunt::new(self.from, &groups, attempts_max);
@@ -216,6 +233,10 @@ impl Question<'_> {
                     Some(last) => last.backup_of.clone(),
                     None => stands_in.map(|of| of.name.clone()),
                 },
+                name: names
+                    .iter()
+                    .find(|(place, _)| *place == attempt.peer.config.address)
+                    .map(|(_, name)| name.clone()),
                 peer: attempt.peer.config.clone(),
                 patience: patience(self.config, &trunk.profile, hunt.has_more(), false),
                 called: trunk.profile.called(&routed),
@@ -234,6 +255,12 @@ impl Question<'_> {
             dry("every trunk is full or at its rate", Dry::Full),
             dry("no peer is in service", Dry::Down),
         ];
+        if tries.iter().any(|attempt| attempt.name.is_some()) {
+            outcomes.push(dry(
+                "no peer is in service, and DNS has not said where those given by name are",
+                Dry::Unlocated,
+            ));
+        }
         let trunk = tries.last().and_then(|last| self.trunk(&last.trunk));
         let failover = trunk.and_then(|trunk| trunk.failover_statuses.first().copied());
         let answered = |status: u16| Failure::Status {

@@ -172,6 +172,7 @@ impl Shard {
         if self.service == Service::Quitting {
             self.service = Service::Stopped;
             self.say_over(now, out);
+            self.stop_locating(now, out);
             return out.stop();
         }
         self.service = Service::Quitting;
@@ -210,6 +211,7 @@ impl Shard {
         if self.others_over.len() + 1 >= usize::from(self.shards.count) {
             self.service = Service::Stopped;
             self.tell(Event::Drained, out);
+            self.stop_locating(now, out);
             out.stop();
         }
     }

@@ -275,9 +275,11 @@ impl Shard {
 
     fn hunt(&mut self, now: Time, key: Key, number: String, groups: &[usize], out: &mut Outbox<Mail>) {
         let attempts_max = self.config.attempts_max;
+        // Chance has a say only where a name stands for several addresses.
+        let seed = if self.table.has_names() { self.random.u64() } else { 0 };
         let Some(call) = self.calls.get_mut(key) else { return };
         call.table = self.table.clone();
-        call.hunt = Some(Hunt::new(&call.draft.from, groups, attempts_max));
+        call.hunt = Some(Hunt::new(&call.draft.from, groups, attempts_max).seeded(seed));
         call.draft.routed = Some(number);
         self.try_next(now, key, out);
     }

@@ -23,6 +23,7 @@ mod hep;
 pub mod identity;
 mod invite;
 pub mod leg_media;
+mod locating;
 mod mail;
 mod mask;
 mod media;

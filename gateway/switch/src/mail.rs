@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::guard::Sentence;
-use crate::trunk::TrunkTable;
+use crate::trunk::{TrunkTable, Version};
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
 use sansio::{SocketId, StreamId, Time};
@@ -72,6 +72,15 @@ pub enum Mail {
         config: Box<Config>,
         /// Trunks and groups.
         table: Arc<TrunkTable>,
+    },
+    /// From the first shard: trunks with the addresses that their peers' names stand for now.
+    Table(Arc<TrunkTable>),
+    /// To the first shard: which table a shard has.
+    TableTaken {
+        /// The shard.
+        shard: u16,
+        /// Its table.
+        version: Version,
     },
     /// This shard has nothing left to do and stops as soon as all have: until then it passes on what the others need.
     Over(u16),

@@ -13,8 +13,9 @@ use sip::{Destination, Failure, Request, RequestId};
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Shard {
-    /// Begins to watch the peers that are this shard's to probe, spread over one look's time.
-    pub(crate) fn start_probes(&mut self, now: Time) {
+    /// Begins to watch the peers that are this shard's to probe, spread over one look's time. One of which nothing was
+    /// heard since `since` is due.
+    pub(crate) fn start_probes(&mut self, now: Time, since: Time) {
         let (me, count) = (usize::from(self.shards.me), usize::from(self.shards.count));
         let mut number = 0;
         let table = self.table.clone();
@@ -22,7 +23,7 @@ impl Shard {
             for peer in 0..config.peers.len() {
                 number += 1;
                 if number % count == me {
-                    let watch = Timer::Probe { trunk, peer, since: now, generation: self.generation };
+                    let watch = Timer::Probe { trunk, peer, since, generation: self.generation };
                     let spread = self.random.below(LOOK.as_nanos() as u64);
                     self.set_timer(now + Duration::from_nanos(spread), watch);
                 }

@@ -161,6 +161,7 @@ impl Shard {
             figures.push(Figure::gauge(name, help, value));
         }
         self.observed_figures(&mut figures);
+        self.locate_figures(&mut figures);
         if let Some(thread) = &self.thread_figures {
             figures.extend((thread.0)());
         }
@@ -168,6 +169,7 @@ impl Shard {
     }
 
     fn trunk_facts(&self, now: Time) -> Vec<TrunkFacts> {
+        let names = self.located_names();
         self.table
             .trunks()
             .iter()
@@ -182,6 +184,11 @@ impl Shard {
                     // Not registered where it has to be: no call is sent to it, however its peers are.
                     state: if trunk.is_callable(now) { trunk.state() } else { TrunkState::Down },
                     registration: self.registration_facts(now, trunk),
+                    names: names
+                        .iter()
+                        .filter(|name| trunk.config.names.iter().any(|n| n.target.to_string() == *name.name))
+                        .cloned()
+                        .collect(),
                     peers: trunk
                         .peers
                         .iter()

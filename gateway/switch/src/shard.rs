@@ -4,6 +4,7 @@ use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, Start};
 use crate::guard::{Guard, Known, QueueDelay};
 use crate::identity::Certificates;
+use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::observe::{Copies, Sessions};
@@ -15,6 +16,7 @@ use crate::stats::Stats;
 use crate::trunk::TrunkTable;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
+use locate::Locator;
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::message::Method;
 use sip::{Endpoint, LegId, RequestId, SessionTimers, Shards};
@@ -74,6 +76,8 @@ pub struct Shard {
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) routes: RouteTable,
     pub(crate) endpoint: Endpoint,
+    /// Only the first shard looks for peers given by name.
+    pub(crate) locating: Option<Box<Locating>>,
     pub(crate) random: Random,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
@@ -94,6 +98,8 @@ pub struct Shard {
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
     /// The trunks that this shard registers with their carriers.
     pub(crate) registrants: Registrants,
+    /// When this shard began to watch peers: at the start or the last reload.
+    pub(crate) watched_since: Time,
     /// Grows with each reload: timers of an older table are void.
     pub(crate) generation: u32,
     /// Certificates of callers' networks, and calls that wait for some.
@@ -164,6 +170,8 @@ pub struct Census {
     pub setups: usize,
     /// Places of calls under the rules against toll fraud.
     pub tolls: usize,
+    /// Questions to DNS on their way or waiting.
+    pub questions: usize,
     /// The SIP endpoint's tables.
     pub sip: sip::Census,
 }
@@ -185,10 +193,17 @@ impl Shard {
         let started = UnixMicros(start.wall_at_zero.0 + now.as_nanos() / 1000);
         let pools = Self::make_pools(&start);
         let calls_max = start.config.calls_max;
+        let locating = (start.shards.me == 0).then(|| {
+            // A stream of its own: looking for names leaves everything else as it is.
+            let random = Random::new(start.seed ^ 0x6c6f_6361_7465);
+            let (config, table) = (&start.config, start.table.clone());
+            Box::new(Locating::new(now, config, table, start.shards.count, random))
+        });
         Self {
             holders: pools.iter().map(|pool| vec![None; pool.pairs() as usize]).collect(),
             pools,
             endpoint,
+            locating,
             routes,
             wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096)),
             calls: Slab::new(calls_max),
@@ -201,6 +216,7 @@ impl Shard {
             registrants: Registrants::default(),
             generation: 0,
             certificates: Certificates::default(),
+            watched_since: now,
             spool: Spool::default(),
             service: Service::Open,
             others_over: BTreeSet::new(),
@@ -243,6 +259,11 @@ impl Shard {
         self.endpoint.stats()
     }
 
+    /// The trunks by which calls go now.
+    pub const fn table(&self) -> &Arc<TrunkTable> {
+        &self.table
+    }
+
     /// What it still holds.
     pub fn census(&self) -> Census {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
@@ -261,6 +282,7 @@ impl Shard {
             spooled: self.spool.len(),
             setups: self.setups as usize,
             tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
+            questions: self.locating.as_ref().map_or(0, |it| it.locator.census().questions),
             sip: self.endpoint.census(),
         }
     }
@@ -283,8 +305,10 @@ impl Shard {
         let hello = Hello { version: link::VERSION, started: self.wall(now) };
         self.tell(Event::Hello(hello), out);
         self.housekeep(now, out);
-        self.start_probes(now);
+        self.watched_since = now;
+        self.start_probes(now, now);
         self.start_registrants(now);
+        self.watch_names(now, self.table.clone(), out);
     }
 
     /// The hot path: one look-up by socket number, then the call's bridge.
@@ -319,6 +343,8 @@ impl Shard {
             }
             Mail::Command(command) => self.command(now, command, out),
             Mail::Reload { config, table } => self.reload(now, *config, table, out),
+            Mail::Table(table) => self.table_came(now, table, out),
+            Mail::TableTaken { shard, version } => self.table_confirmed(shard, version),
             Mail::Over(shard) => {
                 self.others_over.insert(shard);
             }
@@ -330,6 +356,7 @@ impl Shard {
 
     fn timeouts(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.endpoint.handle_timeout(now);
+        self.locate(now, out, |locator, out| locator.handle_timeout(now, out));
         while let Some((_, timer)) = self.wheel.pop(now) {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
@@ -357,6 +384,7 @@ impl Shard {
         self.expire_registrations(now, out);
         self.observe_now_and_then(out);
         self.charge_tolls(now, out);
+        self.repeat_table(now, out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);
@@ -446,6 +474,8 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
     // A finished call leaves three transactions for 64 × T1 each: about 100 of them per call and second.
     sip.limits.transactions = config.calls_max.saturating_mul(8).clamp(1 << 20, 1 << 21);
+    // The numbers above are the locator's.
+    sip.streams_end = locate::STREAMS.start;
     sip.limits.retry_after = config.retry_after;
     sip
 }
@@ -465,18 +495,31 @@ impl Machine for Shard {
         self.endpoint.note_time(now);
         match input {
             Input::Datagram(datagram) if Self::is_for_copies(datagram.socket) => {}
+            Input::Datagram(datagram) if Locator::owns_socket(datagram.socket) => {
+                let Datagram { socket, source, payload, .. } = datagram;
+                self.locate(now, out, |it, out| it.handle_datagram(now, socket, source, payload, out));
+            }
             Input::Datagram(datagram) => self.datagram(now, datagram, out),
+            Input::Unreachable { socket, .. } if Locator::owns_socket(socket) => {
+                self.locate(now, out, |it, out| it.handle_unreachable(now, socket, out));
+            }
             Input::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
                 for shard in (0..self.shards.count).filter(|shard| *shard != self.shards.me) {
                     out.mail(Mailbox(shard), Mail::Unreachable { socket, destination });
                 }
             }
+            Input::Socket(socket, event) if Locator::owns_socket(socket) => {
+                self.locate(now, out, |it, out| it.handle_socket(now, socket, event, out));
+            }
             Input::Socket(socket, event) => {
                 self.copies_socket(socket, &event);
                 if let Some(pool) = place(socket).and_then(|(pool, ..)| self.pools.get_mut(pool)) {
                     pool.handle_socket(now, socket, event, out);
                 }
+            }
+            Input::Stream(stream, event) if Locator::owns_stream(stream) => {
+                self.locate(now, out, |it, out| it.handle_stream(now, stream, event, out));
             }
             Input::Stream(stream, event) => self.stream(now, stream, event, out),
             Input::Mail(mail) => self.mail(now, mail, out),
@@ -489,9 +532,7 @@ impl Machine for Shard {
         if !self.started {
             return Some(Time::ZERO);
         }
-        match (self.wheel.deadline(), self.endpoint.deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let names = self.locating.as_ref().and_then(|locating| locating.locator.deadline());
+        [self.wheel.deadline(), self.endpoint.deadline(), names].into_iter().flatten().min()
     }
 }

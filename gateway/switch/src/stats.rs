@@ -44,6 +44,8 @@ counters! {
     calls_trunks_full,
     /// Calls refused because no trunk was in service (503).
     calls_trunks_down,
+    /// Calls refused because no address is known of a trunk whose peers are names (503).
+    calls_trunks_unlocated,
     /// Calls refused because every peer tried failed.
     calls_attempts_failed,
     /// Calls refused by a rule against toll fraud.
@@ -128,6 +130,10 @@ counters! {
     fraud_exceeded,
     /// Alarms about toll fraud.
     fraud_alarms,
+    /// Tables made of what peers' names stand for.
+    tables_located,
+    /// Such tables sent again since a shard had not confirmed them.
+    tables_repeated,
     /// Route questions to control that were not answered in time.
     routes_unanswered,
     /// Calls whose caller's identity was verified.

@@ -114,6 +114,9 @@ impl Refusal {
     pub(crate) fn dry(dry: Dry, last: Option<&Failure>) -> Self {
         match (dry, last) {
             (Dry::Full, _) => Self::new(503, 34, true, "all trunks full"),
+            (Dry::Unlocated, _) => {
+                Self::new(503, 38, true, "no address is known of the trunk's peers, which are names")
+            }
             (Dry::Down, _) => Self::new(503, 38, true, "no trunk in service"),
             (Dry::Tried, Some(failure)) => Self::callee(failure),
             (Dry::Tried, None) => Self::new(503, 38, true, "no trunk could be used"),

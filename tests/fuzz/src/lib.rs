@@ -1,4 +1,5 @@
 //! The bodies of the fuzz targets.
 
+pub mod answer;
 pub mod exercise;
 pub mod identity;

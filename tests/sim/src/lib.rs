@@ -11,6 +11,7 @@ mod gateway;
 mod log;
 mod mail;
 pub mod mix;
+pub mod nameserver;
 mod network;
 mod node;
 pub mod peer;

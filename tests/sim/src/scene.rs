@@ -37,11 +37,13 @@ pub enum Topology {
     Ladders,
     /// The same while strangers flood the gateway and scan it.
     Siege,
+    /// The same with a carrier given by name, whose addresses change, and a DNS server that behaves badly.
+    Names,
 }
 
 impl Topology {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Endpoint,
         Self::Endpoints,
         Self::Gateway,
@@ -54,6 +56,7 @@ impl Topology {
         Self::Restarts,
         Self::Ladders,
         Self::Siege,
+        Self::Names,
     ];
 
     /// Its name on the command line.
@@ -71,6 +74,7 @@ impl Topology {
             Self::Restarts => "restarts",
             Self::Ladders => "ladders",
             Self::Siege => "siege",
+            Self::Names => "names",
         }
     }
 
@@ -89,6 +93,7 @@ impl Topology {
             Self::Siege => "strangers flood the gateway and scan it: whoever may call notices nothing",
             Self::Restarts => "the gateway is killed with calls up and started again",
             Self::Ladders => "the ladder of every call is what went over the gateway's sockets",
+            Self::Names => "a carrier by name: its addresses change and DNS behaves badly while calls run",
             Self::Scarce => "few ports, few calls, few calls a second: refusals with 503, nothing else",
             Self::Deaths => "a carrier dies with calls up and comes back: calls move to the others",
         }
@@ -153,6 +158,7 @@ pub fn run(topology: Topology, seed: u64, options: Options) -> Report {
         Topology::Restarts => gateway::restarts(seed, options),
         Topology::Ladders => gateway::ladders(seed, options),
         Topology::Siege => gateway::siege(seed, options),
+        Topology::Names => gateway::names(seed, options),
     }
 }
 

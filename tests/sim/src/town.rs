@@ -1,5 +1,6 @@
 //! A town: callers, gateway shards, carriers, control and a store, wired as the daemon wires them.
 
+use crate::nameserver::NameServer;
 use crate::peer::{LISTENER, Peer, SIGNALLING};
 use crate::stranger::Stranger;
 use crate::{Link, NodeId, Pace, World};
@@ -171,6 +172,8 @@ pub enum Member {
     Peer(Box<Peer>),
     /// Someone who was not invited.
     Stranger(Box<Stranger>),
+    /// A DNS server.
+    NameServer(Box<NameServer>),
 }
 
 impl Machine for Member {
@@ -205,6 +208,7 @@ impl Machine for Member {
             Self::Desk(desk) => desk.handle(now, input, out),
             Self::Peer(peer) => peer.handle(now, input, out),
             Self::Stranger(stranger) => stranger.handle(now, input, out),
+            Self::NameServer(server) => server.handle(now, input, out),
         }
     }
 
@@ -215,6 +219,7 @@ impl Machine for Member {
             Self::Desk(desk) => desk.deadline(),
             Self::Peer(peer) => peer.deadline(),
             Self::Stranger(stranger) => stranger.deadline(),
+            Self::NameServer(_) => None,
         }
     }
 }
@@ -438,6 +443,27 @@ impl Town {
         node
     }
 
+    /// Adds a DNS server to the town.
+    pub fn add_name_server(&mut self, address: SocketAddr, server: NameServer) -> NodeId {
+        let member = Member::NameServer(Box::new(server));
+        let node = self.world.add("nameserver", 53, member, Pace::default());
+        self.world.bind(node, NameServer::SOCKET, address);
+        self.world.listen(node, NameServer::LISTENER, address);
+        node
+    }
+
+    /// Shards that go by another table than the first.
+    pub fn unlike_tables(&self) -> Vec<String> {
+        let version = |node: &NodeId| match &self.world.node(*node).machine {
+            Member::Shard(shard) => Some(shard.machine.table().version()),
+            _ => None,
+        };
+        let first = self.shards.first().and_then(version);
+        let unlike = |node: &&NodeId| version(node) != first;
+        let say = |node: &NodeId| format!("{node:?} goes by table {:?}, not {first:?}", version(node));
+        self.shards.iter().filter(unlike).map(say).collect()
+    }
+
     fn routing(names: &[String], selection: link::Selection, ask: bool) -> RoutingSnapshot {
         let route = |prefix: &str, strip, prepend: &str| RouteEntry {
             prefix: prefix.to_owned(),
@@ -556,7 +582,8 @@ impl Town {
             let (name, streams) = (it.name.clone(), it.streams_open());
             let Member::Shard(shard) = &it.machine else { continue };
             let census = shard.machine.census();
-            if census != switch::Census::default() {
+            // What names stand for is asked again and again, as long as shards run.
+            if (switch::Census { questions: 0, ..census }) != switch::Census::default() {
                 left.push(format!("{name} still holds {census:?}"));
             }
             if taken + streams > 0 {

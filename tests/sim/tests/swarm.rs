@@ -55,6 +55,11 @@ fn gateways_that_stop() {
 }
 
 #[test]
+fn carriers_by_name() {
+    fresh(Topology::Names);
+}
+
+#[test]
 fn scarce_resources() {
     fresh(Topology::Scarce);
 }

@@ -7,7 +7,7 @@ use crate::stamp::Stamp;
 use axum::Json;
 use axum::extract::State;
 use control::{Attempts, Performance, Quality, Spread, TrunkView, WINDOW};
-use link::{PeerFacts, Reason, Text, TrunkChange, TrunkState};
+use link::{LocatedName, LocatedPeer, PeerFacts, Reason, Text, TrunkChange, TrunkState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ struct Trunk {
     peers: Vec<PeerFacts>,
     /// Null if it is not one that registers.
     registration: Option<Shown>,
+    /// The names among them, and what DNS says of those.
+    names: Vec<Named>,
     #[serde(flatten)]
     recent: Ratios,
     /// How far back the ratios look.
@@ -135,6 +137,38 @@ impl From<Attempts> for Tried {
     }
 }
 
+/// A peer's name.
+#[derive(Serialize)]
+struct Named {
+    name: Text,
+    /// By which records it was found; null: not found.
+    by: Option<Text>,
+    /// The DNS server that said so.
+    from: Option<SocketAddr>,
+    /// Until when that holds.
+    until: Option<Stamp>,
+    /// Past its time, and kept since no DNS server answers.
+    stale: bool,
+    /// Why it is not found.
+    why: Text,
+    addresses: Vec<LocatedPeer>,
+}
+
+impl From<LocatedName> for Named {
+    fn from(it: LocatedName) -> Self {
+        let until = it.until.map(Stamp);
+        Self {
+            name: it.name,
+            by: it.by,
+            from: it.from,
+            until,
+            stale: it.stale,
+            why: it.why,
+            addresses: it.addresses,
+        }
+    }
+}
+
 /// Of the window; null before there was anything to divide by.
 #[derive(Serialize)]
 struct Ratios {
@@ -187,6 +221,7 @@ impl From<TrunkView> for Trunk {
             max_cps: it.max_cps,
             peers: it.peers,
             registration: it.registration.map(Shown::from),
+            names: it.names.into_iter().map(Named::from).collect(),
             recent: Ratios::from(&it.recent),
             window_seconds: WINDOW.as_secs(),
             total: Totals {

@@ -158,6 +158,7 @@ fn report(shared: &Shared, ticket: link::Ticket) -> ShardReport {
             state: TrunkState::Up,
             registration: None,
             peers: vec![PeerFacts { address: peer(), state: TrunkState::Up, why: "".into() }],
+            names: Vec::new(),
         }],
         draining: shared.draining,
     }

@@ -1,7 +1,7 @@
 //! The hunt: which peer a call tries next, until one takes it or none is left.
 
 use super::{Peer, Seizure, Trunk, TrunkTable};
-use sansio::Time;
+use sansio::{Random, Time};
 use std::sync::Arc;
 
 /// One try: a place on a trunk, and the peer of it to ask.
@@ -20,6 +20,8 @@ pub enum Dry {
     Full,
     /// Nothing was in service.
     Down,
+    /// Nothing was in service; of some trunk no address is known yet, its peers being names.
+    Unlocated,
     /// Every one that could be tried was.
     Tried,
 }
@@ -30,13 +32,15 @@ pub struct Hunt {
     caller: String,
     /// Groups still to come, last first.
     groups: Vec<usize>,
-    /// Trunks of the present group still to come, last first, each with its next peer.
-    trunks: Vec<(Arc<Trunk>, usize)>,
+    /// Trunks of the present group still to come, last first, each with its peers still to come, last first.
+    trunks: Vec<(Arc<Trunk>, Vec<usize>)>,
     tried: Vec<Arc<Peer>>,
     full: bool,
+    unlocated: bool,
     retries_left: u8,
     /// When it was asked last.
     now: Time,
+    random: Random,
 }
 
 impl Hunt {
@@ -48,9 +52,18 @@ impl Hunt {
             trunks: Vec::new(),
             tried: Vec::new(),
             full: false,
+            unlocated: false,
             retries_left: attempts_max,
             now: Time::ZERO,
+            random: Random::new(0),
         }
+    }
+
+    /// The same search with this seed of the chance by which addresses found for one name share calls.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.random = Random::new(seed);
+        self
     }
 
     /// The next peer to try, with a place on its trunk.
@@ -63,17 +76,20 @@ impl Hunt {
             return Err(Dry::Tried);
         }
         loop {
-            let Some((trunk, at)) = self.trunks.pop() else {
+            let Some((trunk, mut order)) = self.trunks.pop() else {
                 let group = self.groups.pop().ok_or_else(|| self.dry())?;
-                self.trunks =
-                    table.order(group, &self.caller).into_iter().rev().map(|trunk| (trunk, 0)).collect();
+                for trunk in table.order(group, &self.caller).into_iter().rev() {
+                    self.unlocated |= trunk.is_unlocated();
+                    let order = trunk.draw(&mut self.random);
+                    self.trunks.push((trunk, order));
+                }
                 continue;
             };
             if !trunk.is_callable(now) {
                 continue;
             }
-            let Some(peer) = trunk.peers.get(at).cloned() else { continue };
-            self.trunks.push((trunk.clone(), at + 1));
+            let Some(peer) = order.pop().and_then(|at| trunk.peers.get(at).cloned()) else { continue };
+            self.trunks.push((trunk.clone(), order));
             if self.tried.iter().any(|tried| Arc::ptr_eq(tried, &peer)) {
                 continue;
             }
@@ -100,8 +116,9 @@ impl Hunt {
         };
         self.retries_left > 0
             && (!self.groups.is_empty()
-                || self.trunks.iter().any(|(trunk, at)| {
-                    trunk.is_callable(self.now) && trunk.peers.iter().skip(*at).any(untried)
+                || self.trunks.iter().any(|(trunk, order)| {
+                    trunk.is_callable(self.now)
+                        && order.iter().filter_map(|at| trunk.peers.get(*at)).any(untried)
                 }))
     }
 
@@ -114,6 +131,7 @@ impl Hunt {
         match (self.tried.is_empty(), self.full) {
             (false, _) => Dry::Tried,
             (true, true) => Dry::Full,
+            (true, false) if self.unlocated => Dry::Unlocated,
             (true, false) => Dry::Down,
         }
     }

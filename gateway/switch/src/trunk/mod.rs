@@ -3,6 +3,7 @@
 mod health;
 mod hunt;
 mod limit;
+mod located;
 mod registration;
 mod select;
 mod table;
@@ -11,6 +12,7 @@ pub use health::{Evidence, Health, HealthConfig, HealthState, SharedHealth, Tran
 pub use hunt::{Attempt, Dry, Hunt};
 pub use limit::{CallLimit, RateLimit};
 pub use link::Selection;
+pub use located::{NamedPeer, Version, Written};
 pub(crate) use registration::Counts;
 pub use registration::{RegistrationConfig, RegistrationNews, SharedRegistration};
 pub use table::{

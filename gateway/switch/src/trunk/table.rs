@@ -3,6 +3,7 @@
 //! A table never changes; a reload makes a new one in which a trunk of the same name keeps its counters,
 //! so that calls made under the old table are still counted under the new.
 
+use super::located::{NamedPeer, Origin, Version};
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
 use super::{RegistrationConfig, SharedRegistration};
@@ -46,6 +47,8 @@ pub struct TrunkConfig {
     pub provider: String,
     /// Its addresses, tried in this order.
     pub peers: Vec<PeerConfig>,
+    /// Its peers given by name; what is found for them takes its place among the addresses.
+    pub names: Vec<NamedPeer>,
     /// Calls at a time.
     pub max_calls: u32,
     /// Calls a second; 0: no limit.
@@ -79,6 +82,7 @@ impl TrunkConfig {
             name: name.to_owned(),
             provider: name.to_owned(),
             peers: vec![PeerConfig { address, transport: Transport::Udp }],
+            names: Vec::new(),
             max_calls: 100,
             max_cps: 0,
             weight: 1,
@@ -156,7 +160,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(config: PeerConfig) -> Self {
+    pub(super) fn new(config: PeerConfig) -> Self {
         let (heard, probed) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { config, health: SharedHealth::default(), heard, probed }
     }
@@ -200,6 +204,8 @@ pub struct Trunk {
     rate: Arc<RateLimit>,
     registration: Option<Arc<SharedRegistration>>,
     identity: u64,
+    /// How each peer came about.
+    pub(super) origins: Vec<Origin>,
 }
 
 impl Trunk {
@@ -248,6 +254,23 @@ impl Trunk {
         self.calls.calls()
     }
 
+    /// The same trunk with other peers.
+    pub(super) fn with_peers(
+        &self,
+        configs: Vec<PeerConfig>,
+        peers: Vec<Arc<Peer>>,
+        origins: Vec<Origin>,
+    ) -> Self {
+        Self {
+            config: TrunkConfig { peers: configs, ..self.config.clone() },
+            peers,
+            calls: self.calls.clone(),
+            rate: self.rate.clone(),
+            identity: self.identity,
+            origins,
+        }
+    }
+
     /// Calls it refused at its cap and at its rate, since the start.
     pub fn refused(&self) -> (u64, u64) {
         (self.calls.refused(), self.rate.refused())
@@ -279,13 +302,13 @@ impl Drop for Seizure {
 }
 
 /// A group of trunks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TrunkGroup {
     /// Its name.
     pub name: String,
     trunks: Vec<usize>,
     selection: Selection,
-    turn: AtomicU64,
+    turn: Arc<AtomicU64>,
 }
 
 /// All trunks and groups of a configuration.
@@ -293,6 +316,7 @@ pub struct TrunkGroup {
 pub struct TrunkTable {
     trunks: Vec<Arc<Trunk>>,
     groups: Vec<TrunkGroup>,
+    version: Version,
 }
 
 impl TrunkTable {
@@ -314,18 +338,32 @@ impl TrunkTable {
                 name: group.name.clone(),
                 trunks: group.trunks.iter().filter_map(|name| index(name)).collect(),
                 selection: group.selection,
-                turn: AtomicU64::new(0),
+                turn: Arc::default(),
             })
             .collect();
         for (at, trunk) in trunks.iter().enumerate() {
             if !groups.iter().any(|group| group.name == trunk.name) {
                 let selection = Selection::RoundRobin;
-                let (name, turn) = (trunk.name.clone(), AtomicU64::new(0));
+                let (name, turn) = (trunk.name.clone(), Arc::default());
                 all.push(TrunkGroup { name, trunks: vec![at], selection, turn });
             }
         }
         let trunks = trunks.into_iter().map(|config| Arc::new(make(config, before))).collect();
-        Ok(Self { trunks, groups: all })
+        let version = before.map_or_else(Version::default, |table| Version {
+            reload: table.version.reload.wrapping_add(1),
+            change: 0,
+        });
+        Ok(Self { trunks, groups: all, version })
+    }
+
+    /// The same groups of other trunks.
+    pub(super) fn with_trunks(&self, trunks: Vec<Arc<Trunk>>, version: Version) -> Self {
+        Self { trunks, groups: self.groups.clone(), version }
+    }
+
+    /// Which of several tables it is.
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// The trunks, in the order of the configuration.
@@ -378,7 +416,7 @@ impl TrunkTable {
 
 fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
     let old = before.and_then(|table| table.trunk(&config.name));
-    let peers = config
+    let peers: Vec<Arc<Peer>> = config
         .peers
         .iter()
         .map(|peer| {
@@ -396,6 +434,7 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
         known.unwrap_or_default()
     });
     Trunk {
+        origins: (0..peers.len()).map(Origin::written).collect(),
         peers,
         registration,
         calls: old.map_or_else(Arc::default, |t| t.calls.clone()),
@@ -412,7 +451,7 @@ fn check(trunks: &[TrunkConfig], groups: &[GroupConfig]) -> Result<(), TableErro
         if trunks[..at].iter().any(|t| t.name == trunk.name) {
             return Err(TableError::Twice(trunk.name.clone()));
         }
-        if trunk.peers.is_empty() {
+        if trunk.peers.is_empty() && trunk.names.is_empty() {
             return Err(TableError::NoPeer(trunk.name.clone()));
         }
         if let Some(backup) = &trunk.backup {

@@ -6,6 +6,7 @@ mod deaths;
 mod extensions;
 mod ladders;
 mod mixed;
+mod names;
 mod restarts;
 mod scarce;
 mod siege;
@@ -17,6 +18,7 @@ pub(crate) use deaths::deaths;
 pub(crate) use extensions::extensions;
 pub(crate) use ladders::ladders;
 pub(crate) use mixed::mixed;
+pub(crate) use names::names;
 pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;
 pub(crate) use siege::siege;
@@ -24,7 +26,7 @@ pub(crate) use stops::stops;
 
 use crate::peer::{Outcome, Peer, Record, Role};
 use crate::scene::{AFTERMATH, Options, Report, Topology, report};
-use crate::town::{Blueprint, Places, Town};
+use crate::town::{Blueprint, Member, Places, Town};
 use crate::{Ended, Link, Pace};
 use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,6 +213,11 @@ fn stop(town: &mut Town) -> Vec<String> {
     for shard in &town.shards {
         if !town.world.node(*shard).has_stopped() {
             wrong.push(format!("{} does not stop when drained", town.world.node(*shard).name));
+        }
+        if let Member::Shard(it) = &town.world.node(*shard).machine
+            && it.machine.census().questions > 0
+        {
+            wrong.push(format!("{} stopped and still asks DNS", town.world.node(*shard).name));
         }
     }
     wrong

@@ -456,6 +456,11 @@ where
                     return;
                 }
                 let mut address = local;
+                // A host has one address: a wildcard stands for it.
+                let home = self.nodes[node.0].sockets.values().map(|bound| bound.address.ip()).next();
+                if let Some(home) = home.filter(|_| local.ip().is_unspecified()) {
+                    address.set_ip(home);
+                }
                 if address.port() == 0 {
                     address.set_port(self.port());
                 }
