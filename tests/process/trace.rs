@@ -67,16 +67,21 @@ impl Scene {
         self.gateway.json(&format!("/api/v1/calls/{}/ladder", id.replace('@', "%40")))
     }
 
-    /// The ladder once it has at least so many messages.
+    /// The ladder once it has so many messages, those not counted that a busy machine has repeated.
     fn whole_ladder(&self, id: &str, messages: usize) -> Value {
         let mut ladder = Value::Null;
         wait_until(&format!("{messages} messages of {id}"), || {
             ladder = self.ladder(id);
-            ladder["messages"].as_array().is_some_and(|it| it.len() >= messages)
+            ladder["messages"].is_array() && fresh(&ladder).count() >= messages
         });
-        assert_eq!(ladder["messages"].as_array().unwrap().len(), messages, "{ladder:#}");
+        assert_eq!(fresh(&ladder).count(), messages, "{ladder:#}");
         ladder
     }
+}
+
+/// A ladder's messages without repetitions.
+fn fresh(ladder: &Value) -> impl Iterator<Item = &Value> {
+    ladder["messages"].as_array().unwrap().iter().filter(|it| it["retransmission"] == false)
 }
 
 /// Texts of a ladder's messages on some leg and way.
@@ -88,8 +93,9 @@ fn texts(ladder: &Value, leg: u64, direction: &str) -> BTreeSet<String> {
 
 fn summaries(ladder: &Value) -> Vec<(u64, String, String)> {
     let text = |it: &Value, name: &str| it[name].as_str().unwrap().to_owned();
-    let all = ladder["messages"].as_array().unwrap().iter();
-    all.map(|it| (it["leg"].as_u64().unwrap(), text(it, "direction"), text(it, "summary"))).collect()
+    fresh(ladder)
+        .map(|it| (it["leg"].as_u64().unwrap(), text(it, "direction"), text(it, "summary")))
+        .collect()
 }
 
 fn a_call_is_shown_by_its_id_and_by_either_call_id(io: &str) {
@@ -131,13 +137,13 @@ fn a_call_is_shown_by_its_id_and_by_either_call_id(io: &str) {
     let api = format!("http://{}", scene.gateway.http);
     let (code, text, err) = run(&["trace", &dialog.call_id, "--api", &api]);
     assert_eq!((code, err.as_str()), (0, ""));
-    assert_eq!(text.lines().count(), 3 + 15, "{text}");
+    assert_eq!(text.lines().count(), 3 + ladder["messages"].as_array().unwrap().len(), "{text}");
     assert!(text.contains(&format!("call {id}")) && text.contains("503 Test"), "{text}");
     let file = folder("ladder").join("call.svg");
     let shown = file.to_str().unwrap();
     assert_eq!(run(&["trace", &id, "--api", &api, "--format", "svg", "--out", shown]).0, 0);
     let svg = std::fs::read_to_string(&file).unwrap();
-    assert!(svg.starts_with("<svg ") && svg.matches("<g class=\"step ").count() == 15, "{svg}");
+    assert!(svg.starts_with("<svg ") && svg.matches("<g class=\"step ").count() >= 15, "{svg}");
     let (code, _, err) = run(&["trace", "no-such-call", "--api", &api]);
     assert!(code != 0 && err.contains("no messages of a call \"no-such-call\""), "{err}");
     let (status, body) = scene.gateway.get(&format!("/api/v1/calls/{id}/ladder?format=png"));
@@ -181,7 +187,7 @@ fn a_call_over_tcp_is_shown_and_its_packets_are_sound(io: &str) {
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.lines().count(), 15, "{text}");
+    assert_eq!(text.lines().count(), ladder["messages"].as_array().unwrap().len(), "{text}");
     for (line, step) in text.lines().zip(ladder["messages"].as_array().unwrap()) {
         let columns: Vec<&str> = line.split('|').collect();
         let wrong = ["hecksum", "alformed", "retransmission", "unseen", "not captured", "segment"];
@@ -213,14 +219,16 @@ fn what_is_not_kept_is_said(io: &str) {
     scene.phone.bye(&mut dialog);
     // Messages are counted all the same.
     let page = scene.gateway.get("/metrics").1;
-    for line in [
-        "trunkline_sip_requests_total{method=\"INVITE\",direction=\"in\"} 1",
-        "trunkline_sip_requests_total{method=\"INVITE\",direction=\"out\"} 2",
-        "trunkline_sip_requests_total{method=\"BYE\",direction=\"in\"} 1",
-        "trunkline_sip_responses_total{status=\"503\",direction=\"in\"} 1",
-        "trunkline_sip_responses_total{status=\"100\",direction=\"out\"} 1",
+    for (key, least) in [
+        ("trunkline_sip_requests_total{method=\"INVITE\",direction=\"in\"}", 1),
+        ("trunkline_sip_requests_total{method=\"INVITE\",direction=\"out\"}", 2),
+        ("trunkline_sip_requests_total{method=\"BYE\",direction=\"in\"}", 1),
+        ("trunkline_sip_responses_total{status=\"503\",direction=\"in\"}", 1),
+        ("trunkline_sip_responses_total{status=\"100\",direction=\"out\"}", 1),
     ] {
-        assert!(page.contains(line), "{line} in\n{page}");
+        let value = page.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        // A busy machine repeats.
+        assert!(value >= Some(least), "{key}: {value:?} in\n{page}");
     }
     let file = folder("trace").join("bad.toml");
     for (text, named) in [
@@ -281,7 +289,7 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
     let ladder = scene.whole_ladder(&dialog.call_id, 15);
     let mut copies = Vec::new();
     let mut buffer = [0; 65_536];
-    while copies.len() < 15 {
+    while copies.len() < ladder["messages"].as_array().unwrap().len() {
         let length = server.recv(&mut buffer).expect("a copy of each message");
         copies.push(chunks(&buffer[..length]));
     }
@@ -311,7 +319,7 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
     // And the ladder is what the peers saw.
     let received: BTreeSet<String> = scene.phone.received.iter().map(|it| it.text.clone()).collect();
     assert_eq!(texts(&ladder, 0, "out"), received);
-    assert_eq!(scene.gateway.metric("trunkline_hep_sent_total"), 15.0);
+    assert!(scene.gateway.metric("trunkline_hep_sent_total") >= copies.len() as f64);
     assert_eq!(scene.gateway.metric("trunkline_hep_dropped_total"), 0.0);
 }
 
