@@ -237,7 +237,7 @@ pub(crate) fn peer_address(text: &str) -> Result<PeerConfig, String> {
     if address.port() == 0 {
         return Err(format!("\"{text}\" names port 0; name the port the peer listens on"));
     }
-    Ok(Written::Address(PeerConfig { address, transport }))
+    Ok(PeerConfig { address, transport })
 }
 
 fn health(health: &config::Health) -> HealthConfig {

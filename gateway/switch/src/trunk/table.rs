@@ -266,6 +266,7 @@ impl Trunk {
             peers,
             calls: self.calls.clone(),
             rate: self.rate.clone(),
+            registration: self.registration.clone(),
             identity: self.identity,
             origins,
         }
