@@ -69,8 +69,8 @@ fn mistakes_in_a_file_are_named_with_line_and_key() {
     says(&file_refused(&format!("{trunk}{trunk}")), &["trunk \"a\": name", "two trunks"]);
     says(&file_refused(&format!("{trunk}max_calls = -1\n")), &["line 4"]);
     says(
-        &file_refused("[[trunk]]\nname = \"a\"\npeers = [\"carrier\"]\n"),
-        &["carrier", "peers", "ADDR:PORT"],
+        &file_refused("[[trunk]]\nname = \"a\"\npeers = [\"198.51.100\"]\n"),
+        &["198.51.100", "peers", "ADDR:PORT"],
     );
     says(&file_refused(&format!("{trunk}[[route]]\nto = [\"b\"]\n")), &["route", "names b,"]);
     says(&file_refused(&format!("{trunk}[[group]]\nname = \"g\"\ntrunks = [\"b\"]\n")), &["\"b\""]);

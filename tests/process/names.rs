@@ -35,7 +35,11 @@ impl Caller {
 
     fn call(&mut self, gateway: &Gateway, number: &str) -> (Dialog, u16) {
         let mut dialog = self.phone.invite(Way::Udp(gateway.sip), gateway.sip, number, &self.sdp);
-        let status = self.phone.answered(&mut dialog).status().unwrap();
+        let answer = self.phone.answered(&mut dialog);
+        let status = answer.status().unwrap();
+        if status != 200 {
+            eprintln!("{}\n{}", answer.text, gateway.json("/api/v1/cdrs"));
+        }
         (dialog, status)
     }
 }

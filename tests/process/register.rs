@@ -415,9 +415,8 @@ fn caps_against_fraud_hold_by_user(io: &str) {
     let statuses: Vec<Option<u16>> = (0..4).map(|n| dial(&format!("9{n}"))).collect();
     assert_eq!(statuses, [Some(200), Some(200), Some(403), Some(403)]);
     assert_eq!(dial("5"), Some(200), "no rule for it");
-    let alarms = gateway.json("/api/v1/alarms");
-    assert_eq!(
-        (&alarms["alarms"][0]["rule"], &alarms["alarms"][0]["who"]),
-        (&"phones".into(), &"user 4711".into())
-    );
+    wait_until("the alarm", || {
+        let alarm = &gateway.json("/api/v1/alarms")["alarms"][0];
+        alarm["rule"] == "phones" && alarm["who"] == "user 4711"
+    });
 }

@@ -46,7 +46,8 @@ impl Shard {
     ) {
         self.stats.queue_wait_us += now.since(received).as_micros() as u64;
         let overloaded = self.queue.note(now, received, &self.config.overload);
-        self.handle_from(now, source.ip(), overloaded, out, |shard| {
+        let standing = self.known.standing(source.ip());
+        self.handle_from(now, source.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_datagram(now, socket, source, payload);
         });
     }
@@ -81,7 +82,8 @@ impl Shard {
         }
         let Some(peer) = peer else { return self.endpoint.handle_stream(now, stream, event) };
         let overloaded = self.queue.was_overloaded(now, self.config.overload.interval);
-        self.handle_from(now, peer.ip(), overloaded, out, |shard| {
+        let standing = self.standing_over(stream, peer.ip());
+        self.handle_from(now, peer.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_stream(now, stream, event);
         });
     }
@@ -97,9 +99,16 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         let overloaded = self.queue.was_overloaded(now, self.config.overload.interval);
-        self.handle_from(now, remote.ip(), overloaded, out, |shard| {
+        let standing = self.standing_over(stream, remote.ip());
+        self.handle_from(now, remote.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_foreign(now, holder, stream, transport, local, remote, bytes);
         });
+    }
+
+    /// How whoever speaks over a connection stands. One that we opened leads to a carrier or a phone, and whether a call
+    /// over it is taken is decided with the call (a carrier may call over the connection of our registration).
+    fn standing_over(&self, stream: StreamId, address: IpAddr) -> Standing {
+        if stream.is_accepted() { self.known.standing(address) } else { Standing::Allowed }
     }
 
     /// Has the endpoint handle something from a source, treated as is its due; holds against the source what was wrong
@@ -108,11 +117,11 @@ impl Shard {
         &mut self,
         now: Time,
         address: IpAddr,
+        standing: Standing,
         overloaded: bool,
         out: &mut Outbox<Mail>,
         handle: impl FnOnce(&mut Self),
     ) {
-        let standing = self.known.standing(address);
         let full = self.config.overload.setups_max;
         let setups_full = full > 0 && self.setups >= full;
         let treatment = if standing != Standing::Allowed && !self.anyone_may_ask() {
