@@ -272,8 +272,27 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// What it has refused and why, as far as it still answers: for a test that failed.
+    fn tell_refusals(&self) {
+        let Ok(mut stream) = TcpStream::connect(self.http) else { return };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        let mut page = String::new();
+        let _ = stream.read_to_string(&mut page);
+        let words = ["refused", "full", "down", "failed", "dropped", "unanswered", "taken"];
+        let telling = page.lines().filter(|line| {
+            !line.starts_with('#') && !line.ends_with(" 0") && words.iter().any(|word| line.contains(word))
+        });
+        eprintln!("--- the gateway counted:\n{}", telling.collect::<Vec<_>>().join("\n"));
+    }
+}
+
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell_refusals();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let log = self.log();
