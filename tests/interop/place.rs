@@ -37,15 +37,21 @@ impl Scene {
     }
 }
 
-/// A loopback address that nobody else uses, so that ports found free on it stay free: one for each process started.
+/// A loopback address that nobody else uses, one for each process started, and on it a port with room above for media.
+///
+/// The ports lie below the range from which the kernel gives out ports: what a process binds to all addresses without
+/// choosing a port cannot take them between now and their use.
 pub(crate) fn own_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let [high, low] = (NEXT.fetch_add(1, Ordering::Relaxed) as u16).to_be_bytes();
-    let ip = Ipv4Addr::new(127, 1 + (std::process::id() % 250) as u8, high, low.max(1));
+    const ROOM: u16 = 10;
     loop {
-        let port = UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port();
-        // Even, with room above for media.
-        if port.is_multiple_of(2) && port < 60_000 && TcpListener::bind((ip, port)).is_ok() {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) as u16;
+        let [high, low] = number.to_be_bytes();
+        let ip = Ipv4Addr::new(127, 1 + (std::process::id() % 250) as u8, high, low.max(1));
+        let port = 10_000 + number % 2000 * ROOM;
+        let is_free =
+            |port: u16| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
+        if (port..port + ROOM).all(is_free) {
             return SocketAddr::from((ip, port));
         }
     }
