@@ -89,6 +89,10 @@ pub(crate) struct Serve {
     /// io_uring, epoll, or what a probe at start finds [default: auto]
     #[arg(long, value_name = "auto|uring|fallback")]
     pub(crate) io: Option<String>,
+    /// Whether the workers run before whatever else runs on this host (real-time priority); auto: if the process
+    /// may [default: normal]
+    #[arg(long, value_name = "auto|realtime|normal")]
+    pub(crate) scheduling: Option<String>,
     /// Shards, one thread and core each [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u16>,
@@ -191,6 +195,9 @@ pub(crate) struct Answer {
     /// io_uring, epoll, or what a probe at start finds
     #[arg(long, value_name = "auto|uring|fallback", default_value = "auto")]
     pub(crate) io: String,
+    /// Whether its threads run before whatever else runs on this host (real-time priority); auto: if the process may
+    #[arg(long, value_name = "auto|realtime|normal", default_value = "auto")]
+    pub(crate) scheduling: String,
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) workers: u16,
@@ -229,6 +236,9 @@ pub(crate) struct Call {
     /// io_uring, epoll, or what a probe at start finds
     #[arg(long, value_name = "auto|uring|fallback", default_value = "auto")]
     pub(crate) io: String,
+    /// Whether its threads run before whatever else runs on this host (real-time priority); auto: if the process may
+    #[arg(long, value_name = "auto|realtime|normal", default_value = "auto")]
+    pub(crate) scheduling: String,
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) workers: u16,
@@ -252,6 +262,9 @@ pub(crate) struct Run {
     /// io_uring, epoll, or what a probe at start finds
     #[arg(long, value_name = "auto|uring|fallback", default_value = "auto")]
     pub(crate) io: String,
+    /// Whether its threads run before whatever else runs on this host (real-time priority); auto: if the process may
+    #[arg(long, value_name = "auto|realtime|normal", default_value = "auto")]
+    pub(crate) scheduling: String,
     /// Language of the report
     #[arg(long, value_name = "en|zh", default_value = "en")]
     pub(crate) lang: String,
@@ -269,6 +282,9 @@ pub(crate) struct Drill {
     /// io_uring, epoll, or what a probe at start finds
     #[arg(long, value_name = "auto|uring|fallback", default_value = "auto")]
     pub(crate) io: String,
+    /// Whether the threads of gateway and generator run before whatever else runs on this host (real-time priority); auto: if the process may
+    #[arg(long, value_name = "auto|realtime|normal", default_value = "auto")]
+    pub(crate) scheduling: String,
     /// The gateway's threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u16>,
@@ -286,6 +302,7 @@ impl Default for Drill {
             concurrent: 1000,
             duration: 120,
             io: "auto".into(),
+            scheduling: "auto".into(),
             workers: None,
             lang: "en".into(),
             out: None,

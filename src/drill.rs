@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: arguments::Drill) -> Result<ExitCode, Error> {
         concurrent: arguments.concurrent,
         seconds: arguments.duration,
         workers: arguments.workers,
-        run: measured(arguments.out, &arguments.io, &arguments.lang)?,
+        run: measured(arguments.out, &arguments.io, &arguments.scheduling, &arguments.lang)?,
     };
     verdict_code(drill(&options))
 }

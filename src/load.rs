@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::arguments::{self, LoadCommand};
-use driver::Choice;
+use driver::{Choice, Scheduling};
 use loadgen::{AnswerOptions, CallOptions, LoadError, RunOptions};
 use reports::Lang;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: arguments::Load) -> Result<ExitCode, Error> {
         }
         LoadCommand::Call(arguments) => loadgen::call(&call(arguments)?),
         LoadCommand::Run(arguments) => {
-            let options = measured(arguments.out, &arguments.io, &arguments.lang)?;
+            let options = measured(arguments.out, &arguments.io, &arguments.scheduling, &arguments.lang)?;
             loadgen::run_plan(&arguments.plan, &options)
         }
     };
@@ -46,6 +46,7 @@ fn answer(arguments: arguments::Answer) -> Result<AnswerOptions, Error> {
         bye_after: arguments.hold.map(|hold| seconds("--hold", hold)).transpose()?,
         out: arguments.out,
         io: choice(&arguments.io)?,
+        scheduling: scheduled(&arguments.scheduling)?,
         ..AnswerOptions::new(arguments.listen)
     })
 }
@@ -62,18 +63,29 @@ fn call(arguments: arguments::Call) -> Result<CallOptions, Error> {
         rtp: arguments.rtp,
         threads: arguments.workers,
         seed: arguments.seed,
-        run: measured(arguments.out, &arguments.io, &arguments.lang)?,
+        run: measured(arguments.out, &arguments.io, &arguments.scheduling, &arguments.lang)?,
     })
 }
 
 /// What every measuring command takes.
-pub(crate) fn measured(out: Option<PathBuf>, io: &str, lang: &str) -> Result<RunOptions, Error> {
-    Ok(RunOptions { out, io: choice(io)?, lang: language(lang)?, command: command_line(), quiet: false })
+pub(crate) fn measured(
+    out: Option<PathBuf>,
+    io: &str,
+    scheduling: &str,
+    lang: &str,
+) -> Result<RunOptions, Error> {
+    let (io, scheduling, lang) = (choice(io)?, scheduled(scheduling)?, language(lang)?);
+    Ok(RunOptions { out, io, scheduling, lang, command: command_line(), quiet: false })
 }
 
 /// The driver of a word.
 pub(crate) fn choice(word: &str) -> Result<Choice, Error> {
     word.parse().map_err(|error| format!("--io {word}: {error}").into())
+}
+
+/// The scheduling of a word.
+fn scheduled(word: &str) -> Result<Scheduling, Error> {
+    word.parse().map_err(|error| format!("--scheduling {word}: {error}").into())
 }
 
 /// The language of a word.

@@ -102,6 +102,9 @@ pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings)
     if let Some(io) = &arguments.io {
         file.io.clone_from(io);
     }
+    if let Some(scheduling) = &arguments.scheduling {
+        file.scheduling.clone_from(scheduling);
+    }
     if let Some(ports) = &arguments.rtp_ports {
         file.media.rtp_ports.clone_from(ports);
     }
@@ -224,6 +227,7 @@ fn start_control(gateway: &mut Gateway, file: &File, settings: &Settings) -> Res
         http: file.http,
         data: file.data.clone(),
         io: flag(gateway.io()).to_owned(),
+        scheduling: scheduling(gateway),
         workers: usize::from(settings.workers),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         routing: RouteTable::new((*settings.routing).clone())?,
@@ -296,6 +300,11 @@ const fn flag(io: driver::Io) -> &'static str {
     }
 }
 
+/// How the workers are scheduled, as the flag `--scheduling` calls it.
+const fn scheduling(gateway: &Gateway) -> &'static str {
+    if gateway.is_realtime() { "realtime" } else { "normal" }
+}
+
 /// Leaves RTP only as many ports as there are file descriptors besides those that all else needs: calls without ports
 /// are refused and counted, whereas a store, a listener or a log without descriptors would fail at random.
 fn fit_rtp_ports(settings: &mut Settings, files: Option<u64>) -> Result<(), Error> {
@@ -340,9 +349,10 @@ fn announce(gateway: &Gateway, control: &controld::Handle, settings: &Settings) 
     let further: String =
         gateway.streams().iter().map(|(over, at)| format!(", {} {at}", over.via().to_lowercase())).collect();
     log(&format!(
-        "ready: sip {} (udp, tcp){further}, http {http}, io {io}, workers {}, trunks {}, records {}",
+        "ready: sip {} (udp, tcp){further}, http {http}, io {io}, workers {} ({}), trunks {}, records {}",
         listen.join(" "),
         settings.workers,
+        scheduling(gateway),
         settings.trunks.len(),
         control.database().display()
     ));

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::sockets::{Share, open_listener, open_udp};
-use driver::{Choice, Driver, Gauges, Options, RunStats, clock};
+use driver::{Choice, Driver, Gauges, Options, RunStats, Scheduling, clock};
 use sansio::{IoError, SocketOptions, Time};
 use std::io;
 use std::net::UdpSocket;
@@ -76,7 +76,7 @@ impl fmt::Display for FarmError {
                 };
                 write!(f, "{address}: {cure}")
             }
-            Self::Driver(error) => write!(f, "--io: {error}"),
+            Self::Driver(error) => f.write_str(error),
             Self::Ports { wanted, open, why } => {
                 let cure = match why {
                     Some(IoError::TooManyFiles) => "no file descriptors left; raise the limit (ulimit -n)",
@@ -102,19 +102,20 @@ pub struct Farm {
     before: Vec<RunStats>,
     addresses: Vec<SocketAddr>,
     io: &'static str,
+    realtime: bool,
     note: String,
     done: usize,
 }
 
 /// What a thread says before it runs.
-type Started = Result<(Arc<Gauges>, &'static str, String), FarmError>;
+type Started = Result<(Arc<Gauges>, &'static str, bool, String), FarmError>;
 
 impl Farm {
     /// Opens the sockets, starts the threads, and waits until RTP ports are open.
     ///
     /// # Errors
     /// [`FarmError`] says what could not be had and how to get it; nothing is left running.
-    pub fn start(specs: &[ShardSpec], io: Choice) -> Result<Self, FarmError> {
+    pub fn start(specs: &[ShardSpec], io: Choice, scheduling: Scheduling) -> Result<Self, FarmError> {
         raise_descriptor_limit();
         let boxes = |error| FarmError::System("making a mailbox", error);
         let (to_us, inbox) = mailbox(65_536).map_err(boxes)?;
@@ -126,11 +127,12 @@ impl Farm {
             before: Vec::new(),
             addresses: Vec::new(),
             io: "",
+            realtime: false,
             note: String::new(),
             done: 0,
         };
         for (number, spec) in specs.iter().enumerate() {
-            if let Err(error) = farm.start_shard(number as u16, spec, io, &to_us) {
+            if let Err(error) = farm.start_shard(number as u16, spec, (io, scheduling), &to_us) {
                 farm.stop(Duration::from_secs(1), |_, _| {});
                 return Err(error);
             }
@@ -147,7 +149,7 @@ impl Farm {
         &mut self,
         shard: u16,
         spec: &ShardSpec,
-        io: Choice,
+        (io, scheduling): (Choice, Scheduling),
         to_us: &Sender<Mail>,
     ) -> Result<(), FarmError> {
         let options = SocketOptions { icmp_errors: true, timestamps: true, receive_buffer: SIP_BUFFER };
@@ -174,6 +176,7 @@ impl Farm {
         };
         let driver_options = Options {
             io,
+            scheduling,
             coalesce,
             share_from,
             small_packets: 8192,
@@ -184,7 +187,7 @@ impl Farm {
         let (say, hear) = mpsc::channel::<Started>();
         let thread = driver::spawn(&format!("load-{shard}"), None, move || {
             let made = Driver::new(driver_options, mail, posts)
-                .map_err(|error| FarmError::Driver(error.to_string()));
+                .map_err(|error| FarmError::Driver(format!("{}: {error}", error.flag())));
             let adopted = made.and_then(|mut driver| {
                 let system = |error| FarmError::System("adopting a socket", error);
                 driver.adopt_udp(SIP_UDP, udp, options).map_err(system)?;
@@ -195,7 +198,10 @@ impl Farm {
                 Ok(driver) => {
                     let note = driver.refusal().map(ToString::to_string).unwrap_or_default();
                     // Nobody listening means that the farm was given up.
-                    if say.send(Ok((driver.gauges(), driver.io().name(), note))).is_err() {
+                    if say
+                        .send(Ok((driver.gauges(), driver.io().name(), driver.is_realtime(), note)))
+                        .is_err()
+                    {
                         return RunStats::default();
                     }
                     driver.run(&mut Shard::new(config, clock::now()))
@@ -209,11 +215,11 @@ impl Farm {
         self.threads.push(thread.map_err(|error| FarmError::System("starting a thread", error))?);
         self.posts.push(post);
         let died = || FarmError::System("starting a thread", io::Error::other("it ended at once"));
-        let (gauges, io, note) = hear.recv().map_err(|_| died())??;
+        let (gauges, io, realtime, note) = hear.recv().map_err(|_| died())??;
         self.gauges.push(gauges);
         self.before.push(RunStats::default());
         self.addresses.push(sip);
-        (self.io, self.note) = (io, note);
+        (self.io, self.realtime, self.note) = (io, realtime, note);
         Ok(())
     }
 
@@ -245,6 +251,11 @@ impl Farm {
     /// The IO mode in force, and why not the better one.
     pub fn io(&self) -> (&'static str, &str) {
         (self.io, &self.note)
+    }
+
+    /// How the threads are scheduled: `realtime` or `normal`.
+    pub const fn scheduling(&self) -> &'static str {
+        if self.realtime { "realtime" } else { "normal" }
     }
 
     /// Shards.

@@ -5,7 +5,7 @@ use crate::plan::{PlanError, PortRange};
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
-use driver::Choice;
+use driver::{Choice, Scheduling};
 use reports::Lang;
 use std::io;
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ pub struct AnswerOptions {
     pub out: Option<PathBuf>,
     /// IO mode.
     pub io: Choice,
+    /// How the kernel schedules the threads.
+    pub scheduling: Scheduling,
     /// Most calls at once.
     pub calls_max: u32,
     /// RTP ports to open at start.
@@ -51,6 +53,7 @@ impl AnswerOptions {
             bye_after: None,
             out: None,
             io: Choice::Auto,
+            scheduling: Scheduling::Auto,
             calls_max: 65_536,
             ports_ready: 64,
             ports: None,
@@ -93,6 +96,8 @@ pub struct RunOptions {
     pub out: Option<PathBuf>,
     /// IO mode.
     pub io: Choice,
+    /// How the kernel schedules the threads.
+    pub scheduling: Scheduling,
     /// Language of the report.
     pub lang: Lang,
     /// The command line, for the record.

@@ -21,6 +21,9 @@ pub struct PartHead {
     pub io: String,
     /// Why not the better one.
     pub note: String,
+    /// How its threads are scheduled: `realtime` or `normal`.
+    #[serde(default)]
+    pub scheduling: String,
     /// Where it listens.
     pub listen: String,
 }

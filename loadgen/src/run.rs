@@ -71,7 +71,7 @@ pub fn answer(options: &AnswerOptions) -> Result<(), LoadError> {
         part: shard::Part::Carrier(behaviour),
         seed: u64::from(farm_id),
     };
-    let mut farm = Farm::start(&[spec], options.io)?;
+    let mut farm = Farm::start(&[spec], options.io, options.scheduling)?;
     let (io, note) = farm.io();
     let listen = farm.addresses()[0];
     let head = PartHead {
@@ -79,6 +79,7 @@ pub fn answer(options: &AnswerOptions) -> Result<(), LoadError> {
         pid: std::process::id(),
         io: io.to_owned(),
         note: note.to_owned(),
+        scheduling: farm.scheduling().to_owned(),
         listen: listen.to_string(),
     };
     let mut writer = match &options.out {
@@ -295,9 +296,9 @@ fn conduct_plan(plan: &Plan, text: &str, options: &RunOptions) -> Result<Verdict
     let farm = farm_number(plan.seed);
     let carriers = match plan.carriers.is_empty() {
         true => None,
-        false => Some(Farm::start(&carrier_specs(plan, farm ^ 0x4000_0000), options.io)?),
+        false => Some(Farm::start(&carrier_specs(plan, farm ^ 0x4000_0000), options.io, options.scheduling)?),
     };
-    let callers = Farm::start(&caller_specs(plan, own, farm), options.io)?;
+    let callers = Farm::start(&caller_specs(plan, own, farm), options.io, options.scheduling)?;
     let mut result = RunResult::default();
     describe(plan, text, options, &callers, &mut result);
     let start = clock::now() + Duration::from_millis(100);
@@ -413,6 +414,7 @@ fn describe(plan: &Plan, text: &str, options: &RunOptions, callers: &Farm, resul
         process: "generator".to_owned(),
         mode: io.to_owned(),
         note: note.to_owned(),
+        scheduling: callers.scheduling().to_owned(),
         workers: Some(callers.len() as u32),
     });
     result.capacity.arrivals = Some(plan.arrival.law().to_owned());

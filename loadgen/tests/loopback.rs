@@ -5,7 +5,7 @@
     reason = "a test fails by panicking, and asks the host for IPv6"
 )]
 
-use driver::{Choice, clock};
+use driver::{Choice, Scheduling, clock};
 use loadgen::farm::{Farm, ShardSpec};
 use loadgen::gather::Gather;
 use loadgen::plan::Plan;
@@ -44,7 +44,8 @@ fn run(io: Choice, transport: &str, any: &str) {
     };
     let media = plan(transport, any).media;
     let behaviour = Behaviour { ring: Duration::from_millis(50), ..Behaviour::default() };
-    let mut carriers = Farm::start(&[spec(21, Part::Carrier(behaviour), media)], io).unwrap();
+    let mut carriers =
+        Farm::start(&[spec(21, Part::Carrier(behaviour), media)], io, Scheduling::Normal).unwrap();
     let plan = plan(transport, carriers.addresses()[0]);
     let (stretches, spacing, most) = plan.arrival.stretches(&plan.hold.0);
     let arrivals = Arrivals::new(stretches, spacing, plan.hold.0, most, plan.seed);
@@ -62,7 +63,9 @@ fn run(io: Choice, transport: &str, any: &str) {
             peer_may_end: false,
         }))
     };
-    let mut callers = Farm::start(&[spec(23, caller(0), media), spec(25, caller(1), media)], io).unwrap();
+    let mut callers =
+        Farm::start(&[spec(23, caller(0), media), spec(25, caller(1), media)], io, Scheduling::Normal)
+            .unwrap();
     let expected = if io == Choice::Uring { "io_uring" } else { "epoll" };
     assert_eq!((callers.io().0, carriers.io().0), (expected, expected));
     let start = clock::now() + Duration::from_millis(50);

@@ -17,6 +17,7 @@ on_both_drivers! {
     without_rtp_ports_calls_are_refused_and_counted
     without_file_descriptors_nothing_hangs
     nonsense_on_every_port_is_survived
+    real_time_priority_is_had_or_refused_and_never_passed_on
 }
 
 /// Runs `serve` with flags that cannot work; tells what it said on standard error.
@@ -65,6 +66,7 @@ fn mistakes_in_a_file_are_named_with_line_and_key() {
     says(&file_refused("allow = [\"10.0.0.0/99\"]\n"), &["allow", "10.0.0.0/99", "192.0.2.0/24"]);
     says(&file_refused("[timers]\nt1 = \"0s\"\n"), &["timers", "t1"]);
     says(&file_refused("io = \"fast\"\n"), &["io", "fast"]);
+    says(&file_refused("scheduling = \"fast\"\n"), &["scheduling", "fast", "realtime"]);
     says(&file_refused(&format!("{trunk}backup = \"b\"\n")), &["trunk", "\"a\" names trunk \"b\""]);
     says(&file_refused(&format!("{trunk}{trunk}")), &["trunk \"a\": name", "two trunks"]);
     says(&file_refused(&format!("{trunk}max_calls = -1\n")), &["line 4"]);
@@ -207,6 +209,42 @@ fn without_io_uring_auto_falls_back_and_uring_says_why() {
     assert_eq!(gateway.json("/healthz")["io"], "fallback");
     let mut phone = Phone::new("127.0.0.1");
     assert_eq!(phone.options(Way::Udp(gateway.sip), gateway.sip), Some(200));
+}
+
+/// What `/proc` says of how the threads of a process whose names begin so are scheduled: 0 normal, 2 round robin.
+fn policies(pid: u32, name: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    let of_that_name = stats.filter(|stat| stat.contains(&format!("({name}")));
+    // Fields are counted from behind the name; proc_pid_stat(5) numbers the policy 41, the first of these is 3.
+    of_that_name
+        .map(|stat| stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap().to_owned())
+        .collect()
+}
+
+fn real_time_priority_is_had_or_refused_and_never_passed_on(io: &str) {
+    let trunk = "--trunk=a=127.0.0.1:9";
+    let normal = Gateway::start(io, &["--workers", "1", trunk]);
+    assert_eq!(normal.json("/healthz")["scheduling"], "normal");
+    assert_eq!(policies(normal.pid(), "shard-"), ["0"]);
+    let left_to_it = Gateway::start(io, &["--workers", "1", trunk, "--scheduling", "auto"]);
+    let may = left_to_it.json("/healthz")["scheduling"] == "realtime";
+    assert_eq!(policies(left_to_it.pid(), "shard-"), [if may { "2" } else { "0" }]);
+    assert!(policies(left_to_it.pid(), "").iter().filter(|policy| *policy != "0").count() <= 1);
+    // Without the right to it.
+    let data = folder("scheduling");
+    let mut demanded = binary();
+    if may {
+        demanded = Command::new("setpriv");
+        let rights = ["--bounding-set=-sys_nice", "--inh-caps=-sys_nice"];
+        demanded.args(rights).arg(env!("CARGO_BIN_EXE_trunkline"));
+    }
+    demanded.args(["serve", "--listen", "127.0.0.1:0", "--http", "off"]);
+    demanded.args(["--io", io, "--scheduling", "realtime"]);
+    demanded.args([trunk, "--workers", "1", "--rtp-ports", &rtp_ports(240), "--data"]).arg(&data);
+    let (code, _, err) = finish(&mut demanded);
+    assert_eq!(code, 2, "{err}");
+    says(&err, &["--scheduling", "CAP_SYS_NICE", "auto"]);
 }
 
 fn without_rtp_ports_calls_are_refused_and_counted(io: &str) {

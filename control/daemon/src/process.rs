@@ -25,6 +25,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Name of the gateway's input and output (`uring`, `fallback`), for show.
     pub io: String,
+    /// How the workers are scheduled: `normal` or `realtime`.
+    pub scheduling: &'static str,
     /// Number of gateway shards that are expected to say hello.
     pub workers: usize,
     /// The program's version, for show.
@@ -179,6 +181,7 @@ pub fn start(config: Config, links: Links) -> Result<Handle, Error> {
     let (ask, asked) = mpsc::channel(64);
     let about = About {
         io: config.io,
+        scheduling: config.scheduling,
         workers: config.workers,
         version: config.version,
         begun,

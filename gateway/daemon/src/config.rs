@@ -34,6 +34,8 @@ pub struct File {
     pub data: PathBuf,
     /// `auto`, `uring` or `fallback`.
     pub io: String,
+    /// `normal`, `auto` or `realtime`: how the kernel schedules the workers.
+    pub scheduling: String,
     /// Shards (threads); 0: one per core.
     pub workers: u16,
     /// Networks whose INVITEs are accepted, besides the trunks' own peers.
@@ -94,6 +96,7 @@ impl Default for File {
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data: PathBuf::from("trunkline-data"),
             io: "auto".into(),
+            scheduling: "normal".into(),
             workers: 0,
             allow: vec!["127.0.0.0/8".into(), "::1/128".into()],
             trusted: Vec::new(),

@@ -67,7 +67,7 @@ impl fmt::Display for StartError {
                 f,
                 "--listen {bound}: the host has no route out, so no address can be named in SIP; give --advertise ADDR"
             ),
-            Self::Driver(error) => write!(f, "--io: {error}"),
+            Self::Driver(error) => f.write_str(error),
             Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }
@@ -83,6 +83,7 @@ pub struct Gateway {
     events: Option<Receiver<Mail>>,
     gauges: Vec<Arc<Gauges>>,
     io: Io,
+    realtime: bool,
     refusal: Option<String>,
     listen: Vec<SocketAddr>,
     streams: Vec<(Transport, SocketAddr)>,
@@ -151,7 +152,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         };
         let secured = (settings.tls.handshake, policy.clone());
         let cpu = (usize::from(count) <= cpus.len()).then(|| cpus[usize::from(me)]);
-        let options = Options { io: settings.io, cpu, ..Options::default() };
+        let options = Options { io: settings.io, cpu, scheduling: settings.scheduling, ..Options::default() };
         let ready = ready.clone();
         let thread = driver::spawn(&format!("shard-{me}"), cpu, move || {
             run_shard(options, inbox, posts, sockets, secured, start, &ready)
@@ -165,6 +166,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         events: Some(events),
         gauges: Vec::new(),
         io: Io::Fallback,
+        realtime: false,
         refusal: None,
         listen: listeners.iter().map(|listener| listener.local).collect(),
         streams: streams.iter().map(|listener| (listener.transport, listener.local)).collect(),
@@ -195,7 +197,7 @@ fn per_shard(config: &switch::Config, count: u16) -> switch::Config {
 }
 
 /// What a shard's thread says once it runs, or why it does not.
-type Ready = Result<(Io, Option<String>, Arc<Gauges>), String>;
+type Ready = Result<(Io, bool, Option<String>, Arc<Gauges>), String>;
 
 /// The sockets of one shard.
 struct Sockets {
@@ -225,8 +227,9 @@ fn run_shard(
         handshake,
         sessions: SESSIONS_MAX,
     };
-    let made =
-        Driver::new(options, inbox, posts).map_err(|error| error.to_string()).and_then(|mut driver| {
+    let made = Driver::new(options, inbox, posts)
+        .map_err(|error| format!("{}: {error}", error.flag()))
+        .and_then(|mut driver| {
             for (listener, udp, tcp) in sockets.both {
                 driver
                     .adopt_udp(listener.udp, udp, listeners::OPTIONS)
@@ -257,7 +260,7 @@ fn run_shard(
         figures
     });
     // The main thread waits for this; it is gone only if it gave up, and then there is nobody to tell.
-    let _ = ready.send(Ok((driver.io(), refusal, driver.gauges())));
+    let _ = ready.send(Ok((driver.io(), driver.is_realtime(), refusal, driver.gauges())));
     let run = driver.run(&mut machine);
     Outcome { run, census: machine.inner().census() }
 }
@@ -289,8 +292,8 @@ impl Gateway {
         let mut failure = None;
         for _ in 0..count {
             match started.recv() {
-                Ok(Ok((io, refusal, gauges))) => {
-                    self.io = io;
+                Ok(Ok((io, realtime, refusal, gauges))) => {
+                    (self.io, self.realtime) = (io, realtime);
                     self.refusal = refusal.or_else(|| self.refusal.take());
                     self.gauges.push(gauges);
                 }
@@ -314,6 +317,11 @@ impl Gateway {
     /// The driver in use.
     pub const fn io(&self) -> Io {
         self.io
+    }
+
+    /// Whether the workers run before all normal threads.
+    pub const fn is_realtime(&self) -> bool {
+        self.realtime
     }
 
     /// Why it is not io_uring, if that was left to the probe.

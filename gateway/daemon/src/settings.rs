@@ -31,6 +31,8 @@ pub struct Settings {
     pub workers: u16,
     /// Which driver.
     pub io: driver::Choice,
+    /// How the kernel schedules the workers.
+    pub scheduling: driver::Scheduling,
     /// RTP and RTCP ports.
     pub rtp_ports: RtpPorts,
     /// Trunks.
@@ -62,6 +64,9 @@ impl Settings {
             .io
             .parse()
             .map_err(|error| ConfigError::new(at("io"), format!("\"{}\": {error}", file.io)))?;
+        let scheduling = file.scheduling.parse().map_err(|error| {
+            ConfigError::new(at("scheduling"), format!("\"{}\": {error}", file.scheduling))
+        })?;
         let rtp_ports = RtpPorts::parse(&file.media.rtp_ports)
             .map_err(|error| ConfigError::new(at("media.rtp_ports"), error))?;
         let trunks = trunks(file, &at)?;
@@ -92,6 +97,7 @@ impl Settings {
             advertise: file.advertise,
             workers,
             io,
+            scheduling,
             rtp_ports,
             trunks,
             groups,

@@ -1,5 +1,8 @@
-//! Cores and threads: which cores this process may use, pinning, and starting a named, pinned thread.
-#![allow(unsafe_code, reason = "sched_setaffinity, sched_getaffinity and prctl have no safe form")]
+//! Cores and threads: which cores this process may use, pinning, real-time priority, and starting a named, pinned thread.
+#![allow(
+    unsafe_code,
+    reason = "sched_setaffinity, sched_getaffinity, sched_setscheduler and prctl have no safe form"
+)]
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -31,6 +34,19 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: the kernel only reads `set`, which lives on this frame.
     let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel run the calling thread before all normal ones, at the lowest real-time priority; threads and processes
+/// that it starts are normal again.
+///
+/// # Errors
+/// The operating system's: it takes CAP_SYS_NICE, or an RLIMIT_RTPRIO of at least 1.
+pub fn realtime() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the kernel only reads `priority`, which lives on this frame.
+    let result =
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &priority) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -32,6 +32,8 @@ impl core::error::Error for Refusal {}
 pub enum DriverError {
     /// io_uring was demanded and is not usable.
     Refused(Refusal),
+    /// Real-time priority was demanded and is not given.
+    Priority(io::Error),
     /// Anything else the operating system would not give: what, and its error.
     System(&'static str, io::Error),
 }
@@ -40,12 +42,27 @@ impl fmt::Display for DriverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::Priority(error) => write!(
+                f,
+                "no real-time priority: {error}; give the process CAP_SYS_NICE or an rtprio limit of 1 (ulimit -r 1), \
+                 or choose auto or normal"
+            ),
             Self::System(what, error) => write!(f, "{what}: {error}"),
         }
     }
 }
 
 impl core::error::Error for DriverError {}
+
+impl DriverError {
+    /// The flag of `trunkline` that asked for what could not be had.
+    pub const fn flag(&self) -> &'static str {
+        match self {
+            Self::Priority(_) => "--scheduling",
+            Self::Refused(_) | Self::System(..) => "--io",
+        }
+    }
+}
 
 /// An operating system error as machines see it.
 pub fn io_error(error: &io::Error) -> IoError {

@@ -49,7 +49,7 @@ mod uring;
 
 pub use affinity::spawn;
 pub use error::{DriverError, Refusal, io_error};
-pub use options::{Choice, Io, Options, UnknownChoice};
+pub use options::{Choice, Io, Options, Scheduling, UnknownChoice, UnknownScheduling};
 pub use run::Driver;
 pub use stats::{Gauges, RunStats};
 pub use uring::{Probe, probe};

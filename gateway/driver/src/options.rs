@@ -50,6 +50,53 @@ impl fmt::Display for Choice {
     }
 }
 
+/// How the kernel shall schedule the driver's thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// As any other thread: it shares a core fairly with whatever else wants to run there.
+    #[default]
+    Normal,
+    /// Real-time if the process may, else as any other thread.
+    Auto,
+    /// Real-time (SCHED_RR at the lowest priority, `sched(7)`): it runs as soon as a packet or a timer is due, before all
+    /// normal threads; or an error. The kernel leaves the others 5 % of the time.
+    Realtime,
+}
+
+/// A word that names no [`Scheduling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownScheduling;
+
+impl fmt::Display for UnknownScheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected auto, realtime or normal")
+    }
+}
+
+impl core::error::Error for UnknownScheduling {}
+
+impl FromStr for Scheduling {
+    type Err = UnknownScheduling;
+    fn from_str(word: &str) -> Result<Self, UnknownScheduling> {
+        match word {
+            "normal" => Ok(Self::Normal),
+            "auto" => Ok(Self::Auto),
+            "realtime" => Ok(Self::Realtime),
+            _ => Err(UnknownScheduling),
+        }
+    }
+}
+
+impl fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "normal",
+            Self::Auto => "auto",
+            Self::Realtime => "realtime",
+        })
+    }
+}
+
 /// The back-end in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
@@ -82,6 +129,8 @@ pub struct Options {
     pub io: Choice,
     /// The core to pin the thread to in [`crate::Driver::new`]. Default: none, the scheduler chooses.
     pub cpu: Option<usize>,
+    /// How the kernel schedules the thread. Default: as any other.
+    pub scheduling: Scheduling,
     /// Longest time for which a busy thread lets packets gather before it wakes. Default 500 µs, which
     /// is also the most a packet is delayed by it; zero wakes for every packet at any load.
     pub coalesce: Duration,
@@ -115,6 +164,7 @@ impl Default for Options {
         Self {
             io: Choice::Auto,
             cpu: None,
+            scheduling: Scheduling::Normal,
             coalesce: Duration::from_micros(500),
             share_from: 8,
             small_packets: 4096,
@@ -138,5 +188,9 @@ mod tests {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         assert_eq!("mmsg".parse::<Choice>(), Err(UnknownChoice));
+        for scheduling in [Scheduling::Normal, Scheduling::Auto, Scheduling::Realtime] {
+            assert_eq!(scheduling.to_string().parse(), Ok(scheduling));
+        }
+        assert_eq!("fifo".parse::<Scheduling>(), Err(UnknownScheduling));
     }
 }

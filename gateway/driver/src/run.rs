@@ -4,7 +4,7 @@ use crate::clock::{self, WallAnchor};
 use crate::error::{DriverError, Refusal, io_error};
 use crate::fallback::Fallback;
 use crate::mailbox::{Receiver, Sender};
-use crate::options::{Choice, Io, Options};
+use crate::options::{Choice, Io, Options, Scheduling};
 use crate::pace::Pace;
 use crate::stats::{Gauges, RunStats};
 use crate::uring::{self, Uring};
@@ -35,6 +35,7 @@ pub struct Driver<M> {
     back: Back,
     desk: Desk<M>,
     refusal: Option<Refusal>,
+    realtime: bool,
 }
 
 #[derive(Debug)]
@@ -46,10 +47,11 @@ enum Back {
 impl<M> Driver<M> {
     /// A driver as `options` say. `mail` is this thread's mailbox, `posts` those of the others by [`Mailbox`] number.
     ///
-    /// Pins the calling thread if `options.cpu` says so.
+    /// Pins the calling thread if `options.cpu` says so, and gives it the priority of `options.scheduling`.
     ///
     /// # Errors
-    /// [`DriverError::Refused`] if io_uring was demanded and cannot be had, [`DriverError::System`] if
+    /// [`DriverError::Refused`] if io_uring was demanded and cannot be had, [`DriverError::Priority`] if real-time
+    /// priority was, [`DriverError::System`] if
     /// the operating system gives no memory or descriptors.
     pub fn new(
         options: Options,
@@ -59,6 +61,14 @@ impl<M> Driver<M> {
         if let Some(cpu) = options.cpu {
             affinity::pin(cpu).map_err(|error| DriverError::System("pinning the thread", error))?;
         }
+        let realtime = match options.scheduling {
+            Scheduling::Normal => false,
+            Scheduling::Auto => affinity::realtime().is_ok(),
+            Scheduling::Realtime => {
+                affinity::realtime().map_err(DriverError::Priority)?;
+                true
+            }
+        };
         affinity::sharpen_timers();
         let (uring, refusal) = match options.io {
             Choice::Fallback => (None, None),
@@ -75,7 +85,12 @@ impl<M> Driver<M> {
                     .map_err(|error| DriverError::System("setting up epoll", error))?,
             )),
         };
-        Ok(Self { desk: Desk::new(&options, mail, posts), back, refusal })
+        Ok(Self { desk: Desk::new(&options, mail, posts), back, refusal, realtime })
+    }
+
+    /// Whether the thread runs before all normal ones.
+    pub const fn is_realtime(&self) -> bool {
+        self.realtime
     }
 
     /// The back-end in use.

@@ -59,6 +59,7 @@ pub(crate) struct Cdr {
 pub(crate) struct Health {
     pub(crate) status: String,
     pub(crate) io: String,
+    pub(crate) scheduling: String,
     pub(crate) workers: Option<u32>,
     pub(crate) version: String,
 }
@@ -69,6 +70,7 @@ impl Gateway {
         Ok(Health {
             status: text(&value["status"]),
             io: text(&value["io"]),
+            scheduling: text(&value["scheduling"]),
             workers: value["workers"].as_u64().map(|workers| workers as u32),
             version: text(&value["version"]),
         })

@@ -134,6 +134,7 @@ struct Stage {
     out: PathBuf,
     binary: PathBuf,
     io: String,
+    scheduling: String,
     sip: SocketAddr,
     listens: [SocketAddr; 2],
     api: Gateway,
@@ -161,7 +162,7 @@ impl Stage {
     fn set(options: &DrillOptions, out: &Path) -> Result<Self, LoadError> {
         let ports = free_ports(4)?;
         let (sip, listens, http) = (ports[0], [ports[1], ports[2]], ports[3]);
-        let io = options.run.io.to_string();
+        let (io, scheduling) = (options.run.io.to_string(), options.run.scheduling.to_string());
         let data = out.join("gateway");
         // A database of an earlier drill in the same folder would count as this one's.
         match std::fs::remove_dir_all(&data) {
@@ -180,6 +181,7 @@ impl Stage {
             ("--http", http.to_string()),
             ("--data", data.display().to_string()),
             ("--io", io.clone()),
+            ("--scheduling", scheduling.clone()),
             ("--media-timeout", format!("{}s", MEDIA_TIMEOUT.as_secs())),
             ("--rtp-ports", format!("{low}-{high}")),
         ];
@@ -194,6 +196,7 @@ impl Stage {
             out: out.to_owned(),
             binary: options.binary.clone(),
             io,
+            scheduling,
             sip,
             listens,
             api: Gateway { address: http },
@@ -245,6 +248,8 @@ impl Stage {
             "--rtp",
             "--io",
             &self.io,
+            "--scheduling",
+            &self.scheduling,
             "--out",
             &dir.display().to_string(),
         ]
@@ -293,7 +298,11 @@ impl Stage {
         let own: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut live = Live::new(options.run.quiet);
         live.say("measuring the bare path: callers straight to a carrier, 3 s");
-        let mut farm = Farm::start(&run::caller_specs(&plan, own, run::farm_number(1)), options.run.io)?;
+        let mut farm = Farm::start(
+            &run::caller_specs(&plan, own, run::farm_number(1)),
+            options.run.io,
+            options.run.scheduling,
+        )?;
         let mut gather = Gather::default();
         farm.begin(clock::now() + Duration::from_millis(50));
         let give_up = clock::now() + Duration::from_secs(12);
@@ -325,7 +334,11 @@ impl Stage {
     ) -> Result<RunResult, LoadError> {
         let schedule = Schedule::new(options.seconds);
         let own: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let callers = Farm::start(&run::caller_specs(plan, own, run::farm_number(2)), options.run.io)?;
+        let callers = Farm::start(
+            &run::caller_specs(plan, own, run::farm_number(2)),
+            options.run.io,
+            options.run.scheduling,
+        )?;
         let mut result = RunResult::default();
         self.describe(options, plan, &callers, &mut result);
         for reader in &mut self.readers {
@@ -558,12 +571,14 @@ impl Stage {
             process: "gateway".to_owned(),
             mode: self.health.io.clone(),
             note: String::new(),
+            scheduling: self.health.scheduling.clone(),
             workers: self.health.workers,
         });
         result.environment.io.push(IoInForce {
             process: "callers".to_owned(),
             mode: io.to_owned(),
             note: note.to_owned(),
+            scheduling: callers.scheduling().to_owned(),
             workers: Some(callers.len() as u32),
         });
         for (name, reader) in CARRIERS.iter().zip(&self.readers) {
@@ -572,6 +587,7 @@ impl Stage {
                     process: (*name).to_owned(),
                     mode: head.io.clone(),
                     note: head.note.clone(),
+                    scheduling: head.scheduling.clone(),
                     workers: Some(1),
                 });
             }

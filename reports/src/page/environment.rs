@@ -52,6 +52,7 @@ pub(super) fn section(context: &Context<'_>) -> Section {
         .column(t.get("process"))
         .column(t.get("environment.io-mode"))
         .figures(t.get("environment.workers"))
+        .column(t.get("environment.scheduling"))
         .column(t.get("environment.io-note"));
     for mode in &host.io {
         io.row(vec![
@@ -61,6 +62,11 @@ pub(super) fn section(context: &Context<'_>) -> Section {
                 || Cell::Missing(t.get("unknown").to_owned()),
                 |workers| Cell::number(number::grouped(u64::from(workers))),
             ),
+            if mode.scheduling.is_empty() {
+                Cell::Missing(t.get("unknown").to_owned())
+            } else {
+                Cell::Code(mode.scheduling.clone())
+            },
             Cell::text(mode.note.clone()),
         ]);
     }

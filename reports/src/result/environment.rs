@@ -13,6 +13,8 @@ pub struct IoInForce {
     pub mode: String,
     /// What the probe said, for instance `forced by --io fallback`.
     pub note: String,
+    /// `realtime` if its threads ran before all normal ones, `normal` if not, empty if not known.
+    pub scheduling: String,
     /// Worker threads (shards).
     pub workers: Option<u32>,
 }

@@ -210,6 +210,7 @@ fn describe(r: &mut RunResult) {
     let io = |process: &str, workers| IoInForce {
         process: process.into(),
         mode: "io_uring".into(),
+        scheduling: "realtime".into(),
         note: "probe: multishot receive and buffer rings work".into(),
         workers: Some(workers),
     };

@@ -15,6 +15,8 @@ struct Health<'a> {
     /// What is not well; empty if all is.
     reasons: Vec<String>,
     io: &'a str,
+    /// Of the workers: `realtime` if they run before all normal threads.
+    scheduling: &'static str,
     workers: usize,
     version: &'a str,
     uptime_seconds: u64,
@@ -56,6 +58,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Result<Response, Proble
         status,
         reasons,
         io: &about.io,
+        scheduling: about.scheduling,
         workers: about.workers,
         version: &about.version,
         uptime_seconds: about.begun.elapsed().as_secs(),

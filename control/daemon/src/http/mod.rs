@@ -37,6 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) io: String,
+    pub(crate) scheduling: &'static str,
     pub(crate) workers: usize,
     pub(crate) version: String,
     pub(crate) begun: Instant,

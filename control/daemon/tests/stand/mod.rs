@@ -263,6 +263,7 @@ pub fn config(folder: &Folder) -> Config {
         http: Some("127.0.0.1:0".parse().unwrap()),
         data: folder.0.clone(),
         io: "fallback".into(),
+        scheduling: "normal",
         workers: 1,
         version: "0.0.1".into(),
         routing: routing(1),
