@@ -268,6 +268,12 @@ fn without_rtp_ports_calls_are_refused_and_counted(io: &str) {
         }
     }
     assert_eq!(gateway.metric("trunkline_calls_ports_refused_total"), 3.0);
+    let alarms = gateway.json("/api/v1/alarms");
+    let alarm = &alarms["alarms"][0];
+    assert_eq!(alarms["alarms"].as_array().unwrap().len(), 1, "one a minute: {alarms}");
+    assert_eq!(alarm["kind"], "ports");
+    let what = alarm["what"].as_str().unwrap();
+    assert!(what.contains("of 4 pairs 4 are in calls") && what.contains("media.rtp_ports"), "{what}");
     let cdrs = gateway.wait_cdrs(3);
     assert!(cdrs.iter().all(|cdr| cdr["cause"] == "no RTP ports free"), "{cdrs:?}");
     // Ports that a call gave back are lent again, after a rest.

@@ -1,9 +1,10 @@
 //! `trunkline serve` as a child process: started on free ports, read, asked over HTTP, signalled, and killed in the end.
 
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,15 +34,37 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A range of `count` RTP ports that no other gateway of this test run uses.
-pub(crate) fn rtp_ports(count: u32) -> String {
+/// RTP ports are given out by so many.
+const SLOT: u16 = 80;
+/// Below the range from which the kernel gives out ports, and below the default range, where a gateway or a drill of
+/// somebody else on this host takes its ports.
+const SLOTS: (u16, u16) = (2200, 170);
+
+thread_local! {
+    /// What this test has been given: a TCP port each, which nobody else can bind, the RTP ports being UDP.
+    static HELD: RefCell<Vec<TcpListener>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A range of `count` RTP ports that no other test uses, of this run or of another on this host, until this one is over.
+pub(crate) fn rtp_ports(count: u16) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Below the default range, where a gateway or a drill of somebody else on this host takes its ports.
-    assert!(count <= 800);
-    let start =
-        std::process::id().wrapping_mul(1009).wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % 13_000;
-    let low = 2200 + start / 2 * 2;
-    format!("{low}-{}", low + count - 1)
+    let (first, slots) = SLOTS;
+    let wanted = count.div_ceil(SLOT);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let start =
+            std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed) * 7);
+        let start = (start % u32::from(slots - wanted)) as u16;
+        let ports = (start..start + wanted).map(|slot| first + slot * SLOT);
+        if let Ok(held) =
+            ports.map(|port| TcpListener::bind(("127.0.0.1", port))).collect::<Result<Vec<_>, _>>()
+        {
+            HELD.with_borrow_mut(|all| all.extend(held));
+            let low = first + start * SLOT;
+            return format!("{low}-{}", low + count - 1);
+        }
+    }
+    panic!("no {count} ports in a row below {}", first + slots * SLOT);
 }
 
 pub(crate) fn binary() -> Command {
@@ -224,15 +247,15 @@ impl Gateway {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
-    /// One figure of `/metrics`, added up over its labels.
+    /// One figure of `/metrics`, added up over its labels. Right after the start it may take a moment to be there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let (_, page) = self.get("/metrics");
-        let values: Vec<f64> = page
-            .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
-            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
-            .collect();
-        assert!(!values.is_empty(), "no figure {name} in\n{page}");
+        let mut values: Vec<f64> = Vec::new();
+        wait_until(&format!("the figure {name}"), || {
+            let (_, page) = self.get("/metrics");
+            let lines = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+            values = lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+            !values.is_empty()
+        });
         values.iter().sum()
     }
 
@@ -280,7 +303,7 @@ impl Gateway {
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
         let mut page = String::new();
         let _ = stream.read_to_string(&mut page);
-        let words = ["refused", "full", "down", "failed", "dropped", "unanswered", "taken"];
+        let words = ["refused", "full", "down", "failed", "dropped", "unanswered", "taken", "elsewhere"];
         let telling = page.lines().filter(|line| {
             !line.starts_with('#') && !line.ends_with(" 0") && words.iter().any(|word| line.contains(word))
         });

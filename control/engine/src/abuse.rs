@@ -21,7 +21,7 @@ pub(crate) struct Abuse {
     /// Bans not listed since there were too many.
     pub(crate) unlisted: u64,
     /// Alarms, by kind.
-    pub(crate) alarmed: [u64; 2],
+    pub(crate) alarmed: [u64; 3],
 }
 
 impl Abuse {
@@ -126,6 +126,6 @@ mod tests {
             abuse.take_alarm(Alarm { at: UnixMicros(at), kind, rule, who, what, refused: false });
         }
         let alarms = abuse.alarms();
-        assert_eq!((alarms.len(), alarms[0].at, abuse.alarmed), (256, UnixMicros(299), [300, 0]));
+        assert_eq!((alarms.len(), alarms[0].at, abuse.alarmed), (256, UnixMicros(299), [300, 0, 0]));
     }
 }

@@ -449,7 +449,7 @@ impl Engine {
             let figure = Figure::counter("bans_total", "Sources banned, by reason.", value);
             figures.push(figure.labelled("reason", reason.name()));
         }
-        for (kind, value) in ["fraud", "overload"].into_iter().zip(it.alarmed) {
+        for (kind, value) in ["fraud", "overload", "ports"].into_iter().zip(it.alarmed) {
             figures.push(
                 Figure::counter("alarms_total", "Alarms raised, by kind.", value).labelled("kind", kind),
             );

@@ -75,4 +75,6 @@ pub enum AlarmKind {
     Fraud,
     /// The gateway has more to do than it can.
     Overload,
+    /// Calls find no RTP ports.
+    Ports,
 }

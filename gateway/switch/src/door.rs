@@ -12,8 +12,8 @@ use link::{Alarm, AlarmKind, Ban, BanReason, Event};
 use sansio::{Datagram, Mailbox, Outbox, SocketId, StreamEvent, StreamId, Time};
 use sip::{Transport, Treatment};
 
-/// Between two alarms about overload.
-const QUIET: Duration = Duration::from_secs(60);
+/// Between two alarms about overload, and between two about ports.
+pub(crate) const QUIET: Duration = Duration::from_secs(60);
 /// A line that ends so begins a request.
 const REQUEST_LINE: &[u8] = b" SIP/2.0";
 

@@ -16,8 +16,9 @@ use link::{CallRecord, Decision, Event, Phase, RouteAsked, ShardId, Side};
 use sansio::{Key, Outbox, Time};
 use sip::{Flow, LegId, Received};
 
-/// How long a call waits for RTP ports that are being opened, as at the start and in a burst; and how often it looks.
-const PORTS_AWAITED: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(5));
+/// How long a call waits for RTP ports that are being opened, as at the start and in a burst, and how often it looks. They
+/// are there within milliseconds unless the host is too busy to let the shard open them; then late is better than refused.
+const PORTS_AWAITED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(5));
 /// How long control may think about where a call goes.
 const ROUTE_ASKED: Duration = Duration::from_millis(500);
 
@@ -223,7 +224,7 @@ impl Shard {
     pub(crate) fn route(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get(key) else { return };
         let (limit, pause) = PORTS_AWAITED;
-        if now.since(call.draft.started) < limit && self.ports_opening(call.listener) {
+        if now.since(call.draft.started) < limit && self.ports_opening() {
             let timer = self.set_timer(now + pause, Timer::NoPorts(key));
             if let Some(call) = self.calls.get_mut(key) {
                 call.timer = timer;

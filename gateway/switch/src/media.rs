@@ -3,12 +3,13 @@
 use crate::bridge::{Bridge, Side as Leg};
 use crate::call::{Call, CallMedia};
 use crate::config::media_address;
+use crate::door::QUIET;
 use crate::mail::Mail;
 use crate::ports::Pair;
 use crate::session::{self, LegSession, Origin};
 use crate::shard::Shard;
 use crate::status::Refusal;
-use link::Side;
+use link::{Alarm, AlarmKind, Event, Side};
 use sansio::{Key, Outbox, Time};
 
 impl Shard {
@@ -30,10 +31,11 @@ impl Shard {
             return Ok(());
         }
         self.release_media(now, key);
-        let pairs = self.take_pairs(now, [listener, towards], out).ok_or_else(|| {
+        let Some(pairs) = self.take_pairs(now, [listener, towards], out) else {
             self.stats.calls_ports_refused += 1;
-            Refusal::ports()
-        })?;
+            self.tell_ports(now, [listener, towards], out);
+            return Err(Refusal::ports());
+        };
         for (pair, side) in pairs.iter().zip([Side::Caller, Side::Callee]) {
             self.hold_pair(pair.id, Some((key, side)));
         }
@@ -58,11 +60,9 @@ impl Shard {
         })
     }
 
-    /// Whether a call of a listener would find too few ports now, and more in a moment.
-    pub(crate) fn ports_opening(&self, listener: usize) -> bool {
-        let address = self.listeners[listener].local.ip();
-        let pool = self.pools.iter().find(|pool| pool.address() == address);
-        pool.is_some_and(|pool| pool.ready() < 2 && pool.is_filling())
+    /// Whether a call could find too few ports on an address now, and more in a moment.
+    pub(crate) fn ports_opening(&self) -> bool {
+        self.pools.iter().any(|pool| pool.ready() < 2 && pool.is_filling())
     }
 
     fn take_pairs(&mut self, now: Time, listeners: [usize; 2], out: &mut Outbox<Mail>) -> Option<[Pair; 2]> {
@@ -77,6 +77,43 @@ impl Shard {
     fn take_pair(&mut self, now: Time, listener: usize, out: &mut Outbox<Mail>) -> Option<Pair> {
         let address = self.listeners[listener].local.ip();
         self.pools.iter_mut().find(|pool| pool.address() == address)?.take(now, out)
+    }
+
+    /// Says that a call found no RTP ports, and what they are all doing.
+    fn tell_ports(&mut self, now: Time, listeners: [usize; 2], out: &mut Outbox<Mail>) {
+        if self.ports_told.is_some_and(|told| now.since(told) < QUIET) {
+            return;
+        }
+        self.ports_told = Some(now);
+        let addresses = listeners.map(|listener| self.listeners[listener].local.ip());
+        let Some(pool) = self
+            .pools
+            .iter()
+            .filter(|pool| addresses.contains(&pool.address()))
+            .min_by_key(|pool| pool.ready())
+        else {
+            return;
+        };
+        let census = pool.census();
+        let cure = if pool.is_out_of_files() {
+            "the process is at its limit of open files (LimitNOFILE)"
+        } else if census.failed > census.in_use {
+            "another process has them, or the address is not this host's: give media.rtp_ports a range of its own"
+        } else {
+            "a wider media.rtp_ports takes more calls"
+        };
+        let what = format!(
+            "no RTP ports free on {}: of {} pairs {} are in calls, {} at rest after one, {} cannot be opened; {cure}",
+            pool.address(),
+            pool.pairs(),
+            census.in_use,
+            census.resting,
+            census.failed
+        );
+        let (kind, who) = (AlarmKind::Ports, format!("worker {}", self.shards.me).into());
+        let alarm =
+            Alarm { at: self.wall(now), kind, rule: "".into(), who, what: what.into(), refused: true };
+        self.tell(Event::Alarm(Box::new(alarm)), out);
     }
 
     /// From where a side's media is to come, as far as its signalling tells.

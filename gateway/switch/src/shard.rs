@@ -123,6 +123,8 @@ pub struct Shard {
     pub(crate) setups: u32,
     /// When overload was last told.
     pub(crate) overload_told: Option<Time>,
+    /// When the last alarm about RTP ports was raised.
+    pub(crate) ports_told: Option<Time>,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
@@ -229,6 +231,7 @@ impl Shard {
             queue: QueueDelay::default(),
             setups: 0,
             overload_told: None,
+            ports_told: None,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
             thread_figures: None,
