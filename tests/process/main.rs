@@ -31,6 +31,7 @@ mod nameserver;
 mod nat;
 mod phone;
 mod profiles;
+mod real_nat;
 mod realms;
 mod register;
 mod stir;

@@ -105,7 +105,7 @@ impl Shard {
     /// How a phone is reached, and what we are called there.
     fn destination_of(&self, binding: &Binding) -> Option<(Destination, SocketAddr)> {
         let transport = Transport::ALL.into_iter().find(|it| it.name() == &*binding.transport)?;
-        let same = self.listeners.iter().position(|listener| listener.advertised == binding.local);
+        let same = self.listener_called(binding.local);
         let listener = same.or_else(|| self.listener_towards(binding.target, None).ok())?;
         // A connection of an earlier run cannot be used, and such a phone not be connected to.
         let over = match (transport, binding.connection) {

@@ -80,8 +80,7 @@ impl Shard {
 
     fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
         let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
-        let same = self.listeners.iter().position(|listener| listener.advertised == binding.local);
-        let listener = match same {
+        let listener = match self.listener_called(binding.local) {
             Some(listener) => listener,
             None => self.listener_towards(binding.target, None)?,
         };

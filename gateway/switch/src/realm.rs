@@ -107,9 +107,13 @@ impl Shard {
     /// The listener that a flow came by. Where it came over an address for connections only, its media uses the same IP
     /// address.
     pub(crate) fn listener_of(&self, flow: &Flow) -> usize {
-        let named = self.listeners.iter().position(|it| it.advertised == flow.local);
-        let beside = || self.listeners.iter().position(|it| it.advertised.ip() == flow.local.ip());
-        named.or_else(beside).unwrap_or(0)
+        self.listener_called(flow.local).unwrap_or(0)
+    }
+
+    /// The listener that is called so, or else has that IP address.
+    pub(crate) fn listener_called(&self, local: SocketAddr) -> Option<usize> {
+        let named = self.listeners.iter().position(|it| it.advertised == local);
+        named.or_else(|| self.listeners.iter().position(|it| it.advertised.ip() == local.ip()))
     }
 
     /// The realm of a listener.

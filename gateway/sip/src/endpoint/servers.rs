@@ -6,6 +6,7 @@ use super::timers::Timer;
 use crate::dialog::session::Grant;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
+use crate::nat::Nat;
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::timing::{self, Lifetime};
 use crate::transaction::{Actions, server, server_invite};
@@ -135,6 +136,12 @@ pub(crate) fn reply_address(via: &Via<'_>, flow: Flow) -> SocketAddr {
 }
 
 impl Endpoint {
+    /// Where responses go; where every peer is taken to be behind a NAT, as if it had asked for `rport`.
+    fn reply_to(&self, via: &Via<'_>, flow: Flow) -> SocketAddr {
+        let forced = self.config.nat == Nat::Always && via.maddr().is_none();
+        if forced && matches!(flow.link, Link::Socket(_)) { flow.remote } else { reply_address(via, flow) }
+    }
+
     /// Makes a server transaction with this key; `to_tag` is put into its responses where the request has none.
     /// `None` if the table is full.
     pub(crate) fn server_insert(
@@ -162,7 +169,7 @@ impl Endpoint {
             key: hash,
             merge,
             flow,
-            reply_to: reply_address(&request.via, flow),
+            reply_to: self.reply_to(&request.via, flow),
             cseq: request.cseq,
             grant: None,
             tag: to_tag.and_then(OwnToken::parse),
@@ -425,7 +432,7 @@ impl Endpoint {
         const END: &[u8] = b"Content-Length: 0\r\n\r\n";
         out.truncate(out.len() - END.len());
         compose::parts(&mut out, &[&self.identity.server, lines, END]);
-        let to = reply_address(&via, flow);
+        let to = self.reply_to(&via, flow);
         self.transmit(flow.link, to, &out);
         self.scratch = out;
     }

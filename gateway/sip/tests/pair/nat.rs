@@ -212,6 +212,32 @@ fn a_flow_that_is_gone_fails_at_once() {
     pair.finish();
 }
 
+/// RFC 3581 §4 as if it had been asked for, where everybody is taken to be behind a NAT; else RFC 3261 §18.2.2.
+#[test]
+fn who_does_not_ask_for_rport_may_get_it() {
+    for (rule, expected) in [(Nat::Auto, "203.0.113.9:5062"), (Nat::Always, OUTER)] {
+        let mut pair = Pair::with(8, |config| config.nat = rule, ["192.0.2.1:5060", PUBLIC]);
+        for (method, status) in [("OPTIONS", 200), ("PUBLISH", 405)] {
+            let text = line(&format!(
+                "{method} sip:h SIP/2.0\nVia: SIP/2.0/UDP {INNER};branch=z9hG4bK{method}\nMax-Forwards: 70\n\
+                 From: <sip:a@h>;tag=1\nTo: <sip:a@h>\nCall-ID: {method}\nCSeq: 1 {method}\n\n"
+            ));
+            pair.inject(B, OUTER, &text);
+            if let Some(id) = pair.nodes[B].take(|it| match it {
+                Event::Request { id, .. } => Some(*id),
+                _ => None,
+            }) {
+                let now = pair.now;
+                pair.nodes[B].endpoint.respond_options(now, id, false).unwrap();
+            }
+            pair.run(Duration::from_millis(100));
+            pair.message(B, &format!("SIP/2.0 {status}"));
+            assert_eq!(pair.astray.last().unwrap().0, expected.parse().unwrap(), "{method}");
+        }
+        pair.finish();
+    }
+}
+
 /// RFC 6223 §4.4: only who asks is told, in the 2xx to what makes a binding or a dialog.
 #[test]
 fn who_asks_whether_to_keep_the_way_open_is_told() {
