@@ -91,7 +91,9 @@ pub(crate) fn configure(arguments: &arguments::Serve) -> Result<(File, Settings)
             text => Some(text.parse().map_err(|_| format!("--http {text}: write ADDR:PORT, or off"))?),
         };
     }
-    file.advertise = arguments.advertise.or(file.advertise);
+    if let Some(address) = arguments.advertise {
+        file.advertise = vec![address];
+    }
     file.workers = arguments.workers.unwrap_or(file.workers);
     file.media.timeout = arguments.media_timeout.unwrap_or(file.media.timeout);
     file.calls.no_response = arguments.no_response.unwrap_or(file.calls.no_response);

@@ -229,12 +229,14 @@ fn every_file_says_what_it_is_for() {
 fn every_configuration_key_is_documented_and_the_example_is_the_default() {
     let example = fs::read_to_string(root().join("gateway/daemon/gateway.example.toml")).unwrap();
     let read = |name: &str| fs::read_to_string(root().join("gateway/daemon/src").join(name)).unwrap();
-    // Of the last what stands before its settings.
-    let stir = read("stir.rs");
+    // Of these what stands before their settings.
+    let (stir, realm) = (read("stir.rs"), read("realm.rs"));
     let source = read("config.rs")
         + &read("profile.rs")
         + &read("guard.rs")
-        + stir.split("pub struct StirSettings").next().unwrap();
+        + stir.split("pub struct StirSettings").next().unwrap()
+        + &read("nat.rs")
+        + realm.split("pub struct RealmAddresses").next().unwrap();
     let mut missing = Vec::new();
     for (number, line) in source.lines().enumerate() {
         let Some(field) = line.strip_prefix("    pub ").and_then(|rest| rest.split_once(':')) else {
@@ -252,6 +254,7 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
             ("groups", "[[group]]"),
             ("routes", "[[route]]"),
             ("fraud", "[[fraud]]"),
+            ("realms", "[[realm]]"),
         ];
         let table = tables.iter().find(|(name, _)| *name == field.0).map(|(_, table)| *table);
         let key = table.map_or_else(|| format!("{} = ", field.0), str::to_owned);
@@ -279,7 +282,7 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
         .collect();
     let mut all = gatewayd::File::parse(&uncommented).unwrap();
     assert_eq!((all.trunks.len(), all.groups.len(), all.routes.len()), (1, 1, 1));
-    assert_eq!((all.profiles.len(), all.fraud.len()), (1, 1));
+    assert_eq!((all.profiles.len(), all.fraud.len(), all.realms.len()), (1, 1, 1));
     all.trunks.push(gatewayd::Trunk::new("carrier-b", "192.0.2.20:5060"));
     all.trunks.push(gatewayd::Trunk::new("carrier-c", "192.0.2.30:5060"));
     gatewayd::Settings::resolve(&all, "gateway.example.toml").unwrap();

@@ -2,10 +2,12 @@
 
 use crate::arguments::Serve;
 use crate::{Error, serve};
-use gatewayd::{File, Settings};
+use gatewayd::{File, RealmAddresses, Settings, realm_name};
 use link::Selection;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
+use switch::Realm;
 use switch::profile::{NumberFormat, Profile};
 use switch::trunk::{TrunkConfig, Written};
 
@@ -28,9 +30,13 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
     let source =
         arguments.config.as_ref().map_or_else(|| "flags alone".to_owned(), |path| path.display().to_string());
     line("good", source);
-    let listen = words(settings.listen.iter());
-    let named = settings.advertise.map_or(String::new(), |address| format!(", named as {address}"));
-    line("sip", format!("{listen} (udp, tcp){named}"));
+    if !settings.listen.is_empty() {
+        let (listen, named) = (words(settings.listen.iter()), named(&settings.advertise));
+        line("sip", format!("{listen} (udp, tcp){named}"));
+    }
+    for (addresses, realm) in settings.realms.iter().zip(&settings.shard.realms) {
+        line("realm", realm_text(addresses, realm));
+    }
     line("http", file.http.map_or_else(|| "off".to_owned(), |address| address.to_string()));
     line("workers", format!("{}, io {}", settings.workers, file.io));
     line("data", file.data.display().to_string());
@@ -43,7 +49,7 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
         format!("{} calls at a time; the trunks' caps add up to {}", capacity.limit, capacity.caps),
     );
     for trunk in &settings.trunks {
-        line("trunk", describe(trunk));
+        line("trunk", describe(trunk, settings));
     }
     let mut told: Vec<&str> = Vec::new();
     for profile in settings.trunks.iter().map(|trunk| &trunk.profile) {
@@ -85,7 +91,29 @@ fn peer(peer: Written<'_>) -> String {
     }
 }
 
-fn describe(trunk: &TrunkConfig) -> String {
+/// What addresses are named in place of those bound.
+fn named(advertise: &[IpAddr]) -> String {
+    if advertise.is_empty() { String::new() } else { format!(", named as {}", words(advertise.iter())) }
+}
+
+fn realm_text(addresses: &RealmAddresses, realm: &Realm) -> String {
+    let (listen, named) = (words(addresses.listen.iter()), named(&addresses.advertise));
+    let mut text = format!("{}: {listen} (udp, tcp){named}", addresses.name);
+    for (transport, address) in &addresses.streams {
+        let _ = write!(text, ", {address} ({})", transport.name());
+    }
+    let (low, high) = (addresses.rtp_ports.low, addresses.rtp_ports.high);
+    let _ = write!(text, "; rtp {} {low}-{high}{}", words(addresses.media.iter()), self::named(&addresses.rtp_advertise));
+    let networks = words(realm.networks.iter());
+    let whose = if networks.is_empty() { "only trunks that name it" } else { &networks };
+    let _ = write!(text, "; peers: {whose}");
+    if let Some(nat) = realm.nat {
+        let _ = write!(text, "; nat {}", nat.name());
+    }
+    text
+}
+
+fn describe(trunk: &TrunkConfig, settings: &Settings) -> String {
     let mut text = format!(
         "{}: {}, {} calls",
         trunk.name,
@@ -100,6 +128,16 @@ fn describe(trunk: &TrunkConfig) -> String {
         let _ = write!(text, ", backup {backup}");
     }
     let _ = write!(text, ", profile {}", trunk.profile.name);
+    let mut realms: Vec<&str> = Vec::new();
+    let peers = trunk.peers.iter().map(|peer| peer.address.ip());
+    for name in peers.filter_map(|peer| realm_name(&settings.shard.realms, trunk, peer)).chain(trunk.realm.as_deref()) {
+        if !realms.contains(&name) {
+            realms.push(name);
+        }
+    }
+    if !realms.is_empty() {
+        let _ = write!(text, ", realm {}", realms.join(" "));
+    }
     text
 }
 

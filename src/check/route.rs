@@ -3,7 +3,7 @@
 use super::config::selection;
 use crate::arguments::Serve;
 use crate::{Error, serve};
-use gatewayd::Settings;
+use gatewayd::{Settings, realm_name};
 use link::{RouteEntry, RouteTable};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -39,7 +39,7 @@ pub(super) fn run(
     };
     let told = question.explain()?;
     if json {
-        println!("{:#}", as_json(&question, &told));
+        println!("{:#}", as_json(&question, &told, &settings));
     } else {
         print!("{}", as_text(&question, &told, &settings));
     }
@@ -159,6 +159,9 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     let patience = attempt.patience.as_millis() as f64 / 1000.0;
     let (name, peer) = (&attempt.trunk, peer(attempt));
     let mut text = format!("{name}{backup} {peer}: at most {limits}; given up after {patience} s of silence");
+    if let Some(realm) = realm(attempt, settings) {
+        let _ = write!(text, "; realm {realm}");
+    }
     let _ = write!(text, "\n     profile {}: called {}", attempt.profile.name, attempt.called);
     if !attempt.calling.is_empty() {
         let _ = write!(text, ", calling {}", attempt.calling);
@@ -175,6 +178,16 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     text
 }
 
+/// The realm by which a peer is reached. Of one given by name it is known once DNS has said where that is, unless its trunk
+/// says so.
+fn realm<'a>(attempt: &Try, settings: &'a Settings) -> Option<&'a str> {
+    let trunk = settings.trunks.iter().find(|trunk| trunk.name == attempt.trunk)?;
+    match &attempt.name {
+        Some(_) => trunk.realm.as_deref(),
+        None => realm_name(&settings.shard.realms, trunk, attempt.peer.address.ip()),
+    }
+}
+
 fn outcomes(out: &mut String, outcomes: &[Outcome]) {
     let _ = writeln!(out, "the caller gets:");
     for outcome in outcomes {
@@ -184,13 +197,14 @@ fn outcomes(out: &mut String, outcomes: &[Outcome]) {
     }
 }
 
-fn as_json(question: &Question<'_>, told: &Explanation<'_>) -> Value {
+fn as_json(question: &Question<'_>, told: &Explanation<'_>, settings: &Settings) -> Value {
     let attempt = |attempt: &Try| {
         json!({
             "trunk": attempt.trunk,
             "backup_of": attempt.backup_of,
             "peer": attempt.name.as_ref().map_or_else(|| attempt.peer.to_string(), ToString::to_string),
             "by_name": attempt.name.is_some(),
+            "realm": realm(attempt, settings),
             "no_response_ms": attempt.patience.as_millis() as u64,
             "profile": attempt.profile.name,
             "called": attempt.called,

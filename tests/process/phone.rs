@@ -5,7 +5,7 @@ use crate::gateway::PATIENCE;
 use crate::message::Message;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -56,9 +56,13 @@ struct Conduit {
 /// The peer.
 pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
+    /// What Via and Contact say, if that is another address: the phone is behind a NAT.
+    pub(crate) claims: Option<SocketAddr>,
     udp: UdpSocket,
     listener: TcpListener,
     streams: Vec<Conduit>,
+    /// Where plain connections lead, by number.
+    peers: HashMap<usize, SocketAddr>,
     /// Who connects here is spoken to over TLS.
     tls: Option<Arc<ServerConfig>>,
     inbox: VecDeque<(Message, Way)>,
@@ -83,9 +87,11 @@ impl Phone {
             listener.set_nonblocking(true).unwrap();
             return Self {
                 address: bound,
+                claims: None,
                 udp,
                 listener,
                 streams: Vec::new(),
+                peers: HashMap::new(),
                 tls: None,
                 inbox: VecDeque::new(),
                 seen: HashSet::new(),
@@ -93,6 +99,11 @@ impl Phone {
             };
         }
         panic!("no port of {address} is free for both UDP and TCP");
+    }
+
+    /// The address that it believes to have.
+    pub(crate) fn shown(&self) -> SocketAddr {
+        self.claims.unwrap_or(self.address)
     }
 
     /// The host as it stands in a URI.
@@ -116,6 +127,14 @@ impl Phone {
         Ok(self.take(Box::new(io), "TLS"))
     }
 
+    /// Where a message came from.
+    pub(crate) fn peer_of(&self, way: Way) -> Option<SocketAddr> {
+        match way {
+            Way::Udp(from) => Some(from),
+            Way::Stream(number) => self.peers.get(&number).copied(),
+        }
+    }
+
     pub(crate) fn close(&mut self, way: Way) {
         if let Way::Stream(number) = way {
             self.streams[number].io = None;
@@ -131,6 +150,7 @@ impl Phone {
     fn adopt(&mut self, stream: TcpStream) -> Way {
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
+        self.peers.extend(stream.peer_addr().map(|peer| (self.streams.len(), peer)));
         match self.tls.clone() {
             Some(config) => {
                 let tls = ServerConnection::new(config).unwrap();
@@ -259,7 +279,7 @@ impl Phone {
 
     fn via(&self, way: Way, branch: &str) -> String {
         let transport = self.transport(way);
-        format!("Via: SIP/2.0/{transport} {};branch={branch};rport\r\n", self.address)
+        format!("Via: SIP/2.0/{transport} {};branch={branch};rport\r\n", self.shown())
     }
 
     fn contact(&self, way: Way) -> String {
@@ -268,7 +288,7 @@ impl Phone {
             "WSS" => String::from(";transport=ws"),
             other => format!(";transport={}", other.to_lowercase()),
         };
-        format!("Contact: <sip:phone@{}{transport}>\r\n", self.address)
+        format!("Contact: <sip:phone@{}{transport}>\r\n", self.shown())
     }
 
     /// Begins a call.
@@ -511,6 +531,24 @@ impl Phone {
         self.send(way, &text);
         let fits = |message: &Message| message.answers(&word, "7 OPTIONS");
         self.find(PATIENCE, fits)?.0.status()
+    }
+
+    /// Bytes that are no message, as they come next over a connection or from the UDP socket; waited for.
+    pub(crate) fn raw(&mut self, way: Way, patience: Duration) -> Option<Vec<u8>> {
+        let begun = Instant::now();
+        let mut buffer = [0; 2048];
+        while begun.elapsed() < patience {
+            let found = match way {
+                Way::Udp(_) => self.udp.recv_from(&mut buffer).map(|(length, _)| length),
+                Way::Stream(number) => self.streams[number].io.as_mut().unwrap().read(&mut buffer),
+            };
+            match found {
+                Ok(0) => return None,
+                Ok(length) => return Some(buffer[..length].to_vec()),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        None
     }
 
     /// Takes what comes next as new, though it be the same as something before.

@@ -23,14 +23,14 @@ on_both_drivers! {
 }
 
 /// A phone with a name and a password.
-struct User {
-    phone: Phone,
+pub(crate) struct User {
+    pub(crate) phone: Phone,
     name: &'static str,
     password: &'static str,
-    call_id: String,
+    pub(crate) call_id: String,
     cseq: u32,
     /// The connection it registers over, and its transport.
-    over: Option<(Way, &'static str)>,
+    pub(crate) over: Option<(Way, &'static str)>,
 }
 
 /// A digest response, worked out here.
@@ -73,18 +73,18 @@ fn nonce(challenge: &Message, algorithm: &str) -> String {
 }
 
 impl User {
-    fn new(host: &str, name: &'static str, password: &'static str) -> Self {
+    pub(crate) fn new(host: &str, name: &'static str, password: &'static str) -> Self {
         Self { phone: Phone::new(host), name, password, call_id: unique(), cseq: 0, over: None }
     }
 
-    fn contact(&self) -> String {
-        format!("<sip:{}@{}>", self.name, self.phone.address)
+    pub(crate) fn contact(&self) -> String {
+        format!("<sip:{}@{}>", self.name, self.phone.shown())
     }
 
     /// One REGISTER with these further fields, and its final response.
     fn send(&mut self, gateway: SocketAddr, fields: &str) -> Message {
         self.cseq += 1;
-        let (address, host, name) = (self.phone.address, self.phone.host(), self.name);
+        let (address, host, name) = (self.phone.shown(), self.phone.host(), self.name);
         let (way, transport) = self.over.unwrap_or((Way::Udp(gateway), "UDP"));
         let text = format!(
             "REGISTER sip:{gateway} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};rport;branch=z9hG4bK{}\r\nMax-Forwards: 70\r\n\
@@ -103,14 +103,14 @@ impl User {
     }
 
     /// A REGISTER that is asked for the password once.
-    fn register(&mut self, gateway: SocketAddr, algorithm: &str, fields: &str) -> Message {
+    pub(crate) fn register(&mut self, gateway: SocketAddr, algorithm: &str, fields: &str) -> Message {
         let challenge = self.send(gateway, fields);
         let nonce = nonce(&challenge, algorithm);
         let shown = self.digest(algorithm, &nonce).field("REGISTER", &format!("sip:{gateway}"));
         self.send(gateway, &format!("{fields}{shown}"))
     }
 
-    fn register_contact(&mut self, gateway: SocketAddr, algorithm: &str) -> Message {
+    pub(crate) fn register_contact(&mut self, gateway: SocketAddr, algorithm: &str) -> Message {
         let fields = format!("Contact: {}\r\nExpires: 600\r\n", self.contact());
         let answer = self.register(gateway, algorithm, &fields);
         assert_eq!(answer.status(), Some(200), "{}", answer.text);

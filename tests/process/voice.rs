@@ -23,9 +23,18 @@ impl Voice {
         Self { socket, mark, sent: 0, heard: BTreeSet::new(), sources: BTreeSet::new() }
     }
 
+    /// The port it listens at.
+    pub(crate) fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
+    }
+
     /// SDP with G.711 A-law, in the direction given (`sendrecv`, `sendonly`, ...).
     pub(crate) fn sdp(&self, direction: &str) -> String {
-        let address = self.socket.local_addr().unwrap();
+        self.sdp_of(self.socket.local_addr().unwrap(), direction)
+    }
+
+    /// The same, naming another address than it has.
+    pub(crate) fn sdp_of(&self, address: SocketAddr, direction: &str) -> String {
         let family = if address.is_ipv4() { "IP4" } else { "IP6" };
         format!(
             "v=0\r\no=test {} 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {} RTP/AVP 8\r\n\

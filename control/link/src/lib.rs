@@ -23,7 +23,7 @@ pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
 pub use identity::{Certificate, Chain, Identity};
-pub use registration::{Binding, Connection, Registration};
+pub use registration::{Binding, Connection, FlowName, Registration};
 pub use report::{
     Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState,
 };

@@ -24,6 +24,15 @@ pub struct Connection {
     pub stream: u32,
 }
 
+/// What tells one flow of a phone from its others (RFC 5626 §4.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FlowName {
+    /// The phone: a URN.
+    pub instance: String,
+    /// The flow, above 0.
+    pub reg_id: u32,
+}
+
 /// One contact address of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
@@ -48,6 +57,15 @@ pub struct Binding {
     pub source: SocketAddr,
     /// Where calls are sent: the source, unless the phone showed that it listens elsewhere.
     pub target: SocketAddr,
+    /// Whether the phone is behind a NAT: it is reached at the source alone, whatever its contact says.
+    #[serde(default)]
+    pub behind_nat: bool,
+    /// Whether it has stopped to answer: calls do not go to it until it is heard again.
+    #[serde(default)]
+    pub silent: bool,
+    /// Which phone it is (`+sip.instance`) and which of its flows (`reg-id`), if it registers by flows (RFC 5626).
+    #[serde(default)]
+    pub flow: Option<FlowName>,
     /// The gateway's address it came to, as named in SIP: calls leave from there, as a NAT wants it.
     pub local: SocketAddr,
     /// What the phone calls itself; empty if it does not say.

@@ -174,11 +174,16 @@ fn covered(prefix: &str, prefixes: &BTreeSet<String>) -> bool {
     below() && ('0'..='9').all(|digit| covered(&format!("{prefix}{digit}"), prefixes))
 }
 
+/// All SIP addresses over UDP and TCP, those of realms too.
+fn all(settings: &Settings) -> impl Iterator<Item = &SocketAddr> {
+    settings.listen.iter().chain(settings.realms.iter().flat_map(|realm| &realm.listen))
+}
+
 /// Peers that are this gateway, and peers it has no address to reach from.
 fn addresses(settings: &Settings, warnings: &mut Vec<String>) {
     let own = |peer: &SocketAddr| {
-        settings.listen.iter().any(|listen| {
-            let named = settings.advertise == Some(peer.ip());
+        all(settings).any(|listen| {
+            let named = settings.advertise.contains(&peer.ip());
             let wildcard = listen.ip().is_unspecified() && peer.ip().is_loopback();
             listen.port() == peer.port() && (listen.ip() == peer.ip() || wildcard || named)
         })
@@ -191,7 +196,7 @@ fn addresses(settings: &Settings, warnings: &mut Vec<String>) {
                     trunk.name, peer.address
                 ));
             }
-            if settings.listen.iter().all(|listen| listen.is_ipv4() != peer.address.is_ipv4()) {
+            if all(settings).all(|listen| listen.is_ipv4() != peer.address.is_ipv4()) {
                 warnings.push(format!(
                     "trunk \"{}\": peer {} cannot be reached: no listen address is of its address family; add one",
                     trunk.name, peer.address

@@ -4,13 +4,15 @@
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
 use crate::guard::{Fraud, Guard, Overload};
+use crate::nat::Nat;
 use crate::profile::Profile;
+use crate::realm::Realm;
 use crate::stir::{Stir, TrunkStir};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +28,10 @@ pub struct File {
     pub ws_listen: Vec<SocketAddr>,
     /// SIP addresses served over WebSocket and TLS.
     pub wss_listen: Vec<SocketAddr>,
-    /// Address to name in SIP and SDP instead of the one bound, when bound to a wildcard or behind NAT.
-    pub advertise: Option<std::net::IpAddr>,
+    /// Address to name in SIP and SDP instead of the one bound, when bound to a wildcard or behind NAT: one, or one of each
+    /// family.
+    #[serde(deserialize_with = "addresses")]
+    pub advertise: Vec<IpAddr>,
     /// HTTP address of API and metrics; none: no HTTP.
     pub http: Option<SocketAddr>,
     /// Directory for call records.
@@ -50,6 +54,8 @@ pub struct File {
     pub media: Media,
     /// Certificates and trust.
     pub tls: Tls,
+    /// Peers behind NATs.
+    pub nat: Nat,
     /// RFC 3261 timers.
     pub timers: Timers,
     /// How peers given by name are located.
@@ -74,6 +80,9 @@ pub struct File {
     pub fraud: Vec<Fraud>,
     /// Identities of callers, verified and signed.
     pub stir: Stir,
+    /// Networks that the gateway joins.
+    #[serde(rename = "realm")]
+    pub realms: Vec<Realm>,
     /// Trunks.
     #[serde(rename = "trunk")]
     pub trunks: Vec<Trunk>,
@@ -92,7 +101,7 @@ impl Default for File {
             tls_listen: Vec::new(),
             ws_listen: Vec::new(),
             wss_listen: Vec::new(),
-            advertise: None,
+            advertise: Vec::new(),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data: PathBuf::from("trunkline-data"),
             io: "auto".into(),
@@ -104,6 +113,7 @@ impl Default for File {
             calls: Calls::default(),
             media: Media::default(),
             tls: Tls::default(),
+            nat: Nat::default(),
             timers: Timers::default(),
             dns: Dns::default(),
             health: Health::default(),
@@ -115,6 +125,7 @@ impl Default for File {
             overload: Overload::default(),
             fraud: Vec::new(),
             stir: Stir::default(),
+            realms: Vec::new(),
             trunks: Vec::new(),
             groups: Vec::new(),
             routes: Vec::new(),
@@ -223,6 +234,9 @@ impl Default for Calls {
 pub struct Media {
     /// Ports for RTP and RTCP, `LO-HI`.
     pub rtp_ports: String,
+    /// Addresses to name in SDP instead of those named in SIP, one of each family.
+    #[serde(deserialize_with = "addresses")]
+    pub advertise: Vec<IpAddr>,
     /// A call in which one side sends neither RTP nor RTCP for this long is ended; 0s: never.
     pub timeout: Span,
     /// Whose RTP is taken besides that from the address in SDP: `auto` another port's where SDP shows a NAT,
@@ -232,7 +246,12 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { rtp_ports: "16384-32767".into(), timeout: Span::from_millis(30_000), latch: "auto".into() }
+        Self {
+            rtp_ports: "16384-32767".into(),
+            advertise: Vec::new(),
+            timeout: Span::from_millis(30_000),
+            latch: "auto".into(),
+        }
     }
 }
 
@@ -455,6 +474,9 @@ pub struct Trunk {
     /// How it deals with callers' identities.
     #[serde(default)]
     pub stir: TrunkStir,
+    /// The realm its peers are in; the one whose networks hold their addresses if left out.
+    #[serde(default)]
+    pub realm: Option<String>,
 }
 
 impl Trunk {
@@ -480,6 +502,7 @@ impl Trunk {
             health: None,
             profile: None,
             stir: TrunkStir::default(),
+            realm: None,
         }
     }
 }
@@ -537,6 +560,32 @@ fn register<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Registe
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
             Register::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Either)
+}
+
+/// One address, or a list of them.
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = Vec<IpAddr>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an address such as \"203.0.113.10\", or a list of one IPv4 and one IPv6 address")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let address = text.parse().map_err(|_| E::custom(format!("\"{text}\" is no IP address")))?;
+            Ok(vec![address])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(address) = list.next_element()? {
+                all.push(address);
+            }
+            Ok(all)
         }
     }
     deserializer.deserialize_any(Either)
@@ -670,11 +719,17 @@ impl File {
     /// # Errors
     /// Names the line and the key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
+        let mut file: Self = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             format!("line {line}: {}", error.message())
-        })
+        })?;
+        // Realms have addresses of their own: without a word about others there are none.
+        let says_listen = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("listen"));
+        if !file.realms.is_empty() && !says_listen {
+            file.listen.clear();
+        }
+        Ok(file)
     }
 }
 

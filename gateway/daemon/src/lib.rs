@@ -9,8 +9,10 @@ mod config;
 mod guard;
 mod listeners;
 mod names;
+mod nat;
 mod process;
 mod profile;
+mod realm;
 mod registration;
 mod settings;
 mod stir;
@@ -23,8 +25,10 @@ pub use config::{
     Tls, Trunk, User,
 };
 pub use guard::{Fraud, Guard, Overload};
+pub use nat::Nat;
 pub use process::{Gateway, Outcome, StartError, start};
 pub use profile::{Headers, Numbers, Profile};
+pub use realm::{Realm, RealmAddresses, realm_name};
 pub use settings::Settings;
 pub use stir::{FetchSettings, Stir, StirSettings, TrunkStir};
 pub use tls::TlsSettings;

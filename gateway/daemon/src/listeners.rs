@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "waits for a port that a process just killed gives back late")]
 
 use crate::process::StartError;
+use crate::settings::Settings;
 use driver::sockets::{Share, open_listener, open_udp};
 use sansio::{SocketId, SocketOptions};
 use sip::Transport;
@@ -23,18 +24,44 @@ pub(crate) const OPTIONS: SocketOptions =
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) listener: Listener,
+    pub(crate) realm: Option<usize>,
     pub(crate) udp: Vec<UdpSocket>,
     pub(crate) tcp: Vec<TcpListener>,
 }
 
+/// A SIP address to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The address, perhaps a wildcard, perhaps with port 0.
+    pub(crate) address: SocketAddr,
+    /// What is spoken there; UDP stands for UDP and TCP.
+    pub(crate) transport: Transport,
+    /// What to name in its place, one of each family.
+    pub(crate) advertise: &'a [IpAddr],
+    /// The realm whose it is.
+    pub(crate) realm: Option<usize>,
+}
+
+/// All the addresses of `settings`, those over UDP and TCP or those for connections only.
+pub(crate) fn wanted(settings: &Settings, streams: bool) -> Vec<Wanted<'_>> {
+    let of = |realm, advertise, listen: &[SocketAddr], others: &[(Transport, SocketAddr)]| {
+        let both = listen.iter().map(|address| (Transport::Udp, *address));
+        let others = others.iter().copied();
+        let all: Vec<(Transport, SocketAddr)> = if streams { others.collect() } else { both.collect() };
+        all.into_iter().map(move |(transport, address)| Wanted { address, transport, advertise, realm })
+    };
+    let mut all: Vec<Wanted<'_>> =
+        of(None, &*settings.advertise, &settings.listen, &settings.streams).collect();
+    for (at, realm) in settings.realms.iter().enumerate() {
+        all.extend(of(Some(at), &*realm.advertise, &realm.listen, &realm.streams));
+    }
+    all
+}
+
 /// Opens the SIP addresses for `shards` shards.
-pub(crate) fn open(
-    addresses: &[SocketAddr],
-    advertise: Option<IpAddr>,
-    shards: u16,
-) -> Result<Vec<Opened>, StartError> {
+pub(crate) fn open(addresses: &[Wanted<'_>], shards: u16) -> Result<Vec<Opened>, StartError> {
     let mut all = Vec::with_capacity(addresses.len());
-    for (number, address) in addresses.iter().enumerate() {
+    for (number, Wanted { address, advertise, realm, .. }) in addresses.iter().enumerate() {
         // Shards share a port by SO_REUSEPORT, which would let a second gateway in as well: so the port is
         // first taken for ourselves alone.
         let local = alone("--listen", *address, |address| {
@@ -57,7 +84,7 @@ pub(crate) fn open(
             local,
             advertised: SocketAddr::new(named(local.ip(), advertise)?, local.port()),
         };
-        all.push(Opened { listener, udp, tcp });
+        all.push(Opened { listener, realm: *realm, udp, tcp });
     }
     Ok(all)
 }
@@ -71,13 +98,12 @@ pub(crate) struct OpenedStream {
 
 /// Opens the addresses for connections only, their sockets numbered from `first` on.
 pub(crate) fn open_streams(
-    addresses: &[(Transport, SocketAddr)],
-    advertise: Option<IpAddr>,
+    addresses: &[Wanted<'_>],
     shards: u16,
     first: u32,
 ) -> Result<Vec<OpenedStream>, StartError> {
     let mut all = Vec::with_capacity(addresses.len());
-    for (number, (transport, address)) in addresses.iter().enumerate() {
+    for (number, Wanted { address, transport, advertise, .. }) in addresses.iter().enumerate() {
         let flag = flag_of(*transport);
         let local = alone(flag, *address, |address| open_listener(address, Share::Alone)?.local_addr())?;
         let tcp = (0..shards)
@@ -125,9 +151,9 @@ fn alone(
 }
 
 /// The address to name for a bound one: itself, or for a wildcard the one the host would send from.
-fn named(bound: IpAddr, advertise: Option<IpAddr>) -> Result<IpAddr, StartError> {
-    if let Some(advertise) = advertise.filter(|a| a.is_ipv4() == bound.is_ipv4()) {
-        return Ok(advertise);
+pub(crate) fn named(bound: IpAddr, advertise: &[IpAddr]) -> Result<IpAddr, StartError> {
+    if let Some(advertise) = advertise.iter().find(|it| it.is_ipv4() == bound.is_ipv4()) {
+        return Ok(*advertise);
     }
     if !bound.is_unspecified() {
         return Ok(bound);

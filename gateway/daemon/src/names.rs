@@ -54,7 +54,8 @@ pub(crate) fn resolve(
     } else {
         BTreeMap::new()
     };
-    let mut families: Vec<bool> = file.listen.iter().map(SocketAddr::is_ipv6).collect();
+    let listen = file.listen.iter().chain(file.realms.iter().flat_map(|realm| &realm.listen));
+    let mut families: Vec<bool> = listen.map(SocketAddr::is_ipv6).collect();
     let first = families.first().copied().unwrap_or_default();
     families.retain(|v6| *v6 != first);
     families.truncate(1);

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::listeners;
+use crate::realm::RealmAddresses;
 use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use switch::fraud::FraudTable;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
-use switch::{Mail, Shard, Shards, Start};
+use switch::{Mail, MediaPlace, Shard, Shards, Start};
 
 /// Messages waiting for one shard at most; a datagram handed over beyond it is lost like any other, and sent again.
 const SHARD_MAIL: usize = 16_384;
@@ -90,6 +91,8 @@ pub struct Gateway {
     policy: Shared,
     table: Arc<TrunkTable>,
     fraud: Arc<FraudTable>,
+    /// The realms' names, in order.
+    realms: Vec<String>,
 }
 
 /// What one shard's thread leaves behind.
@@ -112,10 +115,11 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let table = Arc::new(table);
     let registrar = Arc::new(Registrar::new(&secret()));
     let policy = Shared::new(settings.tls.policy().map_err(StartError::Config)?);
-    let mut opened = listeners::open(&settings.listen, settings.advertise, count)?;
+    let mut opened = listeners::open(&listeners::wanted(settings, false), count)?;
     let listeners: Vec<_> = opened.iter().map(|opened| opened.listener).collect();
     let first = 2 * opened.len() as u32;
-    let mut opened_streams = listeners::open_streams(&settings.streams, settings.advertise, count, first)?;
+    let mut opened_streams = listeners::open_streams(&listeners::wanted(settings, true), count, first)?;
+    let joined = joined(settings, &opened)?;
     let streams: Vec<_> = opened_streams.iter().map(|opened| opened.listener).collect();
     let boxes = |error| StartError::System("mailbox", error);
     let (control, events) = mailbox(CONTROL_MAIL).map_err(boxes)?;
@@ -132,7 +136,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let (ready, started) = mpsc::channel();
     for (me, inbox) in (0..count).zip(receivers) {
         let start = Start {
-            config: per_shard(&settings.shard, count),
+            config: switch::Config { realms: joined.clone(), ..per_shard(&settings.shard, count) },
             shards: Shards { count, me },
             listeners: listeners.clone(),
             streams: streams.clone(),
@@ -173,9 +177,24 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         policy,
         table,
         fraud: settings.shard.fraud.clone(),
+        realms: settings.realms.iter().map(|realm| realm.name.clone()).collect(),
     };
     gateway.await_shards(count, &started)?;
     Ok(gateway)
+}
+
+/// The realms with the addresses that they have got.
+fn joined(settings: &Settings, opened: &[listeners::Opened]) -> Result<Vec<switch::Realm>, StartError> {
+    let mut realms = settings.shard.realms.clone();
+    for (at, (realm, addresses)) in realms.iter_mut().zip(&settings.realms).enumerate() {
+        let own = opened.iter().filter(|opened| opened.realm == Some(at));
+        realm.listeners = own.map(|opened| opened.listener.local).collect();
+        for &local in &addresses.media {
+            let advertised = listeners::named(local, &addresses.rtp_advertise)?;
+            realm.media.push(MediaPlace { local, advertised, ports: addresses.rtp_ports });
+        }
+    }
+    Ok(realms)
 }
 
 /// What nonces are made with: new in each process, so that a phone is asked again after a restart.
@@ -384,6 +403,10 @@ impl Gateway {
     pub fn reload(&mut self, settings: &Settings) -> Result<(), String> {
         let table = TrunkTable::new(settings.trunks.clone(), settings.groups.clone(), Some(&self.table))
             .map_err(|error| error.to_string())?;
+        let names = |realms: &[RealmAddresses]| realms.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        if names(&settings.realms) != self.realms {
+            return Err("realm: other realms than at the start, which take a restart".into());
+        }
         let policy = settings.tls.policy().map_err(|error| error.to_string())?;
         self.policy.replace(policy);
         self.table = Arc::new(table);

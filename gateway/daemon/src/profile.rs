@@ -28,6 +28,9 @@ pub struct Profile {
     /// How long a callee may ring; not above that of `[calls]`.
     #[serde(default)]
     pub no_answer: Option<Span>,
+    /// Where requests inside a call go: `auto`, `always` or `never` to where the peer's own come from.
+    #[serde(default)]
+    pub nat: Option<String>,
     /// How numbers are written.
     #[serde(default)]
     pub numbers: Numbers,
@@ -136,6 +139,9 @@ fn build(
     let mut made = switch::profile::Profile { name: profile.name.clone(), ..base.clone() };
     made.trusted = profile.trusted.unwrap_or(made.trusted);
     made.early_media = profile.early_media.unwrap_or(made.early_media);
+    if let Some(text) = &profile.nat {
+        made.nat = Some(crate::nat::rule(text).map_err(|error| ConfigError::new(key("nat"), error))?);
+    }
     if let Some(span) = profile.no_response {
         if span.0.is_zero() {
             return Err(ConfigError::new(

@@ -5,6 +5,7 @@ use crate::config::{self, ConfigError, File};
 use crate::guard;
 use crate::names;
 use crate::profile;
+use crate::realm::{self, RealmAddresses};
 use crate::stir::{StirSettings, trunk_identity};
 use crate::tls::TlsSettings;
 use link::{RouteEntry, RouteTable, RoutingSnapshot};
@@ -25,8 +26,10 @@ pub struct Settings {
     pub streams: Vec<(Transport, SocketAddr)>,
     /// Certificates and trust.
     pub tls: TlsSettings,
-    /// Address to name instead of the bound one.
-    pub advertise: Option<IpAddr>,
+    /// Addresses to name instead of the bound ones, one of each family.
+    pub advertise: Vec<IpAddr>,
+    /// What realms open.
+    pub realms: Vec<RealmAddresses>,
     /// Number of shards.
     pub workers: u16,
     /// Which driver.
@@ -54,7 +57,7 @@ impl Settings {
     /// Names the key and the cure. `place` is the file's name or "command line".
     pub fn resolve(file: &File, place: &str) -> Result<Self, ConfigError> {
         let at = |key: &str| format!("{place}: {key}");
-        if file.listen.is_empty() {
+        if file.listen.is_empty() && file.realms.is_empty() {
             return Err(ConfigError::new(
                 at("listen"),
                 "name at least one address, such as \"0.0.0.0:5060\"",
@@ -69,7 +72,11 @@ impl Settings {
         })?;
         let rtp_ports = RtpPorts::parse(&file.media.rtp_ports)
             .map_err(|error| ConfigError::new(at("media.rtp_ports"), error))?;
+        for (key, all) in [("advertise", &file.advertise), ("media.advertise", &file.media.advertise)] {
+            realm::one_of_each(all).map_err(|error| ConfigError::new(at(key), error))?;
+        }
         let trunks = trunks(file, &at)?;
+        let (realms, joined) = realm::resolve(file, &trunks, rtp_ports, &at)?;
         let routing = routing(file, &at)?;
         let groups: Vec<GroupConfig> = routing.groups.iter().map(group).collect();
         TrunkTable::new(trunks.clone(), groups.clone(), None)
@@ -86,6 +93,8 @@ impl Settings {
         };
         let mut shard = shard_config(file, &at, calls_max)?;
         let named = trunks.iter().any(|trunk| !trunk.names.is_empty());
+        (shard.realms, shard.nat) = (joined, crate::nat::resolve(file, workers, &at)?);
+        shard.rtp_advertise.clone_from(&file.media.advertise);
         shard.locate = names::resolve(file, named, &at)?;
         let streams = streams(file, &at)?;
         let tls = TlsSettings::resolve(file, &trunks, &at)?;
@@ -94,7 +103,8 @@ impl Settings {
             listen: file.listen.clone(),
             streams,
             tls,
-            advertise: file.advertise,
+            advertise: file.advertise.clone(),
+            realms,
             workers,
             io,
             scheduling,
@@ -127,14 +137,7 @@ fn streams(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<(Transport, S
         ("wss_listen", Transport::Wss, &file.wss_listen),
     ] {
         for address in addresses {
-            if file.listen.iter().all(|listen| listen.ip() != address.ip()) {
-                let error = format!(
-                    "{address}: no address of `listen` (--listen) has this IP, where media of its calls could be \
-                     received; add one, such as \"{}\"",
-                    SocketAddr::new(address.ip(), 5060)
-                );
-                return Err(ConfigError::new(at(key), error));
-            }
+            realm::beside(&file.listen, address).map_err(|error| ConfigError::new(at(key), error))?;
             all.push((transport, *address));
         }
     }
@@ -200,6 +203,7 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 account,
                 register,
                 identity: trunk_identity(trunk, at)?,
+                realm: trunk.realm.clone(),
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
                 profile,
             })

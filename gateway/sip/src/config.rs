@@ -1,6 +1,7 @@
 //! What an endpoint is told once, when it is made: timers, limits, what it says of itself.
 
 use crate::message::Method;
+use crate::nat::Nat;
 use crate::shards::Shards;
 use core::time::Duration;
 
@@ -26,6 +27,11 @@ pub struct Config {
     pub refuse_exhausted: bool,
     /// Whether an INVITE of ours that comes back with the same user in its Request-URI is refused with 482 (loop).
     pub refuse_loops: bool,
+    /// Where requests inside a dialog go if its peer is behind a NAT; [`crate::Endpoint::set_nat`] says otherwise for a leg.
+    pub nat: Nat,
+    /// How often, in seconds, peers that ask whether they should keep their way to us open (`keep`, RFC 6223 §4.4) are
+    /// told to do so; `None`: they are not told.
+    pub keep: Option<u32>,
     /// Answer each INVITE with 100 at once (default). An owner that responds to every INVITE within 200 ms may leave
     /// it out (RFC 3261 §17.2.1).
     pub trying: bool,
@@ -50,6 +56,8 @@ impl Default for Config {
             extensions: Vec::new(),
             session: None,
             methods: vec![Method::Options],
+            nat: Nat::Auto,
+            keep: None,
             trying: true,
             refuse_exhausted: true,
             refuse_loops: true,

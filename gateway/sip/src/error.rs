@@ -9,6 +9,8 @@ pub enum StartError {
     Full,
     /// The destination names a socket that was not added, or one of another address family.
     NoSocket,
+    /// The connection that it was to go over, which the peer had opened, is gone.
+    ConnectionGone,
     /// A text holds CR, LF or NUL, or is empty where it must not be.
     BadText,
 }
@@ -18,6 +20,7 @@ impl fmt::Display for StartError {
         f.write_str(match self {
             Self::Full => "the endpoint's tables are full",
             Self::NoSocket => "no socket for this destination",
+            Self::ConnectionGone => "the peer's connection is gone",
             Self::BadText => "a header holds a line break or lacks text",
         })
     }

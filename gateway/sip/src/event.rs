@@ -128,7 +128,7 @@ pub struct Destination {
     /// UDP: the socket to send from. TCP: the listener whose address goes into Contact.
     pub socket: SocketId,
     /// The connection the peer was heard over, and what we are called on it: used, whoever holds it, as long as it
-    /// stands (RFC 5626 §5.3); else as if it were not given.
+    /// stands (RFC 5626 §5.3). If it is gone, and the peer had opened it, nothing is sent: nobody listens there.
     pub over: Option<(Held, SocketAddr)>,
 }
 
@@ -558,6 +558,8 @@ pub struct LegFacts<'a> {
     pub remote_tag: &'a str,
     /// How the peer is reached.
     pub flow: Flow,
+    /// Whether the peer is taken to be behind a NAT: requests go over `flow`, whatever its Contact says.
+    pub behind_nat: bool,
     /// Where it stands.
     pub state: LegState,
     /// Whether we called (rather than being called).

@@ -9,11 +9,13 @@ mod error;
 mod event;
 pub mod framing;
 pub mod message;
+mod nat;
 pub mod observe;
 pub mod registration;
 pub mod sdp;
 mod shards;
 mod stats;
+pub mod stun;
 pub mod transaction;
 pub mod treatment;
 mod websocket;
@@ -25,6 +27,7 @@ pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
     Received, Register, Registering, Request, RequestId, Transport,
 };
+pub use nat::{Nat, is_private, shows_nat};
 pub use shards::Shards;
 pub use stats::Stats;
 pub use treatment::Treatment;

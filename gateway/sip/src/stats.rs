@@ -88,10 +88,14 @@ counters! {
     connections_pong_missing,
     /// Pings (two line ends) sent over connections that are kept open.
     pings_sent,
+    /// Pairs of line ends sent so that NATs keep the way to a peer open.
+    line_ends_sent,
     /// TCP connections closed since what came was no SIP, or a message too long.
     connections_garbage_closed,
     /// Messages dropped since there was no socket or connection to send them by.
     unsendable,
+    /// Legs whose peer behind a NAT was heard over another way than before, which is taken from then on.
+    legs_moved,
     /// Calls lost since our 2xx was never acknowledged.
     acks_missing,
     /// Calls lost since a reliable provisional response was never acknowledged (504, RFC 3262).

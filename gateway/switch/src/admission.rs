@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::trunk::TrunkConfig;
+use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
 
@@ -13,6 +14,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// How many leading bits of an address it fixes.
+    pub const fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -56,6 +62,12 @@ fn covers<'a>(
     let is_it =
         |trunk: &TrunkConfig| trunk.peers.iter().any(|peer| peer.address.ip().to_canonical() == source);
     networks.iter().any(|network| network.contains(source)) || trunks.any(is_it)
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
 }
 
 impl FromStr for Network {

@@ -17,7 +17,7 @@ use link::{Event, Phase, Reason, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
 use sip::message::Name;
-use sip::{Body, Destination, Failure, Held, Invite, LegId, Transport};
+use sip::{Body, Destination, Failure, Held, Invite, LegId, Nat, Transport};
 use std::sync::Arc;
 
 /// Where the INVITE of one attempt goes.
@@ -41,6 +41,8 @@ pub(crate) struct Way {
     pub(crate) route: Option<String>,
     /// What answers the callee's challenges.
     pub(crate) account: Option<Arc<Account>>,
+    /// Where requests inside the call go if the callee is behind a NAT, and whether it is known to be.
+    pub(crate) nat: (Nat, bool),
     /// How the callee's side deals with identities.
     pub(crate) identity: TrunkIdentity,
     pub(crate) peer: Option<Arc<Peer>>,
@@ -105,7 +107,7 @@ impl Shard {
         let trunk = attempt.seizure.trunk().clone();
         let peer = attempt.peer;
         let (address, transport) = (peer.config.address, peer.config.transport);
-        let listener = self.listener_towards(address)?;
+        let listener = self.listener_towards(address, trunk.config.realm.as_deref())?;
         let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
         let profile = trunk.config.profile.clone();
         let number = profile.called(call.draft.routed.as_deref().unwrap_or_default());
@@ -123,6 +125,7 @@ impl Shard {
             to: format!("<sip:{number}@{to_host}>"),
             number,
             patience,
+            nat: (profile.nat.unwrap_or_else(|| self.nat_at(listener)), false),
             profile,
             route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
@@ -235,6 +238,7 @@ impl Shard {
             .endpoint
             .invite(now, &invite)
             .map_err(|error| Refusal::internal(&format!("INVITE could not be sent: {error}")))?;
+        self.endpoint.set_nat(leg, way.nat.0, way.nat.1);
         if let Some(account) = way.account {
             // The leg was made just now, and is unanswered.
             let _ = self.endpoint.authenticate_as(leg, account);
@@ -257,15 +261,6 @@ impl Shard {
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
         self.bind_callee(key);
         Ok(())
-    }
-
-    /// The listener from which a peer is reached: one of its address family.
-    pub(crate) fn listener_towards(&self, address: SocketAddr) -> Result<usize, Refusal> {
-        let v4 = address.is_ipv4();
-        self.listeners
-            .iter()
-            .position(|listener| listener.local.is_ipv4() == v4)
-            .ok_or_else(|| Refusal::internal("no listen address of the peer's address family"))
     }
 
     /// The peer took the INVITE (100): from now on it has to show progress.
@@ -305,7 +300,9 @@ impl Shard {
         let (evidence, mut next) = judge(&failure, trunk.map(|trunk| &trunk.config));
         if call.contacts.is_some() {
             next = !is_global(&failure);
+            self.leave_phone(key, &failure);
         }
+        let Some(call) = self.calls.get(key) else { return };
         // Another callee would make another offer, and the caller has answered this one's.
         let next = next && !(call.told && call.offer.is_none());
         let patience = call.trying.as_ref().map_or(Duration::ZERO, |trying| trying.patience);

@@ -28,6 +28,10 @@ impl Shard {
             Event::RequestFailed { id, cause } if self.registrants.asked(id) => {
                 self.on_registrar_silence(now, id, &cause, out);
             }
+            Event::Response { id, .. } if self.pings.awaits(id) => self.on_ping_answer(now, id, out),
+            Event::RequestFailed { id, .. } if self.pings.awaits(id) => {
+                self.on_ping_silence(now, id, out);
+            }
             Event::KeptLost { stream } => self.on_kept_lost(now, stream, out),
             Event::Response { id, status, .. } => {
                 if !self.on_relayed(now, id, Some(status)) {

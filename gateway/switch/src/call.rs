@@ -38,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) hunt: Option<Hunt>,
     /// A call to a user: the contacts not tried yet, the next one last.
     pub(crate) contacts: Option<Vec<Binding>>,
+    /// Which of the user's phones is tried, if it registers by flows (RFC 5626).
+    pub(crate) phone: Option<String>,
     /// What the caller's offer says.
     pub(crate) offer: Option<Described>,
     /// The INVITE had no offer: it comes in the 2xx (RFC 3264 §4), its answer in the ACK.

@@ -5,7 +5,9 @@ use crate::fraud::FraudTable;
 use crate::guard::{self, Overload};
 use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
+use crate::nat::NatConfig;
 use crate::observe::Observing;
+use crate::realm::Realm;
 use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
 use crate::users::Users;
@@ -36,6 +38,12 @@ pub struct Config {
     pub fraud: Arc<FraudTable>,
     /// Whose RTP is taken besides that of the address in SDP.
     pub latch: LatchPolicy,
+    /// Peers behind NATs.
+    pub nat: NatConfig,
+    /// The networks that the gateway joins; none: all its addresses are in one.
+    pub realms: Vec<Realm>,
+    /// The addresses to name for media outside of realms, one of each family; of a family without, that named for SIP.
+    pub rtp_advertise: Vec<IpAddr>,
     /// How long a peer may say nothing at all before the next is tried.
     pub no_response: Duration,
     /// The same for a peer that failed before.
@@ -87,6 +95,9 @@ impl Default for Config {
             overload: Overload::default(),
             fraud: Arc::default(),
             latch: LatchPolicy::default(),
+            nat: NatConfig::default(),
+            realms: Vec::new(),
+            rtp_advertise: Vec::new(),
             no_response: Duration::from_millis(1500),
             no_response_suspect: Duration::from_millis(400),
             no_progress: Duration::from_secs(10),
@@ -107,6 +118,13 @@ impl Default for Config {
             identity: Arc::default(),
             replays: Arc::default(),
         }
+    }
+}
+
+impl Config {
+    /// The address to name for media outside of realms, if it is not that named for SIP.
+    pub(crate) fn media_advertised(&self, v4: bool) -> Option<IpAddr> {
+        self.rtp_advertise.iter().copied().find(|address| address.is_ipv4() == v4)
     }
 }
 
@@ -205,11 +223,6 @@ impl RtpPorts {
         let low = u32::from(self.low);
         Self { low: (low + 2 * start) as u16, high: (low + 2 * end).saturating_sub(1) as u16 }
     }
-}
-
-/// The address to name for media of a SIP address.
-pub(crate) const fn media_address(listener: &Listener) -> IpAddr {
-    listener.advertised.ip()
 }
 
 #[cfg(test)]

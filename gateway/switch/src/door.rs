@@ -25,6 +25,9 @@ impl Shard {
         if self.known.standing(address) == Standing::Unknown && !self.lets_in(now, address, payload, out) {
             return;
         }
+        if sip::stun::is_stun(payload) {
+            return self.answer_stun(socket, source, payload, out);
+        }
         let owner = self.shards.owner(payload);
         if owner != self.shards.me {
             self.stats.handovers_out += 1;
@@ -158,6 +161,28 @@ impl Shard {
                     self.offend(now, address, reason, count, out);
                 }
             }
+        }
+    }
+
+    /// Tells who asks by STUN where it asks from: a phone keeps its way through a NAT open so (RFC 5626 §3.5.2). Whoever may
+    /// not begin anything here, and is to learn nothing, does not learn that either.
+    fn answer_stun(
+        &mut self,
+        socket: SocketId,
+        source: SocketAddr,
+        payload: &[u8],
+        out: &mut Outbox<Mail>,
+    ) {
+        let stranger = self.known.standing(source.ip()) != Standing::Allowed && !self.anyone_may_ask();
+        let told = (!(stranger && self.config.guard.ignore_unknown))
+            .then(|| sip::stun::answer(payload, source))
+            .flatten();
+        match told {
+            Some(answer) => {
+                self.stats.stun_answered += 1;
+                out.send(socket, source, &answer);
+            }
+            None => self.stats.stun_dropped += 1,
         }
     }
 

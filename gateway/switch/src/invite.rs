@@ -42,6 +42,7 @@ impl Shard {
         flow: Flow,
         out: &mut Outbox<Mail>,
     ) {
+        self.judge_nat(leg, &flow);
         // Refused before any state is made for it.
         let Admission::Taken(user) = self.admits(now, leg, &invite, &flow, out) else { return };
         if self.service != Service::Open {
@@ -174,10 +175,7 @@ impl Shard {
             trunk: None,
             peer: None,
         };
-        // Where a call came over an address for connections only, its media uses the same IP address.
-        let beside = || self.listeners.iter().position(|l| l.advertised.ip() == flow.local.ip());
-        let named = self.listeners.iter().position(|l| l.advertised == flow.local);
-        let listener = named.or_else(beside).unwrap_or(0);
+        let listener = self.listener_of(&flow);
         let late_offer = invite.body().is_empty();
         let call = self
             .calls
@@ -194,6 +192,7 @@ impl Shard {
                 table: self.table.clone(),
                 hunt: None,
                 contacts: None,
+                phone: None,
                 offer: None,
                 late_offer,
                 agreed: false,

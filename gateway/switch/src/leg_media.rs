@@ -6,12 +6,14 @@ use core::time::Duration;
 use rtp::rtcp::{Compound, Packet, ReportBlock, ntp_middle, round_trip};
 use rtp::{Latch, LatchConfig, Policy, Receiver, quality};
 use sansio::{SocketId, Time};
+use sip::is_private;
 
 /// From where, besides the address in its SDP, a peer's media is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LatchPolicy {
-    /// From nowhere else, unless SDP names a private address and signalling came from a different one: then the peer is
-    /// behind a NAT, and its media is taken from any port of the address that its signalling came from.
+    /// From nowhere else, unless the peer is behind a NAT: its signalling shows it, or SDP names a private address and
+    /// signalling came from a public one. Then its media is taken from any port of the address that its signalling came
+    /// from.
     #[default]
     Auto,
     /// From nowhere else.
@@ -47,27 +49,22 @@ impl LatchPolicy {
     }
 
     /// Where media is expected from, and what else is permitted, when SDP says `described` and signalling came from
-    /// `signalling`.
-    pub fn resolve(self, described: SocketAddr, signalling: IpAddr) -> (SocketAddr, Policy) {
+    /// `signalling`; `behind_nat`: it showed a NAT.
+    pub fn resolve(
+        self,
+        described: SocketAddr,
+        signalling: IpAddr,
+        behind_nat: bool,
+    ) -> (SocketAddr, Policy) {
+        let hidden = is_private(described.ip()) && !is_private(signalling.to_canonical());
         match self {
-            Self::Auto if is_private(described.ip()) && described.ip() != signalling => {
+            Self::Auto if behind_nat || hidden => {
                 (SocketAddr::new(signalling, described.port()), Policy::SameIp)
             }
             Self::Auto | Self::Strict => (described, Policy::Strict),
             Self::SameIp => (described, Policy::SameIp),
             Self::Any => (described, Policy::Any),
         }
-    }
-}
-
-/// Addresses that mean something only within somebody's network (RFC 1918, RFC 6598, RFC 4193, link-local).
-const fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
@@ -454,7 +451,8 @@ mod tests {
     use super::*;
 
     fn resolve(policy: LatchPolicy, described: &str, signalling: &str) -> (String, Policy) {
-        let (expected, policy) = policy.resolve(described.parse().unwrap(), signalling.parse().unwrap());
+        let (described, signalling) = (described.parse().unwrap(), signalling.parse().unwrap());
+        let (expected, policy) = policy.resolve(described, signalling, false);
         (expected.to_string(), policy)
     }
 
@@ -467,9 +465,23 @@ mod tests {
         assert_eq!(auto("100.100.3.5:4000", "192.0.2.1"), ("192.0.2.1:4000".into(), Policy::SameIp));
         assert_eq!(auto("100.128.3.5:4000", "192.0.2.1"), ("100.128.3.5:4000".into(), Policy::Strict));
         assert_eq!(auto("10.0.0.5:4000", "10.0.0.5"), ("10.0.0.5:4000".into(), Policy::Strict));
+        assert_eq!(auto("10.0.0.5:4000", "10.0.0.1"), ("10.0.0.5:4000".into(), Policy::Strict), "a PBX");
         assert_eq!(auto("127.0.0.1:4000", "127.0.0.1"), ("127.0.0.1:4000".into(), Policy::Strict));
         assert_eq!(auto("[fd00::1]:4000", "2001:db8::1"), ("[2001:db8::1]:4000".into(), Policy::SameIp));
         assert_eq!(resolve(LatchPolicy::Any, "10.0.0.5:1", "192.0.2.1"), ("10.0.0.5:1".into(), Policy::Any));
+    }
+
+    #[test]
+    fn signalling_that_shows_a_nat_opens_up_whatever_sdp_says() {
+        let resolve = |policy: LatchPolicy, described: &str| {
+            let (described, signalling) = (described.parse().unwrap(), "192.0.2.1".parse().unwrap());
+            let (expected, policy) = policy.resolve(described, signalling, true);
+            (expected.to_string(), policy)
+        };
+        let at = |address: &str, policy| (address.to_owned(), policy);
+        assert_eq!(resolve(LatchPolicy::Auto, "198.51.100.7:4000"), at("192.0.2.1:4000", Policy::SameIp));
+        assert_eq!(resolve(LatchPolicy::Auto, "192.0.2.1:4000"), at("192.0.2.1:4000", Policy::SameIp));
+        assert_eq!(resolve(LatchPolicy::Strict, "10.0.0.5:4000"), at("10.0.0.5:4000", Policy::Strict));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::bridge::{Bridge, Side as Leg};
 use crate::call::{Call, CallMedia};
-use crate::config::media_address;
 use crate::door::QUIET;
 use crate::mail::Mail;
 use crate::ports::Pair;
@@ -24,7 +23,7 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         let listener = call.listener;
         if let Some(media) = call.media.as_mut()
-            && self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip()
+            && media.pairs[1].pool() == self.pool_of[towards]
         {
             // What the peer tried before said of its media is void.
             media.bridge.forget_remote(now, Leg::Callee);
@@ -40,12 +39,12 @@ impl Shard {
             self.hold_pair(pair.id, Some((key, side)));
         }
         let sessions = [listener, towards]
-            .map(|at| LegSession::new(self.random.u64() >> 16, media_address(&self.listeners[at])));
+            .map(|at| LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised));
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let mut media = CallMedia { bridge, pairs: pairs.map(|pair| pair.id), sessions };
-        if let Some(call) = self.calls.get_mut(key) {
+        let origin = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller));
+        if let (Some(call), Some(origin)) = (self.calls.get_mut(key), origin) {
             if let Some(offer) = &call.offer {
-                let origin = Origin { signalling: call.flow.remote.ip(), latch: self.config.latch };
                 session::apply(now, &mut media, Side::Caller, offer, origin);
             }
             call.media = Some(media);
@@ -55,9 +54,8 @@ impl Shard {
 
     /// Whether the ports a call has serve a callee reached from listener `towards` as well.
     pub(crate) fn keeps_media(&self, key: Key, towards: usize) -> bool {
-        self.calls.get(key).and_then(|call| call.media.as_ref()).is_some_and(|media| {
-            self.pools[media.pairs[1].pool()].address() == self.listeners[towards].local.ip()
-        })
+        let media = self.calls.get(key).and_then(|call| call.media.as_ref());
+        media.is_some_and(|media| media.pairs[1].pool() == self.pool_of[towards])
     }
 
     /// Whether a call could find too few ports on an address now, and more in a moment.
@@ -75,8 +73,7 @@ impl Shard {
     }
 
     fn take_pair(&mut self, now: Time, listener: usize, out: &mut Outbox<Mail>) -> Option<Pair> {
-        let address = self.listeners[listener].local.ip();
-        self.pools.iter_mut().find(|pool| pool.address() == address)?.take(now, out)
+        self.pools[self.pool_of[listener]].take(now, out)
     }
 
     /// Says that a call found no RTP ports, and what they are all doing.
@@ -85,15 +82,8 @@ impl Shard {
             return;
         }
         self.ports_told = Some(now);
-        let addresses = listeners.map(|listener| self.listeners[listener].local.ip());
-        let Some(pool) = self
-            .pools
-            .iter()
-            .filter(|pool| addresses.contains(&pool.address()))
-            .min_by_key(|pool| pool.ready())
-        else {
-            return;
-        };
+        let pools = listeners.map(|listener| &self.pools[self.pool_of[listener]]);
+        let Some(pool) = pools.into_iter().min_by_key(|pool| pool.ready()) else { return };
         let census = pool.census();
         let cure = if pool.is_out_of_files() {
             "the process is at its limit of open files (LimitNOFILE)"
@@ -118,11 +108,15 @@ impl Shard {
 
     /// From where a side's media is to come, as far as its signalling tells.
     pub(crate) fn origin_of(&self, call: &Call, side: Side) -> Origin {
-        let signalling = match side {
-            Side::Caller => call.flow.remote.ip(),
-            _ => call.draft.peer.map_or_else(|| call.flow.remote.ip(), |peer| peer.ip()),
+        let (leg, remote) = match side {
+            Side::Caller => (Some(call.caller), call.flow.remote),
+            _ => (call.callee, call.draft.peer.unwrap_or(call.flow.remote)),
         };
-        Origin { signalling, latch: self.config.latch }
+        let facts = leg.and_then(|leg| self.endpoint.leg(leg));
+        let behind_nat = facts.as_ref().is_some_and(|facts| facts.behind_nat);
+        // A peer behind a NAT may have moved since the call began.
+        let signalling = facts.filter(|_| behind_nat).map_or(remote, |facts| facts.flow.remote).ip();
+        Origin { signalling, behind_nat, latch: self.config.latch }
     }
 
     /// Gives a call's ports back.

@@ -48,6 +48,7 @@ impl Shard {
                 };
                 return self.end_refused(now, key, &refusal, out);
             };
+            call.phone = binding.flow.as_ref().map(|flow| flow.instance.clone());
             let tried = !call.draft.attempts.is_empty();
             self.stats.attempts += 1;
             self.stats.failovers += u64::from(tried);
@@ -63,12 +64,25 @@ impl Shard {
         }
     }
 
+    /// A phone has answered, or let it ring: its other flows are the same phone, which is not asked again (RFC 5626 §5.3). One
+    /// whose flow failed is reached by the next.
+    pub(crate) fn leave_phone(&mut self, key: Key, failure: &Failure) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let flow_failed = match failure {
+            Failure::Status { status, .. } => *status == 430,
+            Failure::NoResponse | Failure::Refused | Failure::ConnectFailed => true,
+            Failure::NoAnswer | Failure::TimedOut | Failure::AnsweredLate => false,
+        };
+        if let (false, Some(phone), Some(contacts)) = (flow_failed, &call.phone, &mut call.contacts) {
+            contacts.retain(|it| it.flow.as_ref().is_none_or(|flow| flow.instance != *phone));
+        }
+    }
+
     fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
         let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
-        let same = self.listeners.iter().position(|listener| listener.advertised == binding.local);
-        let listener = match same {
+        let listener = match self.listener_called(binding.local) {
             Some(listener) => listener,
-            None => self.listener_towards(binding.target)?,
+            None => self.listener_towards(binding.target, None)?,
         };
         let advertised = self.listeners[listener].advertised;
         let transport = transport_of(binding).ok_or_else(|| Refusal::internal("binding of no transport"))?;
@@ -85,6 +99,7 @@ impl Shard {
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
+            nat: (self.nat_at(listener), binding.behind_nat),
             profile: Arc::default(),
             route: None,
             account: None,
@@ -99,12 +114,17 @@ fn transport_of(binding: &Binding) -> Option<Transport> {
     Transport::ALL.into_iter().find(|transport| transport.name() == &*binding.transport)
 }
 
-/// A phone on TCP or TLS at the address that its contact names, if that is another than the one it registered from.
+/// A phone on TCP or TLS at the address that its contact names, if that is another way than the one it registered by. Behind
+/// a NAT there is none: somebody else may have that address here.
 fn elsewhere(binding: Binding) -> Option<Binding> {
+    if binding.behind_nat || binding.flow.is_some() {
+        return None;
+    }
     let transport = transport_of(&binding).filter(|it| matches!(it, Transport::Tcp | Transport::Tls))?;
     let uri = Uri::parse(binding.contact.as_bytes())?;
     let place = uri.host_port?;
     let named =
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
-    (named != binding.target).then(|| Binding { target: named, connection: None, ..binding.clone() })
+    let another = named != binding.target || binding.connection.is_some();
+    another.then(|| Binding { target: named, connection: None, ..binding.clone() })
 }

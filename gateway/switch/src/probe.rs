@@ -47,8 +47,9 @@ impl Shard {
     }
 
     fn send_probe(&mut self, now: Time, trunk: usize, peer: usize, target: &Peer, timeout: Duration) {
-        let v4 = target.config.address.is_ipv4();
-        let Some(listener) = self.listeners.iter().find(|l| l.local.is_ipv4() == v4) else { return };
+        let realm = self.table.trunks().get(trunk).and_then(|trunk| trunk.config.realm.as_deref());
+        let Ok(listener) = self.listener_towards(target.config.address, realm) else { return };
+        let listener = &self.listeners[listener];
         let suffix = target.config.transport.uri_parameter();
         let request_uri = format!("sip:{}{suffix}", target.config.address);
         let from = format!("<sip:probe@{}>", session::host(listener.advertised.ip()));

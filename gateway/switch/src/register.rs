@@ -6,13 +6,17 @@ use crate::registrar::{Contact, Refused, Wanted, Wish};
 use crate::session::{text, user_of};
 use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
-use link::{BanReason, Binding, Connection, Event, Registration, UnixMicros};
+use link::{BanReason, Binding, Connection, Event, FlowName, Registration, UnixMicros};
 use sansio::{Outbox, Time};
 use sip::message::{Message, Name, NameAddr, Uri};
-use sip::{Flow, Received, RequestId, Transport};
+use sip::{Flow, Nat, Received, RequestId, Transport, shows_nat};
 
 /// Longest Contact URI that is kept, in bytes.
 const CONTACT_MAX: usize = 512;
+/// Longest name of a phone (`+sip.instance`) that is kept, in bytes.
+const INSTANCE_MAX: usize = 128;
+/// The option tag of RFC 5626.
+const OUTBOUND: &str = "outbound";
 /// Longest User-Agent that is kept, in bytes.
 const AGENT_MAX: usize = 128;
 
@@ -73,15 +77,29 @@ impl Shard {
         if request.to().map(|to| user_of(to.uri)).as_deref() != Some(name.as_str()) {
             return Answer::bare(403);
         }
-        let Some(wish) = read(name, request, flow, self.connection_of(flow)) else {
+        let nat = self.nat_of(flow);
+        let by_flow = lists_outbound(request);
+        let Some(wish) = read(name, request, flow, self.connection_of(flow), nat) else {
             return Answer::bare(400);
         };
+        let by_flow = by_flow && wish.is_by_flow();
+        if by_flow && !first_hop_knows_flows(request) {
+            // RFC 5626 §6: a proxy between us holds the flow, and does not know that it should.
+            self.stats.registers_first_hop_refused += 1;
+            return Answer::bare(439);
+        }
         let limits = self.config.users.limits;
         let wall = self.wall(now);
         match self.registrar.register(wall, &wish, &limits) {
             Ok((registration, changed)) => {
                 let headers = registration.bindings.iter().map(|it| ("Contact", contact(it, wall)));
-                let headers = headers.collect();
+                let mut headers: Vec<(&str, String)> = headers.collect();
+                if by_flow {
+                    // RFC 5626 §6: it is done by flows, and how long one may be silent.
+                    headers.push(("Require", OUTBOUND.to_owned()));
+                    headers.push(("Flow-Timer", self.config.nat.flow_timer.as_secs().to_string()));
+                }
+                headers.push(("Supported", OUTBOUND.to_owned()));
                 if changed {
                     self.tell(Event::Registered(Box::new(registration)), out);
                 }
@@ -123,7 +141,10 @@ fn contact(binding: &Binding, now: UnixMicros) -> String {
         1000 => String::new(),
         q => format!(";q=0.{q:03}"),
     };
-    format!("<{}>;expires={left}{q}", binding.contact)
+    let flow = binding.flow.as_ref().map_or(String::new(), |flow| {
+        format!(";reg-id={};+sip.instance=\"{}\"", flow.reg_id, flow.instance)
+    });
+    format!("<{}>;expires={left}{q}{flow}", binding.contact)
 }
 
 impl Shard {
@@ -134,7 +155,14 @@ impl Shard {
 }
 
 /// What a REGISTER asks for; `None` if it cannot be understood.
-fn read(user: String, request: &Message<'_>, flow: &Flow, connection: Option<Connection>) -> Option<Wish> {
+fn read(
+    user: String,
+    request: &Message<'_>,
+    flow: &Flow,
+    connection: Option<Connection>,
+    nat: Nat,
+) -> Option<Wish> {
+    let behind_nat = nat.applies(shows_nat(request, flow));
     let values: Vec<&[u8]> = request.values(Name::Contact).collect();
     let common = request.header(Name::Expires).map(seconds);
     let wanted = match values.as_slice() {
@@ -142,7 +170,9 @@ fn read(user: String, request: &Message<'_>, flow: &Flow, connection: Option<Con
         // RFC 3261 §10.2.2: alone, and with Expires: 0.
         [b"*"] => (common == Some(Some(0))).then_some(Wanted::RemoveAll)?,
         all => Wanted::Contacts(
-            all.iter().map(|value| read_contact(value, common, request, flow)).collect::<Option<_>>()?,
+            all.iter()
+                .map(|value| read_contact(value, common, request, flow, behind_nat))
+                .collect::<Option<_>>()?,
         ),
     };
     let mut user_agent = request.header(Name::UserAgent).map(text).unwrap_or_default();
@@ -158,6 +188,7 @@ fn read(user: String, request: &Message<'_>, flow: &Flow, connection: Option<Con
         connection,
         source: flow.remote,
         local: flow.local,
+        behind_nat,
         user_agent,
     })
 }
@@ -174,6 +205,7 @@ fn read_contact(
     common: Option<Option<u32>>,
     request: &Message<'_>,
     flow: &Flow,
+    behind_nat: bool,
 ) -> Option<Contact> {
     let address = NameAddr::parse(value)?;
     let uri = Uri::parse(address.uri).filter(|uri| uri.is_sip() && uri.headers.is_none())?;
@@ -186,10 +218,39 @@ fn read_contact(
         }
     };
     let expires = address.params.value("expires").and_then(seconds).or_else(|| common.flatten());
-    Some(Contact { uri: written.to_owned(), q, expires, target: target(&uri, request, flow) })
+    let target = if behind_nat { flow.remote } else { target(&uri, request, flow) };
+    let name = lists_outbound(request).then(|| flow_name(&address)).flatten();
+    Some(Contact { uri: written.to_owned(), q, expires, target, flow: name })
 }
 
-/// Where a phone is called: there where its REGISTER came from, which holds behind a NAT too (the idea of RFC 3581). A
+/// Whether a phone knows of flows (RFC 5626 §4.2).
+fn lists_outbound(request: &Message<'_>) -> bool {
+    [Name::Supported, Name::Require].iter().any(|name| request.lists(*name, OUTBOUND))
+}
+
+/// What a Contact says of the flow: both `+sip.instance` and `reg-id`, or nothing (RFC 5626 §6).
+fn flow_name(contact: &NameAddr<'_>) -> Option<FlowName> {
+    let instance = core::str::from_utf8(contact.params.value("+sip.instance")?).ok()?;
+    let instance = instance.trim_matches('"');
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    let fits = !instance.is_empty() && instance.len() <= INSTANCE_MAX && instance.bytes().all(plain);
+    let reg_id = core::str::from_utf8(contact.params.value("reg-id")?).ok()?.parse().ok()?;
+    (fits && reg_id > 0).then(|| FlowName { instance: instance.to_owned(), reg_id })
+}
+
+/// Whether the phone's flow ends where it is held: here, or at a proxy that says so in its Path (RFC 5626 §6).
+fn first_hop_knows_flows(request: &Message<'_>) -> bool {
+    let direct = request.values(Name::Via).nth(1).is_none();
+    let path = request.fields().filter(|field| field.spelling.eq_ignore_ascii_case(b"Path"));
+    let mut path = path.flat_map(|field| sip::message::Elements::new(field.value));
+    // Only the proxy that holds the flow says so (RFC 5626 §5.1).
+    let says_so = |value: &[u8]| {
+        NameAddr::parse(value).and_then(|it| it.parsed_uri()).is_some_and(|uri| uri.params.has("ob"))
+    };
+    direct || path.any(says_so)
+}
+
+/// Where a phone without NAT is called: there where its REGISTER came from (the idea of RFC 3581). A
 /// phone that asks over UDP for no `rport` and names another address may listen there alone: that is taken.
 fn target(uri: &Uri<'_>, request: &Message<'_>, flow: &Flow) -> SocketAddr {
     let named =

@@ -10,7 +10,7 @@ use link::{Event, RegistrationChange, RegistrationState};
 use sansio::{Outbox, StreamId, Time, TimerId};
 use sip::message::Message;
 use sip::registration::{Registration, Standing};
-use sip::{Destination, Failure, Flow, Received, Register, RequestId, Transport};
+use sip::{Destination, Failure, Flow, Link, Received, Register, RequestId, Transport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub(crate) struct Registrant {
     timer: Option<TimerId>,
     /// The REGISTER under way, and the URI of its Contact.
     asked: Option<(RequestId, String, Flow)>,
+    /// Where the way through our NAT is kept open to, and when next: we registered over UDP and are not where we said.
+    through_nat: Option<(Destination, Option<TimerId>)>,
     /// The connection that is kept open for the carrier's calls, and where to.
     kept: Option<(StreamId, (Transport, SocketAddr))>,
     /// Attempts that were granted and that failed, as far as they are counted.
@@ -99,7 +101,7 @@ impl Shard {
             self.registrants.next = number.wrapping_add(1);
             let (trunk, counted) = (trunk.clone(), (0, 0));
             let registrant =
-                Registrant { trunk, config, core, timer: None, asked: None, kept: None, counted };
+                Registrant { trunk, config, core, timer: None, asked: None, through_nat: None, kept: None, counted };
             self.registrants.all.insert(number, registrant);
             self.arm_registrant(number);
         }
@@ -154,8 +156,10 @@ impl Shard {
         let Some(it) = self.registrants.all.get_mut(&number) else { return };
         let ask = it.core.compose(now, chance);
         let (transport, remote) = ask.to.unwrap_or((it.config.to.transport, it.config.to.address));
-        let v4 = remote.is_ipv4();
-        let Some(listener) = self.listeners.iter().find(|listener| listener.local.is_ipv4() == v4) else {
+        let realm = it.trunk.config.realm.clone();
+        let listener = self.listener_towards(remote, realm.as_deref()).ok();
+        let Some(it) = self.registrants.all.get_mut(&number) else { return };
+        let Some(listener) = listener.map(|at| &self.listeners[at]) else {
             return it.core.on_unsent(now, "no listen address of the registrar's family", &mut self.random);
         };
         let fields: Vec<(&str, &str)> =
@@ -200,6 +204,7 @@ impl Shard {
                 it.core.on_response(now, &response, &contact, &mut self.random);
                 if response.status() / 100 == 2 && !it.core.is_over() {
                     self.registered_over(now, number, &response, &flow);
+                    self.registered_through(now, number, &response, &flow);
                 }
             }
             // It was parsed before; should it not be readable again, it is as if it had not come.
@@ -234,6 +239,43 @@ impl Shard {
                 it.core.on_flow_lost(now, &mut self.random);
             }
             self.follow_registrant(now, number, out);
+        }
+    }
+
+    /// Whether the carrier saw our REGISTER come from elsewhere than we say we are (RFC 3581 §4): then a NAT has to be kept
+    /// from forgetting us.
+    fn registered_through(&mut self, now: Time, number: u32, response: &Message<'_>, flow: &Flow) {
+        let via = response.top_via();
+        let elsewhere = via.is_some_and(|via| {
+            let address = via.received().map(|ip| ip.to_canonical());
+            address.is_some_and(|ip| ip != flow.local.ip().to_canonical())
+                || via.rport().flatten().is_some_and(|port| port != flow.local.port())
+        });
+        let interval = self.config.nat.trunk_interval;
+        let Link::Socket(socket) = flow.link else { return };
+        let Some(it) = self.registrants.all.get_mut(&number) else { return };
+        let old = it.through_nat.take().and_then(|(_, timer)| timer);
+        if let Some(old) = old {
+            self.wheel.cancel(old);
+        }
+        if elsewhere && !interval.is_zero() {
+            let to = Destination { transport: flow.transport, remote: flow.remote, socket, over: None };
+            let timer = self.set_timer(now + interval, Timer::KeepTrunk(number));
+            if let Some(it) = self.registrants.all.get_mut(&number) {
+                it.through_nat = Some((to, timer));
+            }
+        }
+    }
+
+    /// The way to a carrier through our NAT is to be used again.
+    pub(crate) fn keep_trunk(&mut self, now: Time, number: u32) {
+        let interval = self.config.nat.trunk_interval;
+        let Some(it) = self.registrants.all.get_mut(&number) else { return };
+        let Some((to, _)) = it.through_nat.take().filter(|_| !interval.is_zero()) else { return };
+        self.endpoint.keep_way(now, &to);
+        let timer = self.set_timer(now + interval, Timer::KeepTrunk(number));
+        if let Some(it) = self.registrants.all.get_mut(&number) {
+            it.through_nat = Some((to, timer));
         }
     }
 
@@ -311,7 +353,7 @@ impl Shard {
 
     fn forget_registrant(&mut self, now: Time, number: u32) {
         let Some(it) = self.registrants.all.remove(&number) else { return };
-        if let Some(timer) = it.timer {
+        for timer in [it.timer, it.through_nat.and_then(|(_, timer)| timer)].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         if let Some((stream, _)) = it.kept

@@ -76,6 +76,8 @@ pub(crate) struct Described {
 pub(crate) struct Origin {
     /// The address its signalling comes from.
     pub(crate) signalling: IpAddr,
+    /// Whether that shows a NAT.
+    pub(crate) behind_nat: bool,
     /// The rule.
     pub(crate) latch: LatchPolicy,
 }
@@ -171,7 +173,11 @@ pub(crate) fn answer(
 
 /// The media of `side` is where and what it described.
 pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
-    let resolved = described.rtp.map(|rtp| origin.latch.resolve(rtp, origin.signalling));
+    let resolved = described.rtp.map(|rtp| {
+        // RFC 2543 hold names no address: there is nothing to be put right.
+        let nowhere = rtp.ip().is_unspecified();
+        origin.latch.resolve(rtp, origin.signalling, origin.behind_nat && !nowhere)
+    });
     let (rtp, policy) = resolved.map_or((None, rtp::Policy::Strict), |(rtp, policy)| (Some(rtp), policy));
     // Where a NAT was recognised, RTCP is expected from the same address as RTP.
     let rtcp = match (described.rtcp, rtp) {

@@ -1,19 +1,22 @@
 //! The gateway's machine: routes each input to the endpoint, a call's bridge or a command. It decides nothing itself.
 
 use crate::call::{Call, LegSlot};
-use crate::config::{Config, Listener, Start};
+use crate::config::{Config, Listener, RtpPorts, Start};
 use crate::guard::{Guard, Known, QueueDelay};
 use crate::identity::Certificates;
+use crate::keep::Pings;
 use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::observe::{Copies, Sessions};
 use crate::ports::{PairId, PortPool};
+use crate::realm::Place;
 use crate::registrant::Registrants;
 use crate::registrar::Registrar;
 use crate::report::Spool;
 use crate::stats::Stats;
 use crate::trunk::TrunkTable;
+use core::net::IpAddr;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
 use locate::Locator;
@@ -45,6 +48,10 @@ pub(crate) enum Timer {
     Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
     /// A trunk's registration wants something.
     Registrant(u32),
+    /// The way to a carrier that a trunk is registered with is to be kept open.
+    KeepTrunk(u32),
+    /// Ways to registered phones are to be kept open.
+    KeepWays,
     /// Look at what shall be done now and then: ports, records to be repeated.
     Housekeeping,
     /// The drain has lasted long enough.
@@ -72,6 +79,10 @@ pub struct Shard {
     pub(crate) config: Config,
     pub(crate) shards: Shards,
     pub(crate) listeners: Vec<Listener>,
+    /// What each listener is part of.
+    pub(crate) places: Vec<Place>,
+    /// Which of the pools is a listener's.
+    pub(crate) pool_of: Vec<usize>,
     pub(crate) table: Arc<TrunkTable>,
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) routes: RouteTable,
@@ -96,6 +107,8 @@ pub struct Shard {
     pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
     /// INFO and the like on their way through: the request sent to one leg, and the other leg's that waits for its answer.
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
+    /// OPTIONS to phones awaiting their answer.
+    pub(crate) pings: Pings,
     /// The trunks that this shard registers with their carriers.
     pub(crate) registrants: Registrants,
     /// When this shard began to watch peers: at the start or the last reload.
@@ -193,7 +206,14 @@ impl Shard {
         }
         let routes = RouteTable::new((*start.routing).clone()).unwrap_or_default();
         let started = UnixMicros(start.wall_at_zero.0 + now.as_nanos() / 1000);
-        let pools = Self::make_pools(&start);
+        let places: Vec<Place> = start.listeners.iter().map(|it| Place::of(it, &start)).collect();
+        let (pools, pool_of) = Self::make_pools(&start, &places);
+        if !start.config.realms.is_empty() {
+            let streams = start.streams.iter().map(|it| (it.advertised, it.local));
+            let all = start.listeners.iter().map(|it| (it.advertised, it.local)).chain(streams);
+            all.filter(|(_, local)| !local.ip().is_unspecified())
+                .for_each(|(advertised, local)| endpoint.connect_from(advertised.ip(), local.ip()));
+        }
         let calls_max = start.config.calls_max;
         let locating = (start.shards.me == 0).then(|| {
             // A stream of its own: looking for names leaves everything else as it is.
@@ -215,6 +235,7 @@ impl Shard {
             own_call_ids: BTreeMap::new(),
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
+            pings: Pings::default(),
             registrants: Registrants::default(),
             generation: 0,
             certificates: Certificates::default(),
@@ -241,6 +262,8 @@ impl Shard {
             config: start.config,
             shards: start.shards,
             listeners: start.listeners,
+            places,
+            pool_of,
             table: start.table,
             registrar: start.registrar,
             random,
@@ -278,7 +301,7 @@ impl Shard {
             seizures,
             pairs: self.pools.iter().map(PortPool::in_use).sum(),
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
-            probes: self.probes.len(),
+            probes: self.probes.len() + self.pings.len(),
             relays: self.relays.len(),
             registrants: self.registrants.len(),
             waiting: self.certificates.waiting(),
@@ -290,16 +313,23 @@ impl Shard {
         }
     }
 
-    fn make_pools(start: &Start) -> Vec<PortPool> {
-        let ports = start.rtp_ports.part(start.shards);
-        let mut pools: Vec<PortPool> = Vec::new();
-        for listener in &start.listeners {
-            if pools.iter().all(|pool| pool.address() != listener.local.ip()) {
-                let base = MEDIA_SOCKETS + pools.len() as u32 * MEDIA_SPAN;
-                pools.push(PortPool::new(listener.local.ip(), ports, SocketId(base), start.config.calls_max));
+    /// One pool for each place that media of listeners is at, and which is whose.
+    fn make_pools(start: &Start, places: &[Place]) -> (Vec<PortPool>, Vec<usize>) {
+        let mut kinds: Vec<(IpAddr, RtpPorts)> = Vec::new();
+        let mut pool_of = Vec::with_capacity(places.len());
+        for place in places {
+            let kind = (place.media.local, place.media.ports);
+            let known = kinds.iter().position(|known| *known == kind);
+            pool_of.push(known.unwrap_or(kinds.len()));
+            if known.is_none() {
+                kinds.push(kind);
             }
         }
-        pools
+        let pools = kinds.into_iter().enumerate().map(|(at, (address, ports))| {
+            let base = SocketId(MEDIA_SOCKETS + at as u32 * MEDIA_SPAN);
+            PortPool::new(address, ports.part(start.shards), base, start.config.calls_max)
+        });
+        (pools.collect(), pool_of)
     }
 
     fn start(&mut self, now: Time, out: &mut Outbox<Mail>) {
@@ -371,6 +401,8 @@ impl Shard {
                     self.probe(now, trunk, peer, since, generation);
                 }
                 Timer::Registrant(number) => self.registrant_due(now, number, out),
+                Timer::KeepTrunk(number) => self.keep_trunk(now, number),
+                Timer::KeepWays => self.keep_ways(now, out),
                 Timer::Housekeeping => self.housekeep(now, out),
                 Timer::DrainLimit => self.quit(now, out),
                 Timer::DiskLimit => self.disk_limit(now, out),
@@ -385,6 +417,7 @@ impl Shard {
         }
         self.repeat_records(now, out);
         self.expire_registrations(now, out);
+        self.begin_to_keep_ways(now);
         self.observe_now_and_then(out);
         self.charge_tolls(now, out);
         self.repeat_table(now, out);
@@ -466,6 +499,10 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     sip.user_agent.clone_from(&config.user_agent);
     sip.methods = methods(config);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
+    sip.nat = config.nat.mode;
+    sip.keep = Some(config.nat.flow_timer.as_secs().try_into().unwrap_or(u32::MAX));
+    // Whoever keeps to what it is told is not taken for idle.
+    sip.timers.idle = sip.timers.idle.max(config.nat.flow_timer + Duration::from_secs(15));
     sip.extensions.push(String::from("100rel"));
     if !config.session_expires.is_zero() {
         let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);

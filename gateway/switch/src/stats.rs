@@ -88,6 +88,24 @@ counters! {
     registrations_full,
     /// Users whose bindings expired or who are configured no more.
     registrations_expired,
+    /// REGISTER requests by flows refused since a proxy on the way holds them without knowing (439).
+    registers_first_hop_refused,
+    /// Calls from peers behind a NAT.
+    calls_behind_nat,
+    /// OPTIONS sent to phones behind NATs, to keep the way to them open.
+    phones_pinged,
+    /// OPTIONS to phones behind NATs that were not answered.
+    phones_ping_missed,
+    /// OPTIONS to phones behind NATs replaced by line ends since too many awaited an answer.
+    phones_pings_full,
+    /// Phones taken out of service since they stopped to answer OPTIONS.
+    phones_silent,
+    /// Phones taken out of service that answered again.
+    phones_back,
+    /// STUN Binding requests answered.
+    stun_answered,
+    /// STUN messages dropped: malformed, no Binding request, or from sources that are to learn nothing.
+    stun_dropped,
     /// Calls to users.
     calls_to_users,
     /// Calls refused because the user called is not registered (480).

@@ -32,6 +32,13 @@ struct Contact {
     source: SocketAddr,
     /// Where calls are sent.
     target: SocketAddr,
+    /// Whether the phone is behind a NAT, and is reached where it came from alone.
+    behind_nat: bool,
+    /// Whether it has stopped to answer, and is not called.
+    silent: bool,
+    /// Phone and flow (RFC 5626), if it registers by flows.
+    instance: Option<String>,
+    reg_id: Option<u32>,
     user_agent: String,
     registered: Stamp,
     expires: Stamp,
@@ -46,6 +53,10 @@ impl Contact {
             transport: it.transport,
             source: it.source,
             target: it.target,
+            behind_nat: it.behind_nat,
+            silent: it.silent,
+            reg_id: it.flow.as_ref().map(|flow| flow.reg_id),
+            instance: it.flow.map(|flow| flow.instance),
             user_agent: it.user_agent,
             registered: Stamp(it.registered),
             expires: Stamp(it.expires),

@@ -6,6 +6,7 @@ use super::session::{Session, supports};
 use crate::endpoint::challenged::Challenged;
 use crate::event::{Flow, LegState};
 use crate::message::{Message, Name};
+use crate::nat::Nat;
 use sansio::{Key, Time, TimerId};
 
 /// What the peer of a leg has said it can do.
@@ -45,6 +46,10 @@ pub(crate) struct Leg {
     pub(crate) heard: bool,
     /// How the peer is reached.
     pub(crate) flow: Flow,
+    /// Whether requests keep to that way, whatever the peer's Contact says.
+    pub(crate) nat: Nat,
+    /// Whether the peer has shown that it is behind a NAT.
+    pub(crate) shows_nat: bool,
     /// Who speaks with whom.
     pub(crate) dialog: Dialog,
     /// The first INVITE's transaction while it has no final response: a client's if outgoing, else a server's.
@@ -102,6 +107,8 @@ impl Leg {
             state: LegState::Started,
             heard: false,
             flow,
+            nat: Nat::Auto,
+            shows_nat: false,
             dialog,
             invite: None,
             reinvite_out: None,
@@ -136,6 +143,11 @@ impl Leg {
             || self.ack_wanted.is_some()
             || self.update_out.is_some()
             || self.update_in.is_some()
+    }
+
+    /// Whether requests inside the dialog go the way that the peer was last heard over, and not to its Contact.
+    pub(crate) const fn keeps_way(&self) -> bool {
+        self.nat.applies(self.shows_nat)
     }
 
     /// Whether the first INVITE has no final answer yet.

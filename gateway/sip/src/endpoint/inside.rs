@@ -36,6 +36,8 @@ impl Endpoint {
         if !leg.dialog.takes(request.cseq) {
             return self.refuse_counted(flow, request, 500);
         }
+        self.leg_heard_over(leg_key, flow);
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
         match method {
             Method::Bye => self.receive_bye(now, flow, request, hash, leg_key),
             _ if leg.state == LegState::Ending => self.refuse_counted(flow, request, 481),

@@ -6,6 +6,7 @@ use crate::dialog::Dialog;
 use crate::dialog::invite::Leg;
 use crate::event::{Event, Failure, Flow, LegFacts, LegId, LegState, Link, LostCause, Transport};
 use crate::message::{Message, NameAddr, Scheme, Uri};
+use crate::nat::Nat;
 use crate::transaction::key::OwnToken;
 use core::net::SocketAddr;
 use sansio::{Key, Time};
@@ -162,13 +163,14 @@ impl Endpoint {
     /// The way to a leg's peer for a request inside its dialog.
     pub(crate) fn leg_flow(&mut self, now: Time, key: Key) -> Option<Flow> {
         let leg = self.legs.get(key)?;
-        let (hop, flow) = (Self::next_hop(&leg.dialog), leg.flow);
+        let hop = if leg.keeps_way() { None } else { Self::next_hop(&leg.dialog) };
+        let flow = leg.flow;
         Some(self.flow_inside(now, hop, flow))
     }
 
     /// The way for a request inside a dialog that has no leg.
-    pub(crate) fn inside_flow(&mut self, now: Time, dialog: &Dialog, flow: Flow) -> Flow {
-        let hop = Self::next_hop(dialog);
+    pub(crate) fn inside_flow(&mut self, now: Time, dialog: &Dialog, flow: Flow, keeps_way: bool) -> Flow {
+        let hop = if keeps_way { None } else { Self::next_hop(dialog) };
         self.flow_inside(now, hop, flow)
     }
 
@@ -215,10 +217,12 @@ impl Endpoint {
             {
                 flow
             }
-            _ if stream => self.stream_to(now, transport, address, None).unwrap_or(flow),
+            _ if stream => self.stream_to(now, transport, address, Some(flow.local)).unwrap_or(flow),
             _ => {
                 let same = |local: &SocketAddr| local.is_ipv4() == address.is_ipv4();
-                match self.sockets.iter().find(|(_, local)| same(local)) {
+                let beside = |local: &SocketAddr| same(local) && local.ip() == flow.local.ip();
+                let beside = self.sockets.iter().find(|(_, local)| beside(local));
+                match beside.or_else(|| self.sockets.iter().find(|(_, local)| same(local))) {
                     Some((socket, local)) => {
                         let link = Link::Socket(*socket);
                         Flow { transport: Transport::Udp, link, local: *local, remote: address }
@@ -239,6 +243,33 @@ impl Endpoint {
         }
     }
 
+    /// Says whether requests inside a leg's dialog go the way that its peer is heard over, rather than to the Contact it
+    /// names; for a leg of ours `shown` that the peer is behind a NAT, as far as that is known from before.
+    pub fn set_nat(&mut self, leg: LegId, nat: Nat, shown: bool) {
+        if let Some(leg) = self.legs.get_mut(leg.0) {
+            leg.nat = nat;
+            leg.shows_nat |= shown;
+        }
+    }
+
+    /// A request came inside the dialog of a leg whose peer is behind a NAT: it is reached where that came from, which is
+    /// elsewhere once the NAT has forgotten the old way, or the peer has connected again (RFC 5626 §5.3 as an idea).
+    pub(crate) fn leg_heard_over(&mut self, key: Key, flow: Flow) {
+        let Some(leg) = self.legs.get_mut(key).filter(|leg| leg.keeps_way() && leg.flow != flow) else {
+            return;
+        };
+        let old = core::mem::replace(&mut leg.flow, flow);
+        self.stats.legs_moved += 1;
+        for (link, came) in [(old.link, false), (flow.link, true)] {
+            if let Link::Stream(stream) = link
+                && let Some(connection) = self.wire.connections.get_mut(stream)
+            {
+                connection.legs = if came { connection.legs + 1 } else { connection.legs.saturating_sub(1) };
+                connection.used = true;
+            }
+        }
+    }
+
     /// Facts about a leg; `None` once it is gone.
     pub fn leg(&self, leg: LegId) -> Option<LegFacts<'_>> {
         let state = self.legs.get(leg.0)?;
@@ -250,6 +281,7 @@ impl Endpoint {
             local_tag: text(&parts.local[tag..]),
             remote_tag: text(parts.remote_tag),
             flow: state.flow,
+            behind_nat: state.keeps_way(),
             state: state.state,
             outgoing: state.outgoing,
         })

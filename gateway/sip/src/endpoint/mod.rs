@@ -31,7 +31,7 @@ use crate::treatment::Treatment;
 use clients::Client;
 use compose::Identity;
 use core::hash::BuildHasherDefault;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use sansio::{Key, Outbox, Random, Slab, SocketId, StreamId, Time, Wheel};
 use servers::Server;
 use std::collections::hash_map::DefaultHasher;
@@ -101,6 +101,8 @@ pub struct Endpoint {
     hasher: KeyHasher,
     sockets: Vec<(SocketId, SocketAddr)>,
     listeners: Vec<Listener>,
+    /// By the address told: from which one connections are opened.
+    bound: Vec<(IpAddr, IpAddr)>,
     wheel: Wheel<Timer>,
     wire: Wire,
     clients: Slab<Client>,
@@ -138,6 +140,7 @@ impl Endpoint {
             random,
             sockets: Vec::new(),
             listeners: Vec::new(),
+            bound: Vec::new(),
             wheel: Wheel::new(now, timers.saturating_add(limits.connections)),
             wire: Wire::new(connections),
             clients: Slab::new(limits.transactions),
@@ -175,6 +178,12 @@ impl Endpoint {
     /// Adds a listening socket on whose connections `transport` is spoken; what is encrypted has to come here in clear.
     pub fn add_listener(&mut self, socket: SocketId, transport: Transport, advertised: SocketAddr) {
         self.listeners.push(Listener { socket, transport, advertised });
+    }
+
+    /// Has connections on which we call ourselves `advertised` be opened from the address `local`: for a host with several
+    /// networks. Without, the operating system chooses.
+    pub fn connect_from(&mut self, advertised: IpAddr, local: IpAddr) {
+        self.bound.push((advertised, local));
     }
 
     /// Takes an ICMP refusal: client transactions to that destination fail with `Refused`.

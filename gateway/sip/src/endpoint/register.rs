@@ -4,7 +4,7 @@ use super::clients::Owner;
 use super::{Endpoint, compose};
 use crate::connection::Kept;
 use crate::error::StartError;
-use crate::event::{Event, Flow, Link, Register, Registering, RequestId};
+use crate::event::{Destination, Event, Flow, Link, Register, Registering, RequestId};
 use crate::message::Method;
 use core::time::Duration;
 use sansio::{StreamId, Time};
@@ -86,6 +86,14 @@ impl Endpoint {
             self.connection_rearm(now, stream, span);
         }
         true
+    }
+
+    /// Sends two line ends, which every peer passes over (RFC 3261 §7.5), so that NATs on the way to it go on knowing the way
+    /// and a connection is not closed for lack of traffic. `false` if there is no way.
+    pub fn keep_way(&mut self, now: Time, to: &Destination) -> bool {
+        let Ok(flow) = self.flow_to(now, to) else { return false };
+        self.stats.line_ends_sent += 1;
+        self.wire.pass(flow.link, flow.remote, b"\r\n\r\n")
     }
 
     /// Keeps a connection open no longer; it is closed like any other once nothing goes over it.

@@ -6,6 +6,7 @@ use super::timers::Timer;
 use crate::dialog::session::Grant;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
+use crate::nat::Nat;
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::timing::{self, Lifetime};
 use crate::transaction::{Actions, server, server_invite};
@@ -56,6 +57,8 @@ pub(crate) struct Server {
     /// What every response begins with behind the status line, then Record-Route; until the final response.
     head: Box<[u8]>,
     routes_at: u32,
+    /// Where the value of our `keep` goes in there; 0: nowhere.
+    keep_at: u32,
     /// The last response, for repetition.
     response: Box<[u8]>,
     count: u8,
@@ -133,6 +136,12 @@ pub(crate) fn reply_address(via: &Via<'_>, flow: Flow) -> SocketAddr {
 }
 
 impl Endpoint {
+    /// Where responses go; where every peer is taken to be behind a NAT, as if it had asked for `rport`.
+    fn reply_to(&self, via: &Via<'_>, flow: Flow) -> SocketAddr {
+        let forced = self.config.nat == Nat::Always && via.maddr().is_none();
+        if forced && matches!(flow.link, Link::Socket(_)) { flow.remote } else { reply_address(via, flow) }
+    }
+
     /// Makes a server transaction with this key; `to_tag` is put into its responses where the request has none.
     /// `None` if the table is full.
     pub(crate) fn server_insert(
@@ -149,7 +158,7 @@ impl Endpoint {
         let merge = request.to_tag.is_none().then(|| self.hasher.merge(request));
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
-        let routes_at = write_head(&mut out, request, flow.remote, to_tag);
+        let (routes_at, keep_at) = write_head(&mut out, request, flow.remote, to_tag);
         let server = Server {
             state: if request.method() == Method::Invite {
                 State::Invite(server_invite::State::Proceeding)
@@ -160,12 +169,13 @@ impl Endpoint {
             key: hash,
             merge,
             flow,
-            reply_to: reply_address(&request.via, flow),
+            reply_to: self.reply_to(&request.via, flow),
             cseq: request.cseq,
             grant: None,
             tag: to_tag.and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
+            keep_at,
             response: Box::default(),
             count: 0,
             retransmit: None,
@@ -206,7 +216,17 @@ impl Endpoint {
         compose::status_line(out, status, reason);
         let routes = matches!(server.state, State::Invite(_)) && (101..300).contains(&status);
         let end = if routes { server.head.len() } else { server.routes_at as usize };
-        out.extend_from_slice(&server.head[..end]);
+        // RFC 6223 §4.4: a 2xx says how often its sender is to show that it is still there.
+        let keep = self.config.keep.filter(|_| server.keep_at > 0 && (200..300).contains(&status));
+        match keep {
+            Some(seconds) => {
+                let (before, after) = server.head[..end].split_at(server.keep_at as usize);
+                compose::parts(out, &[before, b"="]);
+                compose::decimal(out, seconds);
+                out.extend_from_slice(after);
+            }
+            None => out.extend_from_slice(&server.head[..end]),
+        }
         true
     }
 
@@ -412,27 +432,33 @@ impl Endpoint {
         const END: &[u8] = b"Content-Length: 0\r\n\r\n";
         out.truncate(out.len() - END.len());
         compose::parts(&mut out, &[&self.identity.server, lines, END]);
-        let to = reply_address(&via, flow);
+        let to = self.reply_to(&via, flow);
         self.transmit(flow.link, to, &out);
         self.scratch = out;
     }
 }
 
 /// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
-/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE; returns where that begins.
+/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE; returns where that begins, and where a `keep` that asks for a
+/// value stands in the top Via of a request that makes a binding or a dialog (0: nowhere; RFC 6223 §4.4).
 fn write_head(
     out: &mut Vec<u8>,
     request: &Arrived<'_, '_>,
     source: SocketAddr,
     to_tag: Option<&[u8]>,
-) -> u32 {
+) -> (u32, u32) {
     let start = out.len();
+    let mut keep_at = 0;
     let line = |out: &mut Vec<u8>, name: &[u8], value: &[u8]| {
         compose::parts(out, &[name, &unfold(value), b"\r\n"]);
     };
     for value in request.headers(Name::Via) {
         match top_via_in(request, value) {
-            Some(params) => write_marked_via(out, request, value, params, source),
+            Some(params) => {
+                if let Some(at) = write_marked_via(out, request, value, params, source) {
+                    keep_at = at - start;
+                }
+            }
             None => line(out, b"Via: ", value),
         }
     }
@@ -452,7 +478,12 @@ fn write_head(
             line(out, b"Record-Route: ", route);
         }
     }
-    routes_at as u32 // below the size of two messages
+    let asks = match request.method() {
+        Method::Register => true,
+        Method::Invite => request.to_tag.is_none(),
+        _ => false,
+    };
+    (routes_at as u32, if asks { keep_at as u32 } else { 0 }) // below the size of two messages
 }
 
 /// Where in this Via field the parameters of the top Via lie; `None` if it is not in this field.
@@ -464,14 +495,15 @@ fn top_via_in(request: &Arrived<'_, '_>, field: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Appends the Via field whose top element has these parameters, with `received` and `rport` in them
-/// (RFC 3261 §18.2.1, RFC 3581 §4).
+/// (RFC 3261 §18.2.1, RFC 3581 §4); returns where a `keep` without value ends.
 fn write_marked_via(
     out: &mut Vec<u8>,
     request: &Arrived<'_, '_>,
     field: &[u8],
     params: Range<usize>,
     source: SocketAddr,
-) {
+) -> Option<usize> {
+    let mut keep_at = None;
     let via = &request.via;
     let asked = via.rport().is_some();
     compose::parts(out, &[b"Via: ", &unfold(trim(&field[..params.start]))]);
@@ -482,6 +514,8 @@ fn write_marked_via(
         compose::parts(out, &[b";", name]);
         if let Some(value) = value {
             compose::parts(out, &[b"=", &unfold(value)]);
+        } else if name.eq_ignore_ascii_case(b"keep") {
+            keep_at = Some(out.len());
         }
     }
     let address = source.ip().to_canonical();
@@ -494,6 +528,7 @@ fn write_marked_via(
         compose::decimal(out, source.port().into());
     }
     compose::parts(out, &[&unfold(&field[params.end..]), b"\r\n"]);
+    keep_at
 }
 
 #[cfg(test)]

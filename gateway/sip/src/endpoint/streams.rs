@@ -289,20 +289,42 @@ impl Endpoint {
         if transport == Transport::Tls && !self.config.tls || transport.is_websocket() {
             return None;
         }
-        let same_family = |address: &SocketAddr| address.is_ipv4() == remote.is_ipv4();
-        let local = local
-            .filter(same_family)
-            .or_else(|| self.heard_at(Some(transport), remote))
-            .or_else(|| self.heard_at(None, remote))
-            .or_else(|| self.sockets.iter().map(|(_, address)| *address).find(same_family))?;
+        let local = self.named_towards(transport, remote, local)?;
         let Some(stream) = self.wire.connections.fresh(transport) else {
             self.stats.connections_full += 1;
             return None;
         };
         self.wire.connections.insert(stream, transport, remote, local, false);
-        self.wire.connect(stream, remote);
+        let bound = self.bound.iter().find(|(advertised, _)| *advertised == local.ip());
+        let from = bound.map(|(_, from)| SocketAddr::new(*from, 0));
+        self.wire.connect(stream, from.filter(|from| from.is_ipv4() == remote.is_ipv4()), remote);
         self.connection_rearm(now, stream, self.config.timers.connect);
         Some(Flow { transport, link: Link::Stream(stream), local, remote })
+    }
+
+    /// What to call ourselves on a connection to be opened: what we are called at `like` over that transport, else what
+    /// comes nearest to it.
+    fn named_towards(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        like: Option<SocketAddr>,
+    ) -> Option<SocketAddr> {
+        let same_family = |address: &SocketAddr| address.is_ipv4() == remote.is_ipv4();
+        let like = like.filter(same_family);
+        let spoken = || self.listeners.iter().filter(|heard| heard.transport == transport);
+        let exactly = spoken().find(|heard| Some(heard.advertised) == like);
+        let beside = || spoken().find(|heard| like.is_some_and(|like| like.ip() == heard.advertised.ip()));
+        // Where networks are kept apart, another one's address will not do.
+        let apart = like.filter(|_| !self.bound.is_empty());
+        exactly
+            .or_else(beside)
+            .map(|heard| heard.advertised)
+            .or(apart)
+            .or_else(|| self.heard_at(Some(transport), remote))
+            .or(like)
+            .or_else(|| self.heard_at(None, remote))
+            .or_else(|| self.sockets.iter().map(|(_, address)| *address).find(same_family))
     }
 
     /// The address of our first listener of that family, for that transport if one is named.

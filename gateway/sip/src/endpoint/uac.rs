@@ -12,6 +12,7 @@ use crate::event::{
     Body, Destination, Event, Failure, Flow, Invite, LegId, LegState, Link, LostCause, Received, Transport,
 };
 use crate::message::{Message, Method, Name};
+use crate::nat::response_shows_nat;
 use crate::transaction::key::{COOKIE, OwnToken};
 use sansio::{Key, Time};
 
@@ -35,7 +36,8 @@ impl Endpoint {
         let flow = self.flow_to(now, &invite.destination)?;
         let nonce = self.random.u64();
         let empty = Dialog::new(&Parts::default(), 1, None);
-        let leg = Leg::new(nonce, true, flow, empty, now + invite.no_answer);
+        let mut leg = Leg::new(nonce, true, flow, empty, now + invite.no_answer);
+        leg.nat = self.config.nat;
         let leg_key = self.leg_insert(leg).ok_or(StartError::Full)?;
         let tag = OwnToken { key: leg_key, nonce }.text();
         let local = [invite.from.as_bytes(), b";tag=", &tag].concat();
@@ -99,10 +101,14 @@ impl Endpoint {
     /// The way to a destination; over TCP a connection is opened if there is none.
     pub(crate) fn flow_to(&mut self, now: Time, to: &Destination) -> Result<Flow, StartError> {
         let remote = to.remote;
-        if let Some((held, local)) = to.over
-            && let Some(flow) = self.flow_over(now, held, to, local)
-        {
-            return Ok(flow);
+        if let Some((held, local)) = to.over {
+            if let Some(flow) = self.flow_over(now, held, to, local) {
+                return Ok(flow);
+            }
+            // Nobody listens at the port that a peer connected from.
+            if held.stream.is_accepted() {
+                return Err(StartError::ConnectionGone);
+            }
         }
         match to.transport {
             Transport::Udp => {
@@ -114,8 +120,9 @@ impl Endpoint {
                 Ok(Flow { transport: Transport::Udp, link: Link::Socket(to.socket), local: *local, remote })
             }
             transport => {
-                let named = self.listeners.iter().find(|known| known.socket == to.socket);
-                let local = named.map(|known| known.advertised);
+                let listeners = self.listeners.iter().map(|known| (known.socket, known.advertised));
+                let mut known = self.sockets.iter().copied().chain(listeners);
+                let local = known.find(|(socket, _)| *socket == to.socket).map(|(_, local)| local);
                 let mut sockets = self.sockets.iter();
                 if self.heard_at(None, remote).is_none()
                     && !sockets.any(|(_, local)| local.is_ipv4() == remote.is_ipv4())
@@ -255,6 +262,7 @@ impl Endpoint {
         let id = LegId(leg_key);
         leg.heard = true;
         leg.abilities.learn(response);
+        leg.shows_nat |= status > 100 && response_shows_nat(response, &leg.flow);
         let reliable =
             self.reliable && (101..200).contains(&status) && response.lists(Name::Require, "100rel");
         if reliable && !self.reliable_response(now, key, leg_key, response) {
@@ -359,7 +367,8 @@ impl Endpoint {
         let used_cseq = client.used_cseq;
         let Some(mut dialog) = Dialog::of_response(response, b"") else { return };
         dialog.local_cseq = dialog.local_cseq.max(used_cseq);
-        let flow = self.inside_flow(now, &dialog, flow);
+        let keeps_way = self.config.nat.applies(response_shows_nat(response, &flow));
+        let flow = self.inside_flow(now, &dialog, flow, keeps_way);
         // Each dialog has its own ACK, so its tag takes part in the branch.
         let tag = format!("{:016x}", self.hasher.text(dialog.parts().remote_tag));
         let mut out = core::mem::take(&mut self.scratch);

@@ -10,6 +10,7 @@ use crate::dialog::session::response_lines;
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Name, unfold};
+use crate::nat::shows_nat;
 use crate::transaction::key::{Arrived, OwnToken};
 use sansio::{Key, Time};
 
@@ -24,7 +25,9 @@ impl Endpoint {
         // The tag needs the leg's place, and the dialog needs the tag: the dialog is put in after.
         let empty = Dialog::new(&crate::dialog::Parts::default(), 0, None);
         let answer_by = now + self.config.timers.ringing;
-        let Some(leg_key) = self.leg_insert(Leg::new(nonce, false, flow, empty, answer_by)) else { return };
+        let mut leg = Leg::new(nonce, false, flow, empty, answer_by);
+        (leg.nat, leg.shows_nat) = (self.config.nat, shows_nat(request, &flow));
+        let Some(leg_key) = self.leg_insert(leg) else { return };
         let tag = OwnToken { key: leg_key, nonce }.text();
         let to = request.header(Name::To).map(unfold).unwrap_or_default();
         let to = [&*to, b";tag=", &tag].concat();

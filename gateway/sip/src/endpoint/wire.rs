@@ -13,7 +13,7 @@ enum Item {
     Datagram(SocketId, SocketAddr, Range<usize>),
     Write(StreamId, Range<usize>),
     Foreign(u16, StreamId, SocketAddr, Range<usize>),
-    Connect(StreamId, SocketAddr),
+    Connect(StreamId, Option<SocketAddr>, SocketAddr),
     Shut(StreamId),
 }
 
@@ -89,9 +89,9 @@ impl Wire {
         self.arena.extend_from_slice(bytes);
     }
 
-    /// Connects a stream.
-    pub(crate) fn connect(&mut self, stream: StreamId, remote: SocketAddr) {
-        self.items.push(Item::Connect(stream, remote));
+    /// Connects a stream, from that address if one is given.
+    pub(crate) fn connect(&mut self, stream: StreamId, local: Option<SocketAddr>, remote: SocketAddr) {
+        self.items.push(Item::Connect(stream, local, remote));
     }
 
     /// Closes a stream after what was written.
@@ -115,7 +115,7 @@ impl Wire {
                 Item::Foreign(holder, stream, remote, range) => {
                     foreign(holder, stream, remote, &self.arena[range], out);
                 }
-                Item::Connect(stream, remote) => out.connect(stream, None, remote),
+                Item::Connect(stream, local, remote) => out.connect(stream, local, remote),
                 Item::Shut(stream) => out.shut(stream),
             }
         }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod harness;
+mod nat;
 mod races;
 mod refusals;
 mod reliable;

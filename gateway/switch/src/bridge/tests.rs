@@ -193,7 +193,7 @@ fn behind_a_nat_the_port_is_learnt_and_media_follows_it() {
     let mut bench = Bench::new();
     bench.change(Side::Caller, |remote| {
         let (expected, policy) =
-            LatchPolicy::Auto.resolve(address("10.0.0.5:4000"), "192.0.2.1".parse().unwrap());
+            LatchPolicy::Auto.resolve(address("10.0.0.5:4000"), "192.0.2.1".parse().unwrap(), false);
         (remote.rtp, remote.policy) = (Some(expected), policy);
     });
     assert_eq!(bench.rtp(Side::Callee, CALLEE, 1).unwrap().1, CALLER);

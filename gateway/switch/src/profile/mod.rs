@@ -35,6 +35,8 @@ pub struct Profile {
     pub no_response: Option<Duration>,
     /// How long the callee may ring; none: as for all trunks.
     pub no_answer: Option<Duration>,
+    /// Where requests inside a call go if the trunk's side is behind a NAT; none: as for everybody in its realm.
+    pub nat: Option<sip::Nat>,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -80,6 +82,7 @@ impl Profile {
             early_media: true,
             no_response: None,
             no_answer: None,
+            nat: None,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

@@ -1,7 +1,7 @@
 //! What a REGISTER does to the bindings of its user (RFC 3261 §10.3): all of it, or nothing.
 
 use core::net::SocketAddr;
-use link::{Binding, Connection, Text, UnixMicros};
+use link::{Binding, Connection, FlowName, Text, UnixMicros};
 use sip::message::{Host, Uri};
 
 /// Bounds of registrations.
@@ -48,7 +48,15 @@ pub(crate) struct Wish {
     pub(crate) connection: Option<Connection>,
     pub(crate) source: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) behind_nat: bool,
     pub(crate) user_agent: String,
+}
+
+impl Wish {
+    /// Whether any contact names a flow.
+    pub(crate) fn is_by_flow(&self) -> bool {
+        matches!(&self.wanted, Wanted::Contacts(all) if all.iter().any(|it| it.flow.is_some()))
+    }
 }
 
 /// Its contacts.
@@ -70,6 +78,8 @@ pub(crate) struct Contact {
     /// Seconds asked for; 0 removes.
     pub(crate) expires: Option<u32>,
     pub(crate) target: SocketAddr,
+    /// The flow, if the phone registers by flows (RFC 5626).
+    pub(crate) flow: Option<FlowName>,
 }
 
 /// Carries a wish out on a user's bindings; whether anything changed. After an error they are not to be used.
@@ -94,16 +104,21 @@ pub(crate) fn apply(
     };
     let mut changed = false;
     // Bindings that this very request made or changed are not late to it.
-    let mut touched: Vec<&str> = Vec::new();
+    let mut touched: Vec<(&str, &Option<FlowName>)> = Vec::new();
     for contact in contacts {
         let seconds = contact.expires.unwrap_or_else(|| USUAL_EXPIRES.max(limits.min_expires));
         if seconds > 0 && seconds < limits.min_expires {
             return Err(Refused::TooBrief);
         }
-        let place = bindings.iter().position(|known| is_same_contact(&known.contact, &contact.uri));
+        // RFC 5626 §6: a flow is known by phone and number, and replaces no other of that phone; any other contact by its URI.
+        let is_same = |known: &Binding| match (&known.flow, &contact.flow) {
+            (None, None) => is_same_contact(&known.contact, &contact.uri),
+            (known, flow) => known == flow,
+        };
+        let place = bindings.iter().position(is_same);
         if let Some(place) = place
             && is_late(&bindings[place])
-            && !touched.contains(&bindings[place].contact.as_str())
+            && !touched.contains(&(bindings[place].contact.as_str(), &bindings[place].flow))
         {
             return Err(Refused::OutOfOrder);
         }
@@ -118,10 +133,13 @@ pub(crate) fn apply(
             connection: wish.connection,
             source: wish.source,
             target: contact.target,
+            behind_nat: wish.behind_nat,
+            silent: false,
+            flow: contact.flow.clone(),
             local: wish.local,
             user_agent: wish.user_agent.clone(),
         });
-        touched.push(&contact.uri);
+        touched.push((&contact.uri, &contact.flow));
         match (place, new) {
             (Some(place), Some(new)) => bindings[place] = new,
             (Some(place), None) => drop(bindings.remove(place)),
@@ -175,7 +193,7 @@ pub(super) mod tests {
 
     pub(crate) fn wish(uri: &str, expires: u32, call_id: &str, cseq: u32) -> Wish {
         let target = "192.0.2.1:5060".parse().unwrap();
-        let contact = Contact { uri: uri.into(), q: 1000, expires: Some(expires), target };
+        let contact = Contact { uri: uri.into(), q: 1000, expires: Some(expires), target, flow: None };
         Wish {
             user: "a".into(),
             wanted: Wanted::Contacts(vec![contact]),
@@ -185,6 +203,7 @@ pub(super) mod tests {
             connection: None,
             source: target,
             local: target,
+            behind_nat: false,
             user_agent: String::new(),
         }
     }
@@ -220,6 +239,30 @@ pub(super) mod tests {
         assert_eq!(apply(&star).0, Err(Refused::OutOfOrder));
         star.cseq = 2;
         assert_eq!(apply(&star), (Ok(true), String::new()));
+    }
+
+    /// RFC 5626 §6: a REGISTER replaces the binding of its own flow alone.
+    #[test]
+    fn flows_of_a_phone_stand_beside_each_other() {
+        let (mut all, limits) = (Vec::new(), Limits::default());
+        let mut register = |uri: &str, instance: &str, reg_id: u32, expires: u32, call_id: &str| {
+            let mut wish = wish(uri, expires, call_id, 1);
+            let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
+            contacts[0].flow =
+                (reg_id > 0).then(|| FlowName { instance: instance.into(), reg_id });
+            apply(&mut all, UnixMicros(0), &wish, &limits).unwrap();
+            let name = |it: &Binding| (it.contact.clone(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
+            all.iter().map(name).collect::<Vec<_>>()
+        };
+        let at = |uri: &str, reg_id: u32| (uri.to_owned(), reg_id);
+        register("sip:a@10.0.0.1", "<urn:1>", 1, 60, "i");
+        register("sip:a@10.0.0.1", "<urn:1>", 2, 60, "j");
+        let two = register("sip:a@10.0.0.9", "<urn:1>", 1, 60, "k");
+        assert_eq!(two, [at("sip:a@10.0.0.9", 1), at("sip:a@10.0.0.1", 2)], "by another address after a restart");
+        assert_eq!(register("sip:a@10.0.0.1", "<urn:2>", 1, 60, "l").len(), 3, "another phone");
+        assert_eq!(register("sip:a@10.0.0.1", "", 0, 60, "m").len(), 4, "one that does not speak of flows");
+        assert_eq!(register("sip:a@10.0.0.1", "", 0, 0, "n").len(), 3, "takes out its own alone");
+        assert_eq!(register("sip:elsewhere@h", "<urn:1>", 2, 0, "o").len(), 2);
     }
 
     #[test]

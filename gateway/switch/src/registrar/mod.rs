@@ -4,9 +4,11 @@
 //! table behind one lock, held for microseconds once per REGISTER and per call to or from a phone, never per packet.
 
 mod bindings;
+mod watch;
 
 pub(crate) use bindings::{Contact, Wanted, Wish};
 pub use bindings::{Limits, Refused};
+pub(crate) use watch::Way;
 
 use crate::users::Users;
 use core::time::Duration;
@@ -14,6 +16,7 @@ use link::{Binding, Registration, UnixMicros};
 use sip::auth::{Authority, Presented, Verdict};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use watch::Watch;
 
 /// How long a nonce is good: a phone that refreshes more seldom than this is asked twice.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
@@ -37,6 +40,8 @@ struct State {
     revision: u64,
     /// When the next binding ends, at the earliest.
     next: UnixMicros,
+    /// Whose ways are kept open, and when.
+    watch: Watch,
 }
 
 /// What was judged, and what there is to count.
@@ -56,6 +61,7 @@ impl Registrar {
             total: 0,
             revision: 0,
             next: UnixMicros(u64::MAX),
+            watch: Watch::default(),
         };
         Self { state: Mutex::new(state) }
     }
@@ -113,7 +119,8 @@ impl Registrar {
     pub(crate) fn contacts(&self, now: UnixMicros, user: &str) -> Vec<Binding> {
         let state = self.state();
         let all = state.users.get(user).map_or(&[][..], Vec::as_slice);
-        let mut contacts: Vec<Binding> = all.iter().filter(|it| it.expires > now).cloned().collect();
+        let is_there = |it: &&Binding| it.expires > now && !it.silent;
+        let mut contacts: Vec<Binding> = all.iter().filter(is_there).cloned().collect();
         contacts.sort_by_key(|it| core::cmp::Reverse((it.q, it.registered)));
         contacts
     }
@@ -173,6 +180,7 @@ impl State {
         for binding in &bindings {
             self.next = self.next.min(binding.expires);
         }
+        self.watch.look(user, &bindings);
         self.total += bindings.len();
         if let Some(old) = self.users.insert(user.to_owned(), bindings) {
             self.total -= old.len();

@@ -73,6 +73,8 @@ pub struct TrunkConfig {
     pub profile: Arc<Profile>,
     /// How identities are dealt with.
     pub identity: TrunkIdentity,
+    /// The realm its peers are in; none: the one whose networks hold their addresses.
+    pub realm: Option<String>,
 }
 
 impl TrunkConfig {
@@ -95,6 +97,7 @@ impl TrunkConfig {
             health: HealthConfig::default(),
             profile: Arc::default(),
             identity: TrunkIdentity::default(),
+            realm: None,
         }
     }
 }
