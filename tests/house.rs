@@ -234,6 +234,7 @@ fn every_configuration_key_is_documented_and_the_example_is_the_default() {
     let source = read("config.rs")
         + &read("profile.rs")
         + &read("guard.rs")
+        + read("outside.rs").split("#[cfg(test)]").next().unwrap()
         + stir.split("pub struct StirSettings").next().unwrap();
     let mut missing = Vec::new();
     for (number, line) in source.lines().enumerate() {

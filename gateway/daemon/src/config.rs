@@ -4,6 +4,7 @@
 //! Flags of `trunkline serve` fill the same structure, so that a flag and a key mean the same.
 
 use crate::guard::{Fraud, Guard, Overload};
+use crate::outside::Outside;
 use crate::profile::Profile;
 use crate::stir::{Stir, TrunkStir};
 use serde::de::value::MapAccessDeserializer;
@@ -66,6 +67,8 @@ pub struct File {
     pub hep: Hep,
     /// How much a source may send, and who is not listened to.
     pub guard: Guard,
+    /// Requests outside of calls.
+    pub outside: Outside,
     /// When new calls are refused because there is too much to do.
     pub overload: Overload,
     /// Caps against toll fraud.
@@ -109,6 +112,7 @@ impl Default for File {
             trace: Trace::default(),
             hep: Hep::default(),
             guard: Guard::default(),
+            outside: Outside::default(),
             overload: Overload::default(),
             fraud: Vec::new(),
             stir: Stir::default(),

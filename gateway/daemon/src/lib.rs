@@ -9,6 +9,7 @@ mod config;
 mod guard;
 mod listeners;
 mod names;
+mod outside;
 mod process;
 mod profile;
 mod registration;

@@ -131,6 +131,8 @@ pub struct Limits {
     /// Most bytes of messages that transactions and dialogs keep, all together (default 512 MiB). Beyond it is as
     /// if the transaction table were full.
     pub message_bytes: u64,
+    /// Most dialogs without a call (subscriptions, RFC 6665), each about 1 KiB. Beyond, SUBSCRIBE is answered 503 without state.
+    pub usages: u32,
     /// Most early dialogs told apart on one outgoing leg (forks); more are counted and ignored.
     pub forks: u8,
     /// Seconds told in Retry-After of the 503 sent at a bound.
@@ -144,6 +146,7 @@ impl Default for Limits {
             legs: 1 << 17,
             connections: 4096,
             message_bytes: 512 << 20,
+            usages: 1 << 16,
             forks: 8,
             retry_after: 5,
         }

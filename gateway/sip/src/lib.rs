@@ -12,6 +12,7 @@ pub mod message;
 pub mod observe;
 pub mod registration;
 pub mod sdp;
+pub mod session_id;
 mod shards;
 mod stats;
 pub mod transaction;
@@ -23,7 +24,7 @@ pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
-    Received, Register, Registering, Request, RequestId, Transport,
+    Received, Register, Registering, Request, RequestId, Transport, UsageId,
 };
 pub use shards::Shards;
 pub use stats::Stats;

@@ -6,6 +6,7 @@ use crate::guard::{self, Overload};
 use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
 use crate::observe::Observing;
+use crate::outside::Outside;
 use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
 use crate::users::Users;
@@ -64,6 +65,8 @@ pub struct Config {
     pub observing: Observing,
     /// How peers given by name are located.
     pub locate: locate::Config,
+    /// What passes outside of calls; its bounds take effect at the start only.
+    pub outside: Outside,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -101,6 +104,7 @@ impl Default for Config {
             min_se: Duration::from_secs(90),
             observing: Observing::default(),
             locate: locate::Config::default(),
+            outside: Outside::default(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

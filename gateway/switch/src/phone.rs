@@ -65,6 +65,11 @@ impl Shard {
 
     fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
         let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
+        self.way_to_phone(&user, binding)
+    }
+
+    /// The way to one phone of a user.
+    pub(crate) fn way_to_phone(&self, user: &str, binding: &Binding) -> Result<Way, Refusal> {
         let same = self.listeners.iter().position(|listener| listener.advertised == binding.local);
         let listener = match same {
             Some(listener) => listener,

@@ -345,7 +345,7 @@ impl Shard {
     }
 }
 
-fn is_registered_over(trunk: &Trunk, now: Time, flow: &Flow) -> bool {
+pub(crate) fn is_registered_over(trunk: &Trunk, now: Time, flow: &Flow) -> bool {
     trunk.registration().is_some_and(|shared| shared.is_over(now, flow.transport, flow.remote))
 }
 

@@ -6,6 +6,7 @@ use super::session::{Session, supports};
 use crate::endpoint::challenged::Challenged;
 use crate::event::{Flow, LegState};
 use crate::message::{Message, Name};
+use crate::session_id::SessionId;
 use sansio::{Key, Time, TimerId};
 
 /// What the peer of a leg has said it can do.
@@ -89,6 +90,8 @@ pub(crate) struct Leg {
     pub(crate) answer_by: Time,
     /// Outgoing: what answers challenges, if the call has an account.
     pub(crate) challenged: Option<Box<Challenged>>,
+    /// What Session-ID says in each message of ours, if it stands there (RFC 7989).
+    pub(crate) session_id: Option<Box<SessionId>>,
     /// The timer of whatever the leg waits for.
     pub(crate) timer: Option<TimerId>,
 }
@@ -124,6 +127,7 @@ impl Leg {
             forks: Vec::new(),
             answer_by,
             challenged: None,
+            session_id: None,
             timer: None,
         }
     }

@@ -1,8 +1,8 @@
 //! Server transactions carried out: absorbing retransmissions, sending and repeating responses (RFC 3261 §17.2).
 
 use super::Endpoint;
-use super::compose;
 use super::timers::Timer;
+use super::{compose, session_id};
 use crate::dialog::session::Grant;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
@@ -51,7 +51,7 @@ pub(crate) struct Server {
     pub(crate) cseq: u32,
     /// The session timer that its 2xx grants.
     pub(crate) grant: Option<Grant>,
-    /// Our tag in its responses.
+    /// Our tag in its responses, where it names a leg or a usage.
     pub(crate) tag: Option<OwnToken>,
     /// What every response begins with behind the status line, then Record-Route; until the final response.
     head: Box<[u8]>,
@@ -163,7 +163,7 @@ impl Endpoint {
             reply_to: reply_address(&request.via, flow),
             cseq: request.cseq,
             grant: None,
-            tag: to_tag.and_then(OwnToken::parse),
+            tag: to_tag.or(request.to_tag).and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
             response: Box::default(),
@@ -204,9 +204,12 @@ impl Endpoint {
             return false;
         }
         compose::status_line(out, status, reason);
-        let routes = matches!(server.state, State::Invite(_)) && (101..300).contains(&status);
+        // Record-Route stands there if the request makes a dialog.
+        let routes = (101..300).contains(&status);
         let end = if routes { server.head.len() } else { server.routes_at as usize };
         out.extend_from_slice(&server.head[..end]);
+        let leg = server.tag.and_then(|token| self.leg_named(token));
+        session_id::line(out, leg.and_then(|leg| leg.session_id.as_deref()));
         true
     }
 
@@ -419,7 +422,7 @@ impl Endpoint {
 }
 
 /// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
-/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE; returns where that begins.
+/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE or SUBSCRIBE; returns where that begins.
 fn write_head(
     out: &mut Vec<u8>,
     request: &Arrived<'_, '_>,
@@ -447,7 +450,7 @@ fn write_head(
     line(out, b"Call-ID: ", request.call_id());
     line(out, b"CSeq: ", request.header(Name::CSeq).unwrap_or_default());
     let routes_at = out.len() - start;
-    if request.method() == Method::Invite {
+    if matches!(request.method(), Method::Invite | Method::Subscribe) {
         for route in request.headers(Name::RecordRoute) {
             line(out, b"Record-Route: ", route);
         }
