@@ -26,6 +26,9 @@ pub struct Config {
     pub refuse_exhausted: bool,
     /// Whether an INVITE of ours that comes back with the same user in its Request-URI is refused with 482 (loop).
     pub refuse_loops: bool,
+    /// Option tags that a request outside of calls other than INVITE may require besides `extensions`: those that are
+    /// the far end's business, for who passes such requests on.
+    pub passed: Vec<String>,
     /// Answer each INVITE with 100 at once (default). An owner that responds to every INVITE within 200 ms may leave
     /// it out (RFC 3261 §17.2.1).
     pub trying: bool,
@@ -53,6 +56,7 @@ impl Default for Config {
             trying: true,
             refuse_exhausted: true,
             refuse_loops: true,
+            passed: Vec::new(),
             tls: false,
             shards: Shards::ALONE,
             streams_first: 1,

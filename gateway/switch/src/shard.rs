@@ -493,6 +493,7 @@ fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::
     sip.user_agent.clone_from(&config.user_agent);
     sip.methods = methods(config, table);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
+    sip.passed = outside::END_TO_END.map(str::to_owned).into();
     sip.extensions.push(String::from("100rel"));
     if !config.session_expires.is_zero() {
         let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);

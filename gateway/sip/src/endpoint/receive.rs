@@ -220,7 +220,9 @@ impl Endpoint {
     /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
     pub(crate) fn accepts(&mut self, flow: Flow, request: &Message<'_>) -> bool {
         let extensions: Vec<&str> = if request.header(Name::Require).is_some() {
-            self.config.extensions.iter().map(String::as_str).collect()
+            let is_call = matches!(request.method(), Method::Invite | Method::Update);
+            let passed = self.config.passed.iter().filter(|_| !is_call);
+            self.config.extensions.iter().chain(passed).map(String::as_str).collect()
         } else {
             Vec::new()
         };

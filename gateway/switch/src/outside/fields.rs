@@ -54,7 +54,7 @@ const OF_ANSWERS: [&str; 19] = [
 
 /// Option tags that the two ends agree on, whatever lies between: they change what bodies mean, not how messages travel
 /// (RFC 4662 §4, RFC 5365 §5, RFC 5367 §4).
-pub(super) const END_TO_END: [&str; 3] = ["eventlist", "recipient-list-message", "recipient-list-subscribe"];
+pub(crate) const END_TO_END: [&str; 3] = ["eventlist", "recipient-list-message", "recipient-list-subscribe"];
 
 /// The fields of `message` that go through, and how many were too many.
 pub(super) fn passed(message: &Message<'_>) -> (Vec<(String, String)>, u64) {

@@ -9,6 +9,7 @@ mod passage;
 mod policy;
 mod subscription;
 
+pub(crate) use fields::END_TO_END;
 pub use policy::{Outside, Passing};
 
 use crate::authenticate::Sender;
