@@ -34,7 +34,7 @@ pub(crate) struct User {
 }
 
 /// A digest response, worked out here.
-struct Digest<'a> {
+pub(crate) struct Digest<'a> {
     name: &'a str,
     password: &'a str,
     algorithm: &'a str,
@@ -52,7 +52,7 @@ fn hash(algorithm: &str, text: &str) -> String {
 }
 
 impl Digest<'_> {
-    fn field(&self, method: &str, uri: &str) -> String {
+    pub(crate) fn field(&self, method: &str, uri: &str) -> String {
         let Self { name, password, algorithm, nonce, nc } = self;
         let a1 = hash(algorithm, &format!("{name}:trunkline:{password}"));
         let a2 = hash(algorithm, &format!("{method}:{uri}"));
@@ -65,7 +65,7 @@ impl Digest<'_> {
 }
 
 /// The nonce that a 401 gives for an algorithm.
-fn nonce(challenge: &Message, algorithm: &str) -> String {
+pub(crate) fn nonce(challenge: &Message, algorithm: &str) -> String {
     assert_eq!(challenge.status(), Some(401), "{}", challenge.text);
     let fields = challenge.copied("www-authenticate", "W");
     let line = fields.lines().find(|line| line.contains(&format!("algorithm={algorithm},"))).unwrap();
@@ -98,7 +98,7 @@ impl User {
         self.phone.final_response(&self.call_id.clone(), &format!("{} REGISTER", self.cseq))
     }
 
-    fn digest<'a>(&'a self, algorithm: &'a str, nonce: &'a str) -> Digest<'a> {
+    pub(crate) fn digest<'a>(&'a self, algorithm: &'a str, nonce: &'a str) -> Digest<'a> {
         Digest { name: self.name, password: self.password, algorithm, nonce, nc: 1 }
     }
 

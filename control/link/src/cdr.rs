@@ -46,6 +46,9 @@ pub struct Cdr {
     /// Whether the caller's number is the caller's; `None` if nobody asked.
     #[serde(default)]
     pub identity: Option<Identity>,
+    /// Session-ID of the call from the caller's side (RFC 7989): `UUID;remote=UUID`; `None` in records of older versions.
+    #[serde(default)]
+    pub session_id: Option<String>,
 }
 
 impl Cdr {

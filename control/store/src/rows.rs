@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// The columns that [`read`] expects, in its order.
 pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
      source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media, \
-     verstat, attest, origid, identity_cause, signed";
+     verstat, attest, origid, identity_cause, signed, session_id";
 
 /// Leaves a trace of a call at its start; a record that comes twice changes nothing.
 pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
@@ -56,10 +56,10 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
         .prepare_cached(
             "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
                 trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
-                attempts, media, verstat, attest, origid, identity_cause, signed)
+                attempts, media, verstat, attest, origid, identity_cause, signed, session_id)
              VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
                 :trunk, :peer, :status, :side, :q850, :cause, :pdd, :setup, :caller_sip, :callee_sip,
-                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed)",
+                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed, :session_id)",
         )?
         .execute(named_params! {
             ":call": number(cdr.call),
@@ -88,6 +88,7 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
             ":origid": identity.and_then(|it| it.origid.as_deref()),
             ":identity_cause": identity.and_then(|it| it.cause.as_deref()),
             ":signed": identity.and_then(|it| it.signed.as_deref()),
+            ":session_id": cdr.session_id,
         })
         .map(drop)
 }
@@ -187,10 +188,11 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         },
         media: media.map(|text| json(20, &text)).transpose()?,
         identity: identity(row)?,
+        session_id: row.get(26)?,
     })
 }
 
-/// What stands of the caller's identity in the columns from 21 on; `None` if nothing does.
+/// What stands of the caller's identity in the columns from 21 to 25; `None` if nothing does.
 fn identity(row: &Row<'_>) -> rusqlite::Result<Option<Identity>> {
     let text = |column: usize| -> rusqlite::Result<Option<Text>> {
         Ok(row.get::<_, Option<String>>(column)?.map(Text::Owned))

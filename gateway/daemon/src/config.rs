@@ -5,6 +5,7 @@
 
 use crate::guard::{Fraud, Guard, Overload};
 use crate::nat::Nat;
+use crate::outside::Outside;
 use crate::profile::Profile;
 use crate::realm::Realm;
 use crate::stir::{Stir, TrunkStir};
@@ -74,6 +75,8 @@ pub struct File {
     pub hep: Hep,
     /// How much a source may send, and who is not listened to.
     pub guard: Guard,
+    /// Requests outside of calls.
+    pub outside: Outside,
     /// When new calls are refused because there is too much to do.
     pub overload: Overload,
     /// Caps against toll fraud.
@@ -122,6 +125,7 @@ impl Default for File {
             trace: Trace::default(),
             hep: Hep::default(),
             guard: Guard::default(),
+            outside: Outside::default(),
             overload: Overload::default(),
             fraud: Vec::new(),
             stir: Stir::default(),

@@ -10,6 +10,7 @@ mod guard;
 mod listeners;
 mod names;
 mod nat;
+mod outside;
 mod process;
 mod profile;
 mod realm;

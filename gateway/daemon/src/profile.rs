@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use switch::profile::{BUILT_IN, FieldName, NumberFormat, NumberPlan, Pattern, RULES_MAX, Template};
+use switch::profile::{BUILT_IN, FieldName, NumberFormat, NumberPlan, Pattern, RULES_MAX, Telling, Template};
 
 /// How a trunk likes its INVITEs: what differs from the base.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +31,15 @@ pub struct Profile {
     /// Where requests inside a call go: `auto`, `always` or `never` to where the peer's own come from.
     #[serde(default)]
     pub nat: Option<String>,
+    /// Requests outside of calls that pass from and to the trunk.
+    #[serde(default)]
+    pub requests: Option<Vec<String>>,
+    /// Whether calls to the trunk bear Session-ID (RFC 7989).
+    #[serde(default)]
+    pub session_id: Option<bool>,
+    /// How the trunk is told of diversions: `as-is`, `history-info`, `diversion`, `both` or `none`.
+    #[serde(default)]
+    pub diversions: Option<String>,
     /// How numbers are written.
     #[serde(default)]
     pub numbers: Numbers,
@@ -141,6 +150,20 @@ fn build(
     made.early_media = profile.early_media.unwrap_or(made.early_media);
     if let Some(text) = &profile.nat {
         made.nat = Some(crate::nat::rule(text).map_err(|error| ConfigError::new(key("nat"), error))?);
+    }
+    made.session_id = profile.session_id.unwrap_or(made.session_id);
+    if let Some(names) = &profile.requests {
+        made.requests =
+            switch::Passing::named(names).map_err(|error| ConfigError::new(key("requests"), error))?;
+    }
+    if let Some(text) = &profile.diversions {
+        made.diversions = Telling::named(text).ok_or_else(|| {
+            let known = "as-is, history-info, diversion, both, none";
+            ConfigError::new(
+                key("diversions"),
+                format!("\"{text}\" is no way to tell of them; one of {known}"),
+            )
+        })?;
     }
     if let Some(span) = profile.no_response {
         if span.0.is_zero() {
@@ -280,6 +303,8 @@ mod tests {
             ("numbers = { called = \"e.164\" }", "numbers.called: \"e.164\" is no format; one of as-is"),
             ("numbers = { calling = \"national\" }", "numbers.calling: national numbers need"),
             ("numbers = { country = \"+86\" }", "numbers: \"+86\" is no country code"),
+            ("requests = [\"BYE\"]", "requests: \"BYE\" cannot pass outside of calls; known are MESSAGE"),
+            ("diversions = \"x\"", "diversions: \"x\" is no way to tell of them; one of as-is"),
             ("no_answer = \"3m\"", "no_answer: must be above 0s and not above calls.no_answer"),
             ("no_response = \"0s\"", "no_response: 0s would give every peer up"),
             ("[[profile]]\nname = \"p\"", "profile \"p\": name: two profiles have it"),

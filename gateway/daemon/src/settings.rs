@@ -421,6 +421,7 @@ fn shard_config(
         session_expires: expires,
         min_se: least,
         observing: observing(file, at)?,
+        outside: crate::outside::outside(file, at)?,
         t1: file.timers.t1.0,
         t2: file.timers.t2.0,
         t4: file.timers.t4.0,

@@ -32,6 +32,9 @@ pub struct Config {
     /// How often, in seconds, peers that ask whether they should keep their way to us open (`keep`, RFC 6223 §4.4) are
     /// told to do so; `None`: they are not told.
     pub keep: Option<u32>,
+    /// Option tags that a request outside of calls other than INVITE may require besides `extensions`: those that are
+    /// the far end's business, for who passes such requests on.
+    pub passed: Vec<String>,
     /// Answer each INVITE with 100 at once (default). An owner that responds to every INVITE within 200 ms may leave
     /// it out (RFC 3261 §17.2.1).
     pub trying: bool,
@@ -61,6 +64,7 @@ impl Default for Config {
             trying: true,
             refuse_exhausted: true,
             refuse_loops: true,
+            passed: Vec::new(),
             tls: false,
             shards: Shards::ALONE,
             streams_first: 1,
@@ -139,6 +143,8 @@ pub struct Limits {
     /// Most bytes of messages that transactions and dialogs keep, all together (default 512 MiB). Beyond it is as
     /// if the transaction table were full.
     pub message_bytes: u64,
+    /// Most dialogs without a call (subscriptions, RFC 6665), each about 1 KiB. Beyond, SUBSCRIBE is answered 503 without state.
+    pub usages: u32,
     /// Most early dialogs told apart on one outgoing leg (forks); more are counted and ignored.
     pub forks: u8,
     /// Seconds told in Retry-After of the 503 sent at a bound.
@@ -152,6 +158,7 @@ impl Default for Limits {
             legs: 1 << 17,
             connections: 4096,
             message_bytes: 512 << 20,
+            usages: 1 << 16,
             forks: 8,
             retry_after: 5,
         }

@@ -170,6 +170,17 @@ impl RequestId {
     }
 }
 
+/// A dialog without a call: what a SUBSCRIBE made (RFC 6665 §4.4.1), at either side, until it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsageId(pub(crate) Key);
+
+impl UsageId {
+    /// The id as one number.
+    pub const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+}
+
 /// A received message, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -308,6 +319,22 @@ pub enum Event {
         method: Method,
         /// The leg in whose dialog it came.
         leg: Option<LegId>,
+        /// The request.
+        message: Received,
+        /// How it came.
+        flow: Flow,
+    },
+    /// A request in a dialog without a call, or the SUBSCRIBE that begins one; to be followed by `usage_respond`. A usage
+    /// that the SUBSCRIBE has begun is the owner's to close, whatever it answers.
+    InUsage {
+        /// The usage.
+        usage: UsageId,
+        /// To respond with.
+        id: RequestId,
+        /// SUBSCRIBE or NOTIFY.
+        method: Method,
+        /// Whether the request begins the usage.
+        begins: bool,
         /// The request.
         message: Received,
         /// How it came.
@@ -484,9 +511,17 @@ pub struct Request<'a> {
     pub from: &'a str,
     /// To without tag.
     pub to: &'a str,
+    /// Tag of From; empty: one is drawn. To be given where the request is sent again for the same purpose, as after a
+    /// challenge (RFC 3261 §22.2).
+    pub tag: &'a str,
+    /// Number of CSeq; at least 1.
+    pub cseq: u32,
+    /// Max-Forwards; usually 70, or one less than in the request that caused this one.
+    pub max_forwards: u8,
     /// Where to send it.
     pub destination: Destination,
-    /// Further headers.
+    /// Further headers. Via, Max-Forwards, CSeq, Contact (not in MESSAGE and PUBLISH), Allow (in SUBSCRIBE) and Content-Length
+    /// are written by the endpoint.
     pub headers: &'a [(&'a str, &'a str)],
     /// A body.
     pub body: Option<Body<'a>>,

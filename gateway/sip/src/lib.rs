@@ -13,6 +13,7 @@ mod nat;
 pub mod observe;
 pub mod registration;
 pub mod sdp;
+pub mod session_id;
 mod shards;
 mod stats;
 pub mod stun;
@@ -25,7 +26,7 @@ pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
-    Received, Register, Registering, Request, RequestId, Transport,
+    Received, Register, Registering, Request, RequestId, Transport, UsageId,
 };
 pub use nat::{Nat, is_private, shows_nat};
 pub use shards::Shards;

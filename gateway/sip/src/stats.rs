@@ -112,6 +112,8 @@ counters! {
     intervals_refused,
     /// Own requests sent again with a longer session interval after a 422 (RFC 4028).
     intervals_raised,
+    /// SUBSCRIBEs refused with 503, or not sent, since too many dialogs without a call stood (RFC 6665).
+    usages_full,
     /// Timers not set since the wheel was full; cannot happen while limits hold, else the state ends at once.
     timers_full,
 }

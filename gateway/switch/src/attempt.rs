@@ -1,7 +1,8 @@
 //! The outgoing half of a call: one peer after the other is asked until one takes it.
 
-use crate::call::{LegSlot, Trying};
+use crate::call::{Draft, LegSlot, Trying};
 use crate::config::Config;
+use crate::history;
 use crate::identity::{Departure, TrunkIdentity, depart};
 use crate::mail::Mail;
 use crate::profile::{Outgoing, Profile};
@@ -192,6 +193,12 @@ impl Shard {
             let (number, host) = (way.profile.calling(number), session::host(advertised.ip()));
             written.fields.push((ASSERTED.to_owned(), format!("<sip:{number}@{host}>")));
         }
+        let steps = steps(&call.draft, &way.number);
+        let host = session::host(advertised.ip());
+        let (trusted, dialled) = (way.profile.trusted, call.draft.dialled.as_str());
+        let known = history::Known { dialled, host: &host, steps: &steps, trusted };
+        self.stats.headers_dropped +=
+            history::tell(&mut written.fields, &message, way.profile.diversions, &known);
         if !way.profile.trusted {
             from = call.privacy.hide(&mut written.fields).unwrap_or(from);
         }
@@ -206,6 +213,12 @@ impl Shard {
             now: unix,
         };
         depart(&departure, &mut call.identity, &mut from, &mut written.fields, &mut self.stats);
+        call.ends.forget_callee();
+        call.shows_ends = way.profile.session_id;
+        if call.shows_ends {
+            written.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Session-ID"));
+            written.fields.push(("Session-ID".to_owned(), call.ends.to_callee().to_string()));
+        }
         let route = way.route.iter().map(|route| ("Route", route.as_str()));
         let fields = written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut headers: Vec<(&str, &str)> = route.chain(fields).collect();
@@ -260,6 +273,7 @@ impl Shard {
         });
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
         self.bind_callee(key);
+        self.tell_ends(key);
         Ok(())
     }
 
@@ -412,6 +426,17 @@ pub(crate) fn judge(failure: &Failure, trunk: Option<&TrunkConfig>) -> (Evidence
         Failure::Refused | Failure::ConnectFailed => (Evidence::Refused, true),
         Failure::NoAnswer | Failure::AnsweredLate => (Evidence::CallServed, false),
     }
+}
+
+/// What the gateway has tried for a call so far, and what it tries now.
+fn steps(draft: &Draft, number: &str) -> Vec<history::Step> {
+    let status = |attempt: &link::Attempt| match (attempt.status, attempt.reason) {
+        (Some(status), _) => status,
+        (None, Reason::Refused | Reason::ConnectFailed) => 503,
+        (None, _) => 408,
+    };
+    let step = |status| history::Step { number: number.to_owned(), status };
+    draft.attempts.iter().map(|attempt| step(status(attempt))).chain([step(0)]).collect()
 }
 
 /// Whether a failure speaks for all phones of a user (RFC 3261 §16.7 step 5).

@@ -21,6 +21,18 @@ pub(crate) enum Admission {
     Refused,
 }
 
+/// Who sends a request.
+pub(crate) enum Sender {
+    /// One who may; with the name of the user that he showed to be, if he had to.
+    Taken(Option<String>),
+    /// One from whom nothing is taken.
+    Stranger,
+    /// One who shows wrong credentials.
+    Wrong,
+    /// One who has to show some, by one of these challenges.
+    Asked(Vec<String>),
+}
+
 /// What came of looking at a request's credentials.
 pub(crate) enum Access {
     /// They are this user's.
@@ -65,8 +77,7 @@ impl Shard {
         Access::Asked(self.registrar.challenges(now, users, stale, || random.u64()))
     }
 
-    /// Whether an INVITE may become a call; if not, it is answered. Without users, the networks alone decide. With
-    /// users, whoever calls in a user's name or from elsewhere than the networks has to show that he is one.
+    /// Whether an INVITE may become a call; if not, it is answered.
     pub(crate) fn admits(
         &mut self,
         now: Time,
@@ -75,34 +86,19 @@ impl Shard {
         flow: &Flow,
         out: &mut Outbox<Mail>,
     ) -> Admission {
-        let allowed = self.allowed(flow.remote.ip()) || self.is_over_registration(now, flow);
-        if self.config.users.is_empty() {
-            if !allowed {
-                self.stats.calls_source_refused += 1;
-                self.refuse(now, leg, &Refusal::source());
-                return Admission::Refused;
-            }
-            return Admission::Taken(None);
-        }
         // It was parsed before; should it not be readable again, it is refused where it is read.
         let Ok(message) = invite.parse() else { return Admission::Taken(None) };
-        let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
-        let is_user = self.config.users.has(&from);
-        if allowed && (!is_user || self.is_peer(flow) || self.is_over_registration(now, flow)) {
-            return Admission::Taken(None);
-        }
-        match self.authenticate(now, &message) {
-            Access::User(name) if !is_user || name == from => return Admission::Taken(Some(name)),
-            Access::User(_) => {
-                self.stats.auth_wrong += 1;
+        match self.sender(now, &message, flow) {
+            Sender::Taken(user) => return Admission::Taken(user),
+            Sender::Stranger => {
+                self.stats.calls_source_refused += 1;
+                self.refuse(now, leg, &Refusal::source());
+            }
+            Sender::Wrong => {
                 self.refuse(now, leg, &Refusal::credentials());
                 self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
             }
-            Access::Wrong => {
-                self.refuse(now, leg, &Refusal::credentials());
-                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
-            }
-            Access::Asked(challenges) => {
+            Sender::Asked(challenges) => {
                 let headers: Vec<(&str, &str)> =
                     challenges.iter().map(|it| ("WWW-Authenticate", it.as_str())).collect();
                 // The leg may have been cancelled in the meantime: then there is nobody to ask.
@@ -110,6 +106,30 @@ impl Shard {
             }
         }
         Admission::Refused
+    }
+
+    /// Who sends a request that begins something, and whether he may. Without users, the networks alone decide. With
+    /// users, whoever speaks in a user's name or from elsewhere than the networks has to show that he is one.
+    pub(crate) fn sender(&mut self, now: Time, message: &Message<'_>, flow: &Flow) -> Sender {
+        let over_registration = self.is_over_registration(now, flow);
+        let allowed = self.allowed(flow.remote.ip()) || over_registration;
+        if self.config.users.is_empty() {
+            return if allowed { Sender::Taken(None) } else { Sender::Stranger };
+        }
+        let from = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
+        let is_user = self.config.users.has(&from);
+        if allowed && (!is_user || self.is_peer(flow) || over_registration) {
+            return Sender::Taken(None);
+        }
+        match self.authenticate(now, message) {
+            Access::User(name) if !is_user || name == from => Sender::Taken(Some(name)),
+            Access::User(_) => {
+                self.stats.auth_wrong += 1;
+                Sender::Wrong
+            }
+            Access::Wrong => Sender::Wrong,
+            Access::Asked(challenges) => Sender::Asked(challenges),
+        }
     }
 
     /// Whether a request comes from a trunk's peer: from its very port over UDP. A carrier that presents a user's

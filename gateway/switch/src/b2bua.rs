@@ -19,7 +19,16 @@ impl Shard {
             Event::Request { id, method: Method::Register, message, flow, .. } => {
                 self.on_register(now, id, &message, &flow, out);
             }
-            Event::Request { id, method, leg, message, .. } => {
+            Event::Request { id, method, leg: None, message, flow } => {
+                self.on_outside(now, (id, None), method, &message, &flow, out);
+            }
+            Event::InUsage { usage, id, method, begins: true, message, flow } => {
+                self.on_outside(now, (id, Some(usage)), method, &message, &flow, out);
+            }
+            Event::InUsage { usage, id, method, message, .. } => {
+                self.on_in_usage(now, usage, id, method, &message);
+            }
+            Event::Request { id, method, leg: Some(leg), message, .. } => {
                 self.on_request(now, id, method, leg, &message)
             }
             Event::Response { id, message, .. } if self.registrants.asked(id) => {
@@ -33,13 +42,15 @@ impl Shard {
                 self.on_ping_silence(now, id, out);
             }
             Event::KeptLost { stream } => self.on_kept_lost(now, stream, out),
-            Event::Response { id, status, .. } => {
-                if !self.on_relayed(now, id, Some(status)) {
+            Event::Response { id, status, message } => {
+                if !self.on_relayed(now, id, Some(&message))
+                    && !self.on_outside_answer(now, id, &message, out)
+                {
                     self.on_probe_answer(now, id, Some(status), out);
                 }
             }
             Event::RequestFailed { id, cause } => {
-                if !self.on_relayed(now, id, None) {
+                if !self.on_relayed(now, id, None) && !self.on_outside_silence(now, id, &cause, out) {
                     self.on_probe_failure(now, id, &cause, out);
                 }
             }
@@ -78,6 +89,7 @@ impl Shard {
         if !self.is_current(key, side, leg) {
             return;
         }
+        self.hear_end(key, side, &event);
         match event {
             Event::Progress { status: 100, .. } => self.on_trying(now, key),
             Event::Progress { status, reliable, message, .. } => {
@@ -105,6 +117,7 @@ impl Shard {
             | Event::ByeDone { .. }
             | Event::Gone { .. }
             | Event::Request { .. }
+            | Event::InUsage { .. }
             | Event::Response { .. }
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }

@@ -1,6 +1,7 @@
 //! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
 
 use crate::bridge::Bridge;
+use crate::ends::Ends;
 use crate::fraud::{Exceeded, Held};
 use crate::identity::Standing;
 use crate::ports::PairId;
@@ -66,6 +67,10 @@ pub(crate) struct Call {
     pub(crate) trunk_tolls: Vec<Held>,
     /// Whether the caller's number is the caller's.
     pub(crate) identity: Standing,
+    /// Its ends, as Session-ID names them.
+    pub(crate) ends: Ends,
+    /// Whether the callee tried now is told of them.
+    pub(crate) shows_ends: bool,
     pub(crate) draft: Draft,
 }
 

@@ -59,7 +59,6 @@ impl Shard {
         config.replays = self.config.replays.clone();
         self.certificates.clear();
         self.config = config;
-        self.endpoint.set_methods(methods(&self.config));
         self.registrar.look_anew();
         self.guard.reload(&self.config.guard);
         self.watched_since = now;
@@ -73,6 +72,7 @@ impl Shard {
     /// Calls from now on go by this table.
     pub(crate) fn take_table(&mut self, now: Time, table: Arc<TrunkTable>, out: &mut Outbox<Mail>) {
         self.table = table;
+        self.endpoint.set_methods(methods(&self.config, &self.table));
         self.known = shard::known(&self.config, &self.table);
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {

@@ -7,6 +7,7 @@ use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
 use crate::nat::NatConfig;
 use crate::observe::Observing;
+use crate::outside::Outside;
 use crate::realm::Realm;
 use crate::registrar::Registrar;
 use crate::trunk::TrunkTable;
@@ -72,6 +73,8 @@ pub struct Config {
     pub observing: Observing,
     /// How peers given by name are located.
     pub locate: locate::Config,
+    /// What passes outside of calls; its bounds take effect at the start only.
+    pub outside: Outside,
     /// RFC 3261 T1.
     pub t1: Duration,
     /// RFC 3261 T2.
@@ -112,6 +115,7 @@ impl Default for Config {
             min_se: Duration::from_secs(90),
             observing: Observing::default(),
             locate: locate::Config::default(),
+            outside: Outside::default(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

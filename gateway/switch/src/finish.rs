@@ -80,6 +80,7 @@ impl Shard {
         if let Some(media) = &call.media {
             self.release_pairs(now, media);
         }
+        self.past_ends.remember(&call.ends, call.id);
         let dropped = self.spool.push(now, record.clone());
         self.stats.cdrs_dropped += u64::from(dropped);
         self.tell(Event::CallEnded(record), out);
@@ -123,6 +124,7 @@ impl Shard {
             end,
             media: call.media.as_ref().map(session::summary),
             identity: call.identity.record.clone(),
+            session_id: Some(call.ends.record()),
         })
     }
 
@@ -162,6 +164,7 @@ impl Shard {
     pub(crate) fn drain(&mut self, now: Time, out: &mut Outbox<Mail>) {
         if self.service == Service::Open {
             self.service = Service::Draining;
+            self.deactivate_subscriptions(now);
             self.leave_registrars(now, out);
             self.set_timer(now + self.config.drain_limit, Timer::DrainLimit);
         }
@@ -176,6 +179,7 @@ impl Shard {
             return out.stop();
         }
         self.service = Service::Quitting;
+        self.deactivate_subscriptions(now);
         self.leave_registrars(now, out);
         let calls: Vec<Key> = self.calls.iter().map(|(key, _)| key).collect();
         for key in calls {

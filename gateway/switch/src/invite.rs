@@ -3,6 +3,7 @@
 use crate::admission::trusted;
 use crate::authenticate::Admission;
 use crate::call::{Call, Draft, LegSlot};
+use crate::ends::{self, Ends};
 use crate::guard::Standing;
 use crate::mail::Mail;
 use crate::privacy::{self, Privacy};
@@ -177,6 +178,7 @@ impl Shard {
         };
         let listener = self.listener_of(&flow);
         let late_offer = invite.body().is_empty();
+        let ends = Ends::new(ends::said(&invite), &mut self.names);
         let call = self
             .calls
             .insert(Call {
@@ -207,6 +209,8 @@ impl Shard {
                 tolls: Vec::new(),
                 trunk_tolls: Vec::new(),
                 identity: crate::identity::Standing::new(user),
+                ends,
+                shows_ends: true,
                 draft,
             })
             .ok()?;
@@ -215,6 +219,7 @@ impl Shard {
         self.ids.insert(id, call);
         self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
         self.bind_caller(call);
+        self.tell_ends(call);
         self.tell(Event::CallStarted(Box::new(record)), out);
         Some(call)
     }

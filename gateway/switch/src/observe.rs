@@ -145,7 +145,10 @@ impl Shard {
     fn fill(&self, trace: &mut Trace, recorder: &Recorder, of: &TraceOf) {
         let call = match of {
             TraceOf::Call(id) => Some(id.0),
-            TraceOf::SipCallId(text) => recorder.call_of(text.as_bytes()),
+            // A UUID of Session-ID is a name for a call, too.
+            TraceOf::SipCallId(text) => {
+                recorder.call_of(text.as_bytes()).or_else(|| Some(self.call_with_end(text)?.0))
+            }
         };
         let mut legs = call.map(|call| recorder.legs(call)).unwrap_or_default();
         let alone = match of {

@@ -80,6 +80,11 @@ impl Shard {
 
     fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
         let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
+        self.way_to_phone(&user, binding)
+    }
+
+    /// The way to one phone of a user.
+    pub(crate) fn way_to_phone(&self, user: &str, binding: &Binding) -> Result<Way, Refusal> {
         let listener = match self.listener_called(binding.local) {
             Some(listener) => listener,
             None => self.listener_towards(binding.target, None)?,

@@ -61,6 +61,9 @@ impl Shard {
             request_uri: &request_uri,
             from: &from,
             to: &to,
+            tag: "",
+            cseq: 1,
+            max_forwards: 70,
             destination: Destination {
                 transport: target.config.transport,
                 remote: target.config.address,

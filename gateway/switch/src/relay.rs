@@ -1,4 +1,4 @@
-//! Requests inside a call that mean nothing to the gateway (INFO, MESSAGE): handed to the other leg as they are, the answer
+//! Requests inside a call that mean nothing to the gateway (INFO, MESSAGE, SUBSCRIBE, NOTIFY): handed to the other leg as they are, the answer
 //! back.
 
 use crate::session;
@@ -7,29 +7,46 @@ use sansio::Time;
 use sip::message::{Message, Method, Name};
 use sip::{Body, LegId, Received, RequestId};
 
-/// Header fields that say what such a request's body is for.
-const PASSED: [&str; 2] = ["Info-Package", "Content-Disposition"];
+/// Header fields that go along, whatever the method: what its body is for, and what it says of events (RFC 6665).
+const PASSED: [&str; 10] = [
+    "Info-Package",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Event",
+    "Expires",
+    "Subscription-State",
+    "Accept",
+    "Allow-Events",
+    "Suppress-If-Match",
+];
+
+/// Header fields that go back with an answer.
+const ANSWERED: [&str; 6] =
+    ["Expires", "Min-Expires", "Allow-Events", "Accept", "Event", "Content-Disposition"];
 
 impl Shard {
-    /// A request that the endpoint left to us.
+    /// A request inside a call that the endpoint left to us.
     pub(crate) fn on_request(
         &mut self,
         now: Time,
         id: RequestId,
         method: Method,
-        leg: Option<LegId>,
+        leg: LegId,
         message: &Received,
     ) {
+        let passes = matches!(method, Method::Info | Method::Message | Method::Subscribe | Method::Notify);
         // Each may have timed out meanwhile: then nobody waits for the answer.
-        let _ = match (method, leg) {
-            (Method::Info | Method::Message, Some(leg)) => match self.relay(now, id, method, leg, message) {
-                Some(()) => return,
-                // Not now, or not there; 481 would end the call (RFC 6086 §4.2.2).
-                None => self.endpoint.respond(now, id, 488, &[], None),
-            },
-            // Messages that belong to no call are not taken.
-            (Method::Message, None) => self.endpoint.respond(now, id, 403, &[], None),
-            _ => self.endpoint.respond_options(now, id, self.service != Service::Open),
+        let _ = if !passes {
+            self.endpoint.respond_options(now, id, self.service != Service::Open)
+        } else if is_of_refer(message) {
+            // What a REFER implies (RFC 3515 §2.4.4) is between its two ends, and no REFER passes.
+            self.endpoint.respond(now, id, 481, &[], None)
+        } else if self.relay(now, id, method, leg, message).is_none() {
+            // Not now, or not there; 481 would end the call (RFC 6086 §4.2.2).
+            self.endpoint.respond(now, id, 488, &[], None)
+        } else {
+            Ok(())
         };
     }
 
@@ -45,10 +62,7 @@ impl Shard {
         let other = self.calls.get(call)?.other(side)?;
         let parsed = message.parse().ok()?;
         let content_type = parsed.content_type().map(session::text).unwrap_or_default();
-        let passed: Vec<(&str, String)> = PASSED
-            .iter()
-            .filter_map(|name| Some((*name, session::text(parsed.header_by_name(name)?))))
-            .collect();
+        let passed = passed(&parsed, &PASSED);
         let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let body = (!message.body().is_empty())
             .then_some(Body { content_type: &content_type, bytes: message.body() });
@@ -58,18 +72,50 @@ impl Shard {
     }
 
     /// The other leg answered a relayed request, or did not; `false` if this was none.
-    pub(crate) fn on_relayed(&mut self, now: Time, id: RequestId, status: Option<u16>) -> bool {
+    pub(crate) fn on_relayed(&mut self, now: Time, id: RequestId, message: Option<&Received>) -> bool {
         let Some(theirs) = self.relays.remove(&id) else { return false };
-        let status = match status {
+        let response = message.and_then(|message| message.parse().ok());
+        let status = match response.as_ref().map(Message::status) {
             // What the other leg's peer says of its own dialog, or wants of us, is nothing to the asker.
-            None | Some(..=199 | 408 | 481) => 500,
+            None | Some(..=199 | 408) => 500,
+            // RFC 6665 §4.1.2.2: a subscription that is no more is one thing, the call another.
+            Some(481) if response.as_ref().is_some_and(is_of_event) => 481,
+            Some(481) => 500,
             Some(300..=399 | 401 | 407 | 420..=422) => 488,
             Some(status) => status,
         };
+        let passed = response.as_ref().map(|it| passed(it, &ANSWERED)).unwrap_or_default();
+        let headers: Vec<(&str, &str)> = passed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let content_type = response.as_ref().and_then(Message::content_type).map(session::text);
+        let body = message.map(Received::body).filter(|body| !body.is_empty() && status < 300);
+        let body =
+            body.zip(content_type.as_deref()).map(|(bytes, content_type)| Body { content_type, bytes });
         // It waits no longer than the other leg was given: then nobody does.
-        let _ = self.endpoint.respond(now, theirs, status, &[], None);
+        let _ = self.endpoint.respond(now, theirs, status, &headers, body);
         true
     }
+}
+
+/// Those of a message's fields that go along.
+fn passed(message: &Message<'_>, names: &[&'static str]) -> Vec<(&'static str, String)> {
+    let value = |name: &'static str| {
+        let known = Name::parse(name.as_bytes());
+        let value = if known == Name::Other { message.header_by_name(name) } else { message.header(known) };
+        Some((name, session::text(value?)))
+    };
+    names.iter().filter_map(|name| value(name)).collect()
+}
+
+/// Whether a response is to SUBSCRIBE or NOTIFY.
+fn is_of_event(response: &Message<'_>) -> bool {
+    response.cseq().is_some_and(|cseq| matches!(cseq.method, Method::Subscribe | Method::Notify))
+}
+
+/// Whether a request is about the progress of a transfer.
+fn is_of_refer(message: &Received) -> bool {
+    let event = message.parse().ok().and_then(|it| it.header(Name::Event).map(session::text));
+    event
+        .is_some_and(|event| event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("refer"))
 }
 
 /// The values of Reason (RFC 3326), and the Q.850 cause among them.

@@ -151,6 +151,8 @@ impl Shard {
             ("rtp_pairs_ready", "Pairs of RTP ports open and free", gauges[0]),
             ("rtp_pairs_in_use", "Pairs of RTP ports held by calls", gauges[1]),
             ("rtp_pairs", "Pairs of RTP ports configured", gauges[2]),
+            ("subscriptions", "Subscriptions passed through", census.subscriptions as u64),
+            ("outside_waiting", "Requests outside of calls on their way", census.passages as u64),
             ("legs", "Legs not gone yet", census.legs as u64),
             ("sip_transactions", "SIP transactions", census.sip.transactions as u64),
             ("sip_connections", "TCP connections", census.sip.connections as u64),

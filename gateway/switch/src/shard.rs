@@ -2,6 +2,7 @@
 
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, RtpPorts, Start};
+use crate::ends::PastEnds;
 use crate::guard::{Guard, Known, QueueDelay};
 use crate::identity::Certificates;
 use crate::keep::Pings;
@@ -9,6 +10,7 @@ use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
 use crate::observe::{Copies, Sessions};
+use crate::outside::{self, Errands};
 use crate::ports::{PairId, PortPool};
 use crate::realm::Place;
 use crate::registrant::Registrants;
@@ -46,6 +48,10 @@ pub(crate) enum Timer {
     Media(Key),
     /// Probe a peer.
     Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
+    /// A request outside of calls has waited long enough for 100.
+    Passage(Key),
+    /// A subscription runs out, or its NOTIFY has not come.
+    Subscription(Key),
     /// A trunk's registration wants something.
     Registrant(u32),
     /// The way to a carrier that a trunk is registered with is to be kept open.
@@ -109,6 +115,12 @@ pub struct Shard {
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
     /// OPTIONS to phones awaiting their answer.
     pub(crate) pings: Pings,
+    /// The ends of calls that are over.
+    pub(crate) past_ends: PastEnds,
+    /// Names that calls and requests are given: a stream of its own, which leaves everything else as it is.
+    pub(crate) names: Random,
+    /// Requests outside of calls, and subscriptions.
+    pub(crate) outside: Errands,
     /// The trunks that this shard registers with their carriers.
     pub(crate) registrants: Registrants,
     /// When this shard began to watch peers: at the start or the last reload.
@@ -175,6 +187,12 @@ pub struct Census {
     pub probes: usize,
     /// Requests inside calls on their way through.
     pub relays: usize,
+    /// Requests outside of calls, and inside subscriptions, on their way.
+    pub passages: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Timers of both.
+    pub outside_timers: usize,
     /// Trunks that it registers.
     pub registrants: usize,
     /// Calls that wait for a certificate.
@@ -195,7 +213,8 @@ impl Shard {
     /// A shard ready to run; it opens its RTP ports and greets control with its first input.
     pub fn new(now: Time, start: Start) -> Self {
         let mut random = Random::new(start.seed);
-        let sip = sip::Config { tls: start.tls, ..endpoint_config(&start.config, start.shards) };
+        let sip =
+            sip::Config { tls: start.tls, ..endpoint_config(&start.config, &start.table, start.shards) };
         let mut endpoint = Endpoint::new(sip, random.fork(), now);
         for listener in &start.streams {
             endpoint.add_listener(listener.socket, listener.transport, listener.advertised);
@@ -215,6 +234,8 @@ impl Shard {
                 .for_each(|(advertised, local)| endpoint.connect_from(advertised.ip(), local.ip()));
         }
         let calls_max = start.config.calls_max;
+        let bounds = &start.config.outside;
+        let errands = bounds.requests_max.saturating_add(bounds.subscriptions_max);
         let locating = (start.shards.me == 0).then(|| {
             // A stream of its own: looking for names leaves everything else as it is.
             let random = Random::new(start.seed ^ 0x6c6f_6361_7465);
@@ -227,7 +248,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096)),
+            wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -236,6 +257,9 @@ impl Shard {
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             pings: Pings::default(),
+            past_ends: PastEnds::default(),
+            names: Random::new(start.seed ^ 0x656e_6473),
+            outside: Errands::new(&start.config.outside),
             registrants: Registrants::default(),
             generation: 0,
             certificates: Certificates::default(),
@@ -303,6 +327,9 @@ impl Shard {
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len() + self.pings.len(),
             relays: self.relays.len(),
+            passages: self.outside.passages(),
+            subscriptions: self.outside.subscriptions(),
+            outside_timers: self.outside.timers(),
             registrants: self.registrants.len(),
             waiting: self.certificates.waiting(),
             spooled: self.spool.len(),
@@ -400,6 +427,8 @@ impl Shard {
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);
                 }
+                Timer::Passage(key) => self.passage_lasts(now, key),
+                Timer::Subscription(key) => self.subscription_due(now, key),
                 Timer::Registrant(number) => self.registrant_due(now, number, out),
                 Timer::KeepTrunk(number) => self.keep_trunk(now, number),
                 Timer::KeepWays => self.keep_ways(now, out),
@@ -479,12 +508,13 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
     Some(((number / MEDIA_SPAN) as usize, (within / 2) as usize, within % 2 == 1))
 }
 
-/// What the endpoint knows or hands over: REGISTER once there are users who may.
-pub(crate) fn methods(config: &Config) -> Vec<Method> {
+/// What the endpoint knows or hands over: REGISTER once there are users who may, and what passes outside of calls.
+pub(crate) fn methods(config: &Config, table: &TrunkTable) -> Vec<Method> {
     let mut methods = vec![Method::Options, Method::Prack, Method::Update, Method::Info, Method::Message];
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }
+    methods.extend(outside::handed(&config.outside, table.trunks()));
     methods
 }
 
@@ -494,15 +524,16 @@ pub(crate) fn known(config: &Config, table: &TrunkTable) -> Known {
     Known::new(&config.allow, &config.guard.never_limit, peers)
 }
 
-fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
+fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::Config {
     let mut sip = sip::Config { shards, ..sip::Config::default() };
     sip.user_agent.clone_from(&config.user_agent);
-    sip.methods = methods(config);
+    sip.methods = methods(config, table);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
     sip.nat = config.nat.mode;
     sip.keep = Some(config.nat.flow_timer.as_secs().try_into().unwrap_or(u32::MAX));
     // Whoever keeps to what it is told is not taken for idle.
     sip.timers.idle = sip.timers.idle.max(config.nat.flow_timer + Duration::from_secs(15));
+    sip.passed = outside::END_TO_END.map(str::to_owned).into();
     sip.extensions.push(String::from("100rel"));
     if !config.session_expires.is_zero() {
         let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);
@@ -512,6 +543,8 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     }
     sip.timers.ringing = config.no_answer + config.no_response + Duration::from_secs(60);
     sip.limits.legs = config.calls_max.saturating_mul(3).saturating_add(64);
+    // A subscription has two.
+    sip.limits.usages = config.outside.subscriptions_max.saturating_mul(2).saturating_add(64);
     // A finished call leaves three transactions for 64 × T1 each: about 100 of them per call and second.
     sip.limits.transactions = config.calls_max.saturating_mul(8).clamp(1 << 20, 1 << 21);
     // The numbers above are the locator's.

@@ -144,6 +144,42 @@ counters! {
     overload_setups_refused,
     /// Microseconds that SIP datagrams waited to be handled, added up.
     queue_wait_us,
+    /// Requests outside of calls taken to be passed on.
+    outside_taken,
+    /// Requests outside of calls refused, for whatever reason.
+    outside_refused,
+    /// Requests outside of calls refused because their method does not pass there (405).
+    outside_not_passed,
+    /// Requests outside of calls, and inside subscriptions, refused because their body is too long (413).
+    outside_too_large,
+    /// Requests outside of calls refused because too many waited for their answer (503).
+    outside_full,
+    /// Requests outside of calls refused because no route matches (404).
+    outside_unrouted,
+    /// Requests outside of calls refused because the user has no phone registered (480).
+    outside_unavailable,
+    /// Requests outside of calls sent to phones and peers.
+    outside_sent,
+    /// Requests outside of calls sent to a further phone or peer after another one failed.
+    outside_failovers,
+    /// Requests outside of calls answered with a 2xx.
+    outside_answered,
+    /// Requests outside of calls that every phone or peer asked refused or did not answer.
+    outside_failed,
+    /// SUBSCRIBEs and NOTIFYs passed on inside subscriptions.
+    outside_exchanges,
+    /// Challenges to requests outside of calls answered with a trunk's account.
+    outside_challenges_answered,
+    /// Subscriptions that came to stand.
+    subscriptions_begun,
+    /// SUBSCRIBEs refused because too many subscriptions stood (503).
+    subscriptions_full,
+    /// Subscriptions ended because nobody renewed them and the notifier did not end them.
+    subscriptions_expired,
+    /// Subscriptions ended because the notifier sent no NOTIFY after a SUBSCRIBE (RFC 6665, Timer N).
+    subscriptions_unnotified,
+    /// Subscriptions ended because the subscriber did not answer a NOTIFY.
+    subscriptions_unreachable,
     /// Times that a call exceeded a rule against toll fraud, refused or not.
     fraud_exceeded,
     /// Alarms about toll fraud.

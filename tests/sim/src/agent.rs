@@ -293,6 +293,7 @@ impl Agent {
                 return;
             }
             Event::Response { .. }
+            | Event::InUsage { .. }
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
@@ -410,6 +411,7 @@ impl Agent {
             | Event::Pracked { .. }
             | Event::UpdateDone { .. }
             | Event::ByeDone { .. }
+            | Event::InUsage { .. }
             | Event::Request { .. }
             | Event::Response { .. }
             | Event::RequestFailed { .. }

@@ -7,6 +7,7 @@ use crate::endpoint::challenged::Challenged;
 use crate::event::{Flow, LegState};
 use crate::message::{Message, Name};
 use crate::nat::Nat;
+use crate::session_id::SessionId;
 use sansio::{Key, Time, TimerId};
 
 /// What the peer of a leg has said it can do.
@@ -94,6 +95,8 @@ pub(crate) struct Leg {
     pub(crate) answer_by: Time,
     /// Outgoing: what answers challenges, if the call has an account.
     pub(crate) challenged: Option<Box<Challenged>>,
+    /// What Session-ID says in each message of ours, if it stands there (RFC 7989).
+    pub(crate) session_id: Option<Box<SessionId>>,
     /// The timer of whatever the leg waits for.
     pub(crate) timer: Option<TimerId>,
 }
@@ -131,6 +134,7 @@ impl Leg {
             forks: Vec::new(),
             answer_by,
             challenged: None,
+            session_id: None,
             timer: None,
         }
     }

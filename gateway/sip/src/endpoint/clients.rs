@@ -32,6 +32,8 @@ pub(crate) enum Owner {
     Bye(Key),
     /// The application.
     Request,
+    /// The application, for a request in this dialog without a call.
+    Usage(Key),
     /// Nobody; a 2xx to it is acknowledged, and ended with BYE if `bye`.
     Nobody {
         /// Whether a dialog that comes of it shall be ended.
@@ -503,6 +505,10 @@ fn follow_up(
     compose::cseq(out, invite.cseq().map_or(0, |cseq| cseq.number), method);
     if let Some(reason) = reason {
         line(out, Name::Reason, reason.as_bytes());
+    }
+    // RFC 7989 §6: CANCEL and ACK belong to the session as the INVITE does.
+    if let Some(session) = invite.header(Name::SessionId) {
+        line(out, Name::SessionId, session);
     }
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }

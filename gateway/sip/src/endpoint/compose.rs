@@ -159,9 +159,21 @@ pub(crate) fn begin_inside(
     number: u32,
     branch: &[&[u8]],
 ) {
+    begin_inside_by(out, dialog, flow, (method, number), branch, 70);
+}
+
+/// The same for a request that has come a part of its way.
+pub(crate) fn begin_inside_by(
+    out: &mut Vec<u8>,
+    dialog: &Dialog,
+    flow: &Flow,
+    (method, number): (&[u8], u32),
+    branch: &[&[u8]],
+    max_forwards: u8,
+) {
     let texts = dialog.parts();
     let path = dialog.path();
-    begin_request(out, method, path.request_uri, flow, branch, 70);
+    begin_request(out, method, path.request_uri, flow, branch, max_forwards);
     if !path.routes.is_empty() || path.last_route.is_some() {
         parts(out, &[b"Route: ", path.routes]);
         if let Some(last) = path.last_route {

@@ -3,7 +3,7 @@
 use super::clients;
 use super::servers::Owner;
 use super::timers::Timer;
-use super::{Endpoint, compose};
+use super::{Endpoint, compose, session_id};
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Message, Method};
@@ -22,6 +22,9 @@ impl Endpoint {
     ) {
         let method = request.method();
         let Some(leg_key) = self.leg_of(request, our_tag) else {
+            if let Some(usage) = self.usage_of(request, our_tag) {
+                return self.receive_in_usage(now, flow, request, hash, usage);
+            }
             if !matches!(method, Method::Invite | Method::Bye) && !self.config.methods.contains(&method) {
                 return self.refuse_method(flow, request);
             }
@@ -173,7 +176,9 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(leg_key) else { return false };
         leg.state = LegState::Ending;
         let mut dialog = leg.dialog.clone();
-        self.send_bye_of(now, &mut dialog, flow, owner, lines)
+        let mut all = lines.to_vec();
+        session_id::line(&mut all, leg.session_id.as_deref());
+        self.send_bye_of(now, &mut dialog, flow, owner, &all)
     }
 
     /// Sends a re-INVITE; `ReinviteDone` follows (status 491: the peer sent one at the same time, RFC 3261 §14.1 says
@@ -229,6 +234,7 @@ impl Endpoint {
         }
         let identity = &self.identity;
         compose::parts(&mut out, &[&identity.allow, &identity.supported, &identity.user_agent]);
+        session_id::line(&mut out, leg.session_id.as_deref());
         let fits = compose::headers(&mut out, headers) && compose::end(&mut out, body);
         if fits {
             self.client_start(now, key, &out);

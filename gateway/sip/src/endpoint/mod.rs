@@ -11,16 +11,19 @@ mod reliable;
 mod requests;
 mod servers;
 mod session;
+mod session_id;
 mod streams;
 mod timers;
 mod uac;
 mod uas;
 mod update;
+mod usages;
 mod wire;
 
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::dialog::invite::Leg;
+use crate::dialog::usage::Usage;
 use crate::event::{Event, Link, Transport};
 use crate::message::Method;
 use crate::observe::Tally;
@@ -48,6 +51,8 @@ pub struct Census {
     pub legs: usize,
     /// Legs with a dialog (early or confirmed).
     pub dialogs: usize,
+    /// Dialogs without a call.
+    pub usages: usize,
     /// Timers set.
     pub timers: usize,
     /// TCP connections, standing or being made.
@@ -114,6 +119,8 @@ pub struct Endpoint {
     /// Client transactions that await a final response, by where they went.
     pending: HashMap<(Link, SocketAddr), Vec<Key>, BuildHasherDefault<DefaultHasher>>,
     legs: Slab<Leg>,
+    /// Dialogs without a call.
+    usages: Slab<Usage>,
     events: VecDeque<Event>,
     /// Whether reliable provisional responses (RFC 3262) are among the extensions.
     reliable: bool,
@@ -149,6 +156,7 @@ impl Endpoint {
             by_merge: HashedMap::default(),
             pending: HashMap::default(),
             legs: Slab::new(limits.legs),
+            usages: Slab::new(limits.usages),
             events: VecDeque::new(),
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             held: 0,
@@ -268,6 +276,7 @@ impl Endpoint {
             transactions: self.clients.len() + self.servers.len(),
             legs: self.legs.len(),
             dialogs: self.legs.iter().filter(|(_, leg)| !leg.dialog.parts().remote_tag.is_empty()).count(),
+            usages: self.usages.len(),
             timers: self.wheel.len(),
             connections: self.wire.connections.len(),
             events: self.events.len(),

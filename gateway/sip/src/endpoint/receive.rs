@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use super::servers::{self, Owner};
+use crate::dialog::invite::Leg;
 use crate::event::{Event, Flow, Link, Received, RequestId, Transport};
 use crate::message::{
     Capabilities, Defect, Message, Method, Name, Uri, Via, acceptable, unsupported, validate,
@@ -119,6 +120,19 @@ impl Endpoint {
         if !self.accepts(flow, request) {
             return;
         }
+        // What is passed on can go round as a call can (RFC 3261 §16.3).
+        if matches!(method, Method::Message | Method::Subscribe | Method::Publish | Method::Notify) {
+            if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
+                return self.refuse_counted(flow, request, 483);
+            }
+            if self.config.refuse_loops && self.is_loop(request) {
+                self.stats.loops_refused += 1;
+                return self.refuse(request, flow, 482, None, b"");
+            }
+        }
+        if method == Method::Subscribe {
+            return self.receive_subscribe(now, flow, request, hash);
+        }
         if method == Method::Invite {
             if self.grant_to(request).is_err() {
                 return self.refuse_interval(flow, request);
@@ -206,7 +220,9 @@ impl Endpoint {
     /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
     pub(crate) fn accepts(&mut self, flow: Flow, request: &Message<'_>) -> bool {
         let extensions: Vec<&str> = if request.header(Name::Require).is_some() {
-            self.config.extensions.iter().map(String::as_str).collect()
+            let is_call = matches!(request.method(), Method::Invite | Method::Update);
+            let passed = self.config.passed.iter().filter(|_| !is_call);
+            self.config.extensions.iter().chain(passed).map(String::as_str).collect()
         } else {
             Vec::new()
         };
@@ -259,11 +275,16 @@ impl Endpoint {
     /// must agree.
     pub(crate) fn leg_of(&self, request: &Arrived<'_, '_>, our_tag: &[u8]) -> Option<Key> {
         let token = OwnToken::parse(our_tag)?;
-        let leg = self.legs.get(token.key).filter(|leg| leg.nonce == token.nonce)?;
+        let leg = self.leg_named(token)?;
         let parts = leg.dialog.parts();
         let unknown = leg.is_unanswered() && leg.outgoing && parts.remote_tag.is_empty();
         let same = parts.call_id == request.call_id() && (unknown || parts.remote_tag == request.from_tag);
         same.then_some(token.key)
+    }
+
+    /// The leg that a tag of ours names.
+    pub(crate) fn leg_named(&self, token: OwnToken) -> Option<&Leg> {
+        self.legs.get(token.key).filter(|leg| leg.nonce == token.nonce)
     }
 
     fn receive_ack(&mut self, now: Time, request: &Arrived<'_, '_>) {

@@ -14,25 +14,30 @@ impl Endpoint {
     /// As [`Self::invite`]; also a method that is not for this (INVITE, ACK, BYE, CANCEL) or unknown.
     pub fn request(&mut self, now: Time, request: &Request<'_>) -> Result<RequestId, StartError> {
         let method = Method::parse(request.method.as_bytes());
-        let texts = [request.call_id, request.request_uri, request.from, request.to];
-        if texts.iter().any(|text| text.is_empty() || !compose::is_line(text.as_bytes()))
-            || request.request_uri.contains(' ')
+        if !is_written_well(request)
             || matches!(method, Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Other)
         {
             return Err(StartError::BadText);
         }
         let flow = self.flow_to(now, &request.destination)?;
-        let (key, token) = self.client_insert(method, Owner::Request, flow, 1).ok_or(StartError::Full)?;
+        let (key, token) =
+            self.client_insert(method, Owner::Request, flow, request.cseq).ok_or(StartError::Full)?;
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         let name = request.method.as_bytes();
         let uri = request.request_uri.as_bytes();
-        compose::begin_request(&mut out, name, uri, &flow, &[&token.branch()], 70);
-        compose::parts(&mut out, &[b"From: ", request.from.as_bytes(), b";tag=", &token.text()]);
+        let text = token.text();
+        let tag = if request.tag.is_empty() { &text[..] } else { request.tag.as_bytes() };
+        compose::begin_request(&mut out, name, uri, &flow, &[&token.branch()], request.max_forwards);
+        compose::parts(&mut out, &[b"From: ", request.from.as_bytes(), b";tag=", tag]);
         compose::parts(&mut out, &[b"\r\nTo: ", request.to.as_bytes()]);
         compose::parts(&mut out, &[b"\r\nCall-ID: ", request.call_id.as_bytes(), b"\r\n"]);
-        compose::cseq(&mut out, 1, name);
-        compose::contact(&mut out, b"", &flow);
+        compose::cseq(&mut out, request.cseq, name);
+        // RFC 3428 §4: "User Agents MUST NOT insert Contact header fields into MESSAGE requests"; RFC 3903 §4.1 has
+        // no use for it in PUBLISH.
+        if !matches!(method, Method::Message | Method::Publish) {
+            compose::contact(&mut out, b"", &flow);
+        }
         out.extend_from_slice(&self.identity.user_agent);
         let fits = compose::headers(&mut out, request.headers) && compose::end(&mut out, request.body);
         if fits {
@@ -102,6 +107,19 @@ impl Endpoint {
         if fits { Ok(()) } else { Err(LegError::BadText) }
     }
 
+    /// Tells whoever sent a request that came as [`crate::Event::Request`] or [`crate::Event::InUsage`] that it is being seen
+    /// to: 100, which RFC 4320 §4.1 wants no sooner than Timer E is at T2. Nothing if it has its answer.
+    pub fn respond_trying(&mut self, now: Time, request: RequestId) {
+        let waits = self.servers.get(request.0).is_some_and(|it| it.owner == servers::Owner::Request);
+        let mut out = core::mem::take(&mut self.scratch);
+        out.clear();
+        if waits && self.server_begin(&mut out, request.0, 100, None) {
+            let _ = compose::end(&mut out, None); // no body, so it fits
+            self.server_send(now, request.0, 100, &out);
+        }
+        self.scratch = out;
+    }
+
     /// Answers an OPTIONS that came as [`crate::Event::Request`]: 200 with Accept and Allow (RFC 3261 §11.2), or 503 with
     /// Retry-After while draining.
     ///
@@ -115,7 +133,9 @@ impl Endpoint {
         let (status, lines) = if draining {
             (503, format!("Retry-After: {}\r\n", self.config.limits.retry_after).into_bytes())
         } else {
-            let accept: &[u8] = b"Accept: application/sdp\r\n";
+            // RFC 3261 §11.2: "should include Allow, Accept, Accept-Encoding, Accept-Language, and Supported header fields".
+            let accept: &[u8] =
+                b"Accept: application/sdp\r\nAccept-Encoding: identity\r\nAccept-Language: en\r\n";
             (200, [accept, &self.identity.allow, &self.identity.supported].concat())
         };
         if let Some(server) = self.servers.get_mut(request.0) {
@@ -124,4 +144,13 @@ impl Endpoint {
         self.server_answer_with(now, request.0, status, None, &lines);
         Ok(())
     }
+}
+
+/// Whether a request's texts can stand in a message.
+pub(crate) fn is_written_well(request: &Request<'_>) -> bool {
+    let texts = [request.call_id, request.request_uri, request.from, request.to];
+    texts.iter().all(|text| !text.is_empty() && compose::is_line(text.as_bytes()))
+        && compose::is_line(request.tag.as_bytes())
+        && !request.request_uri.contains(' ')
+        && (1..1 << 31).contains(&request.cseq)
 }

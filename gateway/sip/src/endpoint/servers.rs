@@ -1,8 +1,8 @@
 //! Server transactions carried out: absorbing retransmissions, sending and repeating responses (RFC 3261 §17.2).
 
 use super::Endpoint;
-use super::compose;
 use super::timers::Timer;
+use super::{compose, session_id};
 use crate::dialog::session::Grant;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
@@ -52,7 +52,7 @@ pub(crate) struct Server {
     pub(crate) cseq: u32,
     /// The session timer that its 2xx grants.
     pub(crate) grant: Option<Grant>,
-    /// Our tag in its responses.
+    /// Our tag in its responses, where it names a leg or a usage.
     pub(crate) tag: Option<OwnToken>,
     /// What every response begins with behind the status line, then Record-Route; until the final response.
     head: Box<[u8]>,
@@ -172,7 +172,7 @@ impl Endpoint {
             reply_to: self.reply_to(&request.via, flow),
             cseq: request.cseq,
             grant: None,
-            tag: to_tag.and_then(OwnToken::parse),
+            tag: to_tag.or(request.to_tag).and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
             keep_at,
@@ -214,7 +214,8 @@ impl Endpoint {
             return false;
         }
         compose::status_line(out, status, reason);
-        let routes = matches!(server.state, State::Invite(_)) && (101..300).contains(&status);
+        // Record-Route stands there if the request makes a dialog.
+        let routes = (101..300).contains(&status);
         let end = if routes { server.head.len() } else { server.routes_at as usize };
         // RFC 6223 §4.4: a 2xx says how often its sender is to show that it is still there.
         let keep = self.config.keep.filter(|_| server.keep_at > 0 && (200..300).contains(&status));
@@ -227,6 +228,8 @@ impl Endpoint {
             }
             None => out.extend_from_slice(&server.head[..end]),
         }
+        let leg = server.tag.and_then(|token| self.leg_named(token));
+        session_id::line(out, leg.and_then(|leg| leg.session_id.as_deref()));
         true
     }
 
@@ -439,7 +442,7 @@ impl Endpoint {
 }
 
 /// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
-/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE; returns where that begins, and where a `keep` that asks for a
+/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE or SUBSCRIBE; returns where that begins, and where a `keep` that asks for a
 /// value stands in the top Via of a request that makes a binding or a dialog (0: nowhere; RFC 6223 §4.4).
 fn write_head(
     out: &mut Vec<u8>,
@@ -473,7 +476,7 @@ fn write_head(
     line(out, b"Call-ID: ", request.call_id());
     line(out, b"CSeq: ", request.header(Name::CSeq).unwrap_or_default());
     let routes_at = out.len() - start;
-    if request.method() == Method::Invite {
+    if matches!(request.method(), Method::Invite | Method::Subscribe) {
         for route in request.headers(Name::RecordRoute) {
             line(out, b"Record-Route: ", route);
         }

@@ -3,7 +3,7 @@
 
 use super::clients::{Cancel, Owner};
 use super::timers::Timer;
-use super::{Endpoint, Silence, compose};
+use super::{Endpoint, Silence, compose, session_id};
 use crate::dialog::invite::Leg;
 use crate::dialog::session::granted;
 use crate::dialog::{Dialog, Parts};
@@ -198,7 +198,10 @@ impl Endpoint {
                     self.leg_finish(now, leg);
                 }
             }
-            Owner::Request => {
+            Owner::Request | Owner::Usage(_) => {
+                if let Owner::Usage(usage) = owner {
+                    self.usage_response(usage, response);
+                }
                 if status >= 200 {
                     let message = Received::of(response);
                     self.events.push_back(Event::Response { id: crate::RequestId(key), status, message });
@@ -348,6 +351,7 @@ impl Endpoint {
         out.clear();
         compose::begin_inside(&mut out, &leg.dialog, &flow, b"ACK", cseq, &[COOKIE, &token.text(), b"a"]);
         out.extend_from_slice(&self.identity.user_agent);
+        session_id::line(&mut out, leg.session_id.as_deref());
         if compose::end(&mut out, body) {
             self.transmit(flow.link, flow.remote, &out);
             if keep && let Some(client) = self.clients.get_mut(key) {
@@ -441,7 +445,7 @@ impl Endpoint {
                 self.update_failed(now, key, leg, status);
             }
             Owner::Bye(leg) => self.leg_finish(now, leg),
-            Owner::Request => {
+            Owner::Request | Owner::Usage(_) => {
                 self.events.push_back(Event::RequestFailed { id: crate::RequestId(key), cause });
             }
             Owner::Nobody { .. } => {}

@@ -88,6 +88,7 @@ names! {
     AcceptContact, "Accept-Contact", "a";
     RejectContact, "Reject-Contact", "j";
     RequestDisposition, "Request-Disposition", "d";
+    SessionId, "Session-ID", "";
 }
 
 /// A name of up to 24 bytes as three words, in lower case, zero behind its end. Bit 5 is set in every byte, which
@@ -128,7 +129,7 @@ const fn key(name: &[u8]) -> Key {
 
 const fn slot(key: Key) -> usize {
     let mixed = key[0].wrapping_add(key[1] ^ (key[2] << 7));
-    (mixed.wrapping_mul(0x87f5_3ddd_4e14_d571) >> 55) as usize
+    (mixed.wrapping_mul(0x804d_b86b_6201_972f) >> 55) as usize
 }
 
 impl Name {

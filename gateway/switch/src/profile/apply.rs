@@ -199,6 +199,22 @@ mod tests {
         assert_eq!(write(&ims, true, IDENTIFIED), expected);
     }
 
+    /// RFC 7315 §4.3, §4.4, §4.6: within the trust domain as the profile says, elsewhere never.
+    #[test]
+    fn what_a_network_says_of_itself_passes_or_is_stripped_by_profile() {
+        let fields = "P-Charging-Vector: icid-value=1;orig-ioi=a\r\nP-Access-Network-Info: 3GPP-UTRAN;utran-cell-id-3gpp=2\r\n\
+            P-Visited-Network-ID: \"v\"\r\n";
+        let mut ims = Profile::built_in("ims").unwrap();
+        ims.let_pass(Pattern::new("P-Visited-Network-ID").unwrap());
+        let all = fields.trim_end().split("\r\n").map(str::trim).collect::<Vec<_>>();
+        assert_eq!(write(&ims, true, fields), all);
+        assert_eq!(write(&ims, false, fields), NONE, "from a caller that is not trusted");
+        assert_eq!(write(&Profile { trusted: false, ..ims.clone() }, true, fields), NONE);
+        ims.take_out(Pattern::new("P-Access-Network-Info").unwrap());
+        assert_eq!(write(&ims, true, fields), [all[0], all[2]]);
+        assert_eq!(write(&Profile::default(), true, fields), NONE);
+    }
+
     #[test]
     fn an_untrusted_trunk_does_not_see_who_asked_for_privacy() {
         // RFC 3325 §7, §9.3; RFC 7315 §4.4, §4.6

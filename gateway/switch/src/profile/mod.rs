@@ -9,11 +9,13 @@ mod field;
 mod number;
 mod template;
 
+pub use crate::history::Telling;
 pub use apply::{Outgoing, Written};
 pub use field::{FieldError, FieldName, Pattern};
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
+use crate::outside::Passing;
 use core::time::Duration;
 
 /// The names of the built-in profiles.
@@ -47,6 +49,12 @@ pub struct Profile {
     pub pass: Vec<(Pattern, bool)>,
     /// Fields that pass with another value.
     pub rewrite: Vec<(FieldName, Template)>,
+    /// How the trunk is told of diversions.
+    pub diversions: Telling,
+    /// Whether calls to the trunk bear Session-ID (RFC 7989).
+    pub session_id: bool,
+    /// Requests outside of calls that pass from and to the trunk.
+    pub requests: Passing,
     /// Fields that are put in.
     pub add: Vec<(FieldName, Template)>,
 }
@@ -89,6 +97,9 @@ impl Profile {
             // Every name above can be passed; a test shows it.
             pass: pass.iter().filter_map(|name| Some((Pattern::new(name).ok()?, true))).collect(),
             rewrite: Vec::new(),
+            diversions: Telling::AsIs,
+            session_id: true,
+            requests: if name == "carrier-strict" { Passing::NONE } else { Passing::USUAL },
             add: Vec::new(),
         }
     }

@@ -71,6 +71,52 @@ impl Hunt {
     /// # Errors
     /// [`Dry`] says why there is none.
     pub fn next(&mut self, now: Time, table: &TrunkTable) -> Result<Attempt, Dry> {
+        let (seizure, peer) = self.next_by(
+            now,
+            table,
+            |_| true,
+            |trunk| trunk.seize(now),
+            Seizure::unused,
+            |trunk, peer| peer.health.admit(now, &trunk.config.health),
+        )?;
+        Ok(Attempt { seizure, peer })
+    }
+
+    /// The next peer to send a request to that is no call: of a trunk that `passes` lets, in service (it makes no trial of
+    /// one that is not), and within its rate. No place is held.
+    ///
+    /// # Errors
+    /// [`Dry`] says why there is none; [`Dry::Tried`] without an attempt, that no trunk passes it.
+    pub fn next_outside(
+        &mut self,
+        now: Time,
+        table: &TrunkTable,
+        passes: impl Fn(&Trunk) -> bool,
+    ) -> Result<(Arc<Trunk>, Arc<Peer>), Dry> {
+        let mut passed = false;
+        let passes = |trunk: &Trunk| {
+            let it = passes(trunk);
+            passed |= it;
+            it
+        };
+        let take = |trunk: &Arc<Trunk>| trunk.pass(now).then(|| trunk.clone());
+        let is_up = |_: &Trunk, peer: &Peer| peer.state() == link::TrunkState::Up;
+        let found = self.next_by(now, table, passes, take, |trunk| trunk.unpass(), is_up);
+        match found {
+            Err(Dry::Down) if !passed => Err(Dry::Tried),
+            found => found,
+        }
+    }
+
+    fn next_by<T>(
+        &mut self,
+        now: Time,
+        table: &TrunkTable,
+        mut passes: impl FnMut(&Trunk) -> bool,
+        take: impl Fn(&Arc<Trunk>) -> Option<T>,
+        give_back: impl Fn(T),
+        admits: impl Fn(&Trunk, &Peer) -> bool,
+    ) -> Result<(T, Arc<Peer>), Dry> {
         self.now = now;
         if self.retries_left == 0 {
             return Err(Dry::Tried);
@@ -85,7 +131,7 @@ impl Hunt {
                 }
                 continue;
             };
-            if !trunk.is_callable(now) {
+            if !passes(&trunk) || !trunk.is_callable(now) {
                 continue;
             }
             let Some(peer) = order.pop().and_then(|at| trunk.peers.get(at).cloned()) else { continue };
@@ -94,18 +140,18 @@ impl Hunt {
                 continue;
             }
             // The place first: a trial that then found the trunk full would be lost.
-            let Some(seizure) = trunk.seize(now) else {
+            let Some(place) = take(&trunk) else {
                 self.full = true;
                 self.trunks.pop();
                 continue;
             };
-            if !peer.health.admit(now, &trunk.config.health) {
-                seizure.unused();
+            if !admits(&trunk, &peer) {
+                give_back(place);
                 continue;
             }
             self.tried.push(peer.clone());
             self.retries_left -= 1;
-            return Ok(Attempt { seizure, peer });
+            return Ok((place, peer));
         }
     }
 

@@ -224,6 +224,16 @@ impl Trunk {
         Some(Seizure { trunk: self.clone() })
     }
 
+    /// Counts a request outside of calls against the rate; `false` when they come too fast.
+    pub(crate) fn pass(&self, now: Time) -> bool {
+        self.rate.take(now, self.config.max_cps)
+    }
+
+    /// Takes back a request that was counted but not sent.
+    pub(crate) fn unpass(&self) {
+        self.rate.give_back(self.config.max_cps);
+    }
+
     /// Its registration, if it has one.
     pub const fn registration(&self) -> Option<&Arc<SharedRegistration>> {
         self.registration.as_ref()

@@ -1,0 +1,589 @@
+//! One request outside of calls on its way: to one phone or peer after the other until one answers it.
+
+use super::subscription::Exchange;
+use super::{Asker, Told, fields};
+use crate::attempt::{Way, judge, patience};
+use crate::identity::TrunkIdentity;
+use crate::mail::Mail;
+use crate::privacy::Privacy;
+use crate::profile::Outgoing;
+use crate::session;
+use crate::shard::{Shard, Timer};
+use crate::status::Refusal;
+use crate::trunk::{Dry, Evidence, Hunt, Peer, Trunk};
+use core::time::Duration;
+use link::Binding;
+use sansio::{Key, Outbox, Time, TimerId};
+use sip::auth::Answerer;
+use sip::message::{Method, Name};
+use sip::{Body, Destination, Failure, Flow, Received, Request, RequestId, UsageId};
+use std::sync::Arc;
+
+/// Who is asked.
+#[derive(Debug)]
+pub(super) enum Targets {
+    /// A user's phones, the next one last.
+    Phones(Vec<Binding>),
+    /// Peers of trunks.
+    Trunks(Box<Hunt>),
+}
+
+/// What a request of ours is for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// It is the request of this passage.
+    Passage(Key),
+    /// It goes on inside a subscription.
+    Exchange(Box<Exchange>),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Passage {
+    pub(super) asker: Asker,
+    pub(super) method: Method,
+    pub(super) request: Received,
+    pub(super) flow: Flow,
+    /// The number that a user of ours is asserted with.
+    pub(super) asserted: Option<String>,
+    pub(super) privacy: Privacy,
+    /// The number asked for.
+    pub(super) dialled: String,
+    /// The number after the route's rewriting.
+    pub(super) number: String,
+    pub(super) targets: Targets,
+    /// The subscription it makes.
+    pub(super) subscription: Option<Key>,
+    /// When whoever asked waits no longer.
+    until: Time,
+    sent: Option<Sent>,
+    /// What the last one asked answered, or why it did not.
+    last: Option<Answer>,
+    /// Until 100 is due.
+    timer: Option<TimerId>,
+}
+
+/// The request of one try.
+#[derive(Debug)]
+struct Sent {
+    id: RequestId,
+    /// The dialog that a SUBSCRIBE is to make.
+    usage: Option<UsageId>,
+    on: Option<(Arc<Trunk>, Arc<Peer>)>,
+    answerer: Option<Answerer>,
+    letter: Letter,
+}
+
+/// What a request says, to be said again with credentials.
+#[derive(Debug)]
+struct Letter {
+    call_id: String,
+    tag: String,
+    cseq: u32,
+    request_uri: String,
+    from: String,
+    to: String,
+    destination: Destination,
+    headers: Vec<(String, String)>,
+    max_forwards: u8,
+    content_type: String,
+}
+
+/// How a try ended.
+#[derive(Debug)]
+enum Answer {
+    Response(Received),
+    Silence(Failure),
+}
+
+/// What a letter goes out by.
+enum Envelope {
+    Usage(UsageId),
+    Alone,
+}
+
+impl Passage {
+    pub(super) fn new(
+        now: Time,
+        t1: Duration,
+        asker: Asker,
+        method: Method,
+        request: Received,
+        flow: Flow,
+    ) -> Self {
+        Self {
+            asker,
+            method,
+            request,
+            flow,
+            asserted: None,
+            privacy: Privacy::default(),
+            dialled: String::new(),
+            number: String::new(),
+            targets: Targets::Phones(Vec::new()),
+            subscription: None,
+            // Timer F of whoever asked, less a round trip or two (RFC 3261 §17.1.2.2).
+            until: now + t1.saturating_mul(60),
+            sent: None,
+            last: None,
+            timer: None,
+        }
+    }
+
+    pub(super) const fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+}
+
+impl Shard {
+    /// RFC 4320 §4.1: 100 goes out if there is no answer by the time at which Timer E of whoever asked is at T2, and no
+    /// sooner.
+    pub(super) fn await_trying(&mut self, now: Time, key: Key) {
+        let mut span = self.config.t1;
+        let mut at = Duration::ZERO;
+        while span < self.config.t2 && !span.is_zero() {
+            at += span;
+            span = span.saturating_mul(2);
+        }
+        let timer = self.set_timer(now + at, Timer::Passage(key));
+        if let Some(passage) = self.outside.passages.get_mut(key) {
+            passage.timer = timer;
+        }
+    }
+
+    /// Whoever asked is told that his request is being seen to.
+    pub(crate) fn passage_lasts(&mut self, now: Time, key: Key) {
+        if let Some(passage) = self.outside.passages.get_mut(key) {
+            passage.timer = None;
+            self.endpoint.respond_trying(now, passage.asker.id);
+        }
+    }
+
+    /// Asks the next phone or peer, or gives up.
+    pub(super) fn passage_next(&mut self, now: Time, key: Key) {
+        loop {
+            let Some(passage) = self.outside.passages.get_mut(key) else { return };
+            if now >= passage.until {
+                return self.passage_fails(now, key, None);
+            }
+            let (method, further) = (passage.method, passage.last.is_some());
+            let way = match &mut passage.targets {
+                Targets::Phones(contacts) => {
+                    let Some(binding) = contacts.pop() else {
+                        return self.passage_fails(now, key, Some(Refusal::unregistered()));
+                    };
+                    let more = !contacts.is_empty();
+                    let dialled = passage.dialled.clone();
+                    self.way_to_phone(&dialled, &binding).map(|way| (way, None, more))
+                }
+                Targets::Trunks(hunt) => {
+                    let passes = |trunk: &Trunk| trunk.config.profile.requests.has(method);
+                    match hunt.next_outside(now, &self.table, passes) {
+                        Ok((trunk, peer)) => {
+                            let more = hunt.has_more();
+                            let number = trunk.config.profile.called(&passage.number);
+                            self.way_on(trunk.clone(), &peer, number, more)
+                                .map(|way| (way, Some(trunk), more))
+                        }
+                        Err(dry) => return self.passage_dry(now, key, dry),
+                    }
+                }
+            };
+            self.stats.outside_failovers += u64::from(further);
+            let sent = way.and_then(|(way, trunk, more)| self.passage_send(now, key, way, trunk, more));
+            match sent {
+                Ok(()) => return,
+                // That address is of no use; another one's may be.
+                Err(_) => {
+                    if let Some(passage) = self.outside.passages.get_mut(key) {
+                        passage.last.get_or_insert(Answer::Silence(Failure::ConnectFailed));
+                    }
+                }
+            }
+        }
+    }
+
+    fn passage_dry(&mut self, now: Time, key: Key, dry: Dry) {
+        let Some(passage) = self.outside.passages.get(key) else { return };
+        if passage.last.is_some() {
+            return self.passage_fails(now, key, None);
+        }
+        if dry == Dry::Tried {
+            // Nothing was: no trunk of the route passes the method.
+            let policy = self.config.outside.requests;
+            let method = passage.method;
+            let told = self.not_allowed(policy.without(method));
+            return self.passage_over(now, key, &told, None);
+        }
+        self.passage_fails(now, key, Some(Refusal::dry(dry, None)));
+    }
+
+    fn way_on(
+        &self,
+        trunk: Arc<Trunk>,
+        peer: &Arc<Peer>,
+        number: String,
+        more: bool,
+    ) -> Result<Way, Refusal> {
+        let (address, transport) = (peer.config.address, peer.config.transport);
+        let (uri_host, to_host) = trunk.host_of(peer);
+        let profile = trunk.config.profile.clone();
+        let listener = self.listener_towards(address, trunk.config.realm.as_deref())?;
+        Ok(Way {
+            name: trunk.config.name.as_str().into(),
+            address,
+            transport,
+            over: None,
+            listener,
+            nat: (profile.nat.unwrap_or_else(|| self.nat_at(listener)), false),
+            request_uri: format!("sip:{number}@{uri_host}"),
+            to: format!("<sip:{number}@{to_host}>"),
+            number,
+            // Twice that of an INVITE: nothing but the final answer shows that the peer is there.
+            patience: patience(&self.config, &profile, more, false).saturating_mul(2),
+            profile,
+            route: trunk.registration().and_then(|registration| registration.route()),
+            account: trunk.config.account.clone(),
+            identity: TrunkIdentity::default(),
+            peer: Some(peer.clone()),
+            seizure: None,
+        })
+    }
+
+    fn passage_send(
+        &mut self,
+        now: Time,
+        key: Key,
+        way: Way,
+        trunk: Option<Arc<Trunk>>,
+        more: bool,
+    ) -> Result<(), Refusal> {
+        let made = (self.names.u64(), self.names.u64());
+        let call_id = self.shards.draw_call_id(&mut self.names);
+        let mut tag = [0; 12];
+        self.names.token(&mut tag);
+        let Some(passage) = self.outside.passages.get(key) else {
+            return Err(Refusal::internal("the request is gone"));
+        };
+        let unread = |_| Refusal::internal("the request could not be read again");
+        let message = passage.request.parse().map_err(unread)?;
+        let advertised = self.listeners[way.listener].advertised;
+        // A phone speaks for its own numbers alone, wherever it is.
+        let trusted = passage.asserted.is_none() && self.trusted(passage.flow.remote.ip());
+        let mut from = session::from_of(&message, advertised, &way.profile);
+        let caller = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
+        let calling = way.profile.calling(&caller);
+        let written = way.profile.write(&Outgoing {
+            invite: &message,
+            caller_trusted: trusted,
+            trunk: way.name.as_str(),
+            called: &way.number,
+            calling: &calling,
+            dialled: &passage.dialled,
+            source: passage.flow.remote.ip(),
+            peer: way.address,
+            local: advertised.ip(),
+        });
+        let mut headers = written.fields;
+        const ASSERTED: &str = "P-Asserted-Identity";
+        let is_in = |headers: &[(String, String)], name: &str| {
+            headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+        };
+        if let Some(number) = passage.asserted.as_deref()
+            && way.profile.passes(ASSERTED)
+            && !is_in(&headers, ASSERTED)
+        {
+            // RFC 3325 §5, as for a call.
+            let (number, host) = (way.profile.calling(number), session::host(advertised.ip()));
+            headers.push((ASSERTED.to_owned(), format!("<sip:{number}@{host}>")));
+        }
+        if !way.profile.trusted {
+            from = passage.privacy.hide(&mut headers).unwrap_or(from);
+        }
+        let (mut passed, dropped) = fields::passed(&message);
+        if passage.method == Method::Subscribe {
+            self.bound_expires(&mut passed);
+        }
+        fields::identify(&mut passed, &message, made);
+        passed.retain(|(name, _)| !is_in(&headers, name));
+        headers.extend(passed);
+        if let Some(route) = way.route {
+            headers.insert(0, ("Route".to_owned(), route));
+        }
+        let max_forwards = message.max_forwards().unwrap_or(70).saturating_sub(1);
+        let content_type = message.content_type().map(session::text).unwrap_or_default();
+        let left = passage.until.since(now);
+        self.stats.headers_dropped += written.dropped + dropped;
+        let letter = Letter {
+            call_id,
+            tag: tag.iter().map(|byte| char::from(*byte)).collect(),
+            cseq: 1,
+            request_uri: way.request_uri,
+            from,
+            to: way.to,
+            destination: Destination {
+                transport: way.transport,
+                remote: way.address,
+                socket: self.listeners[way.listener].udp,
+                over: way.over,
+            },
+            headers,
+            max_forwards,
+            content_type,
+        };
+        let timeout = if more { way.patience.min(left) } else { left };
+        let subscription = passage.subscription;
+        let (id, usage) = self
+            .post(now, key, &letter, &[], None, timeout)
+            .ok_or_else(|| Refusal::internal("the request could not be sent"))?;
+        if let (Some(subscription), Some(usage)) = (subscription, usage) {
+            self.subscription_asks(subscription, usage, way.account.clone());
+        }
+        let answerer = way.account.map(Answerer::new);
+        let on = trunk.zip(way.peer);
+        if let Some(passage) = self.outside.passages.get_mut(key) {
+            passage.sent = Some(Sent { id, usage, on, answerer, letter });
+        }
+        self.outside.asked.insert(id, Asked::Passage(key));
+        self.stats.outside_sent += 1;
+        Ok(())
+    }
+
+    /// Sends a letter: as a request alone, or as the SUBSCRIBE that makes a dialog, or once more in that dialog.
+    fn post(
+        &mut self,
+        now: Time,
+        key: Key,
+        letter: &Letter,
+        more: &[(&'static str, String)],
+        envelope: Option<Envelope>,
+        timeout: Duration,
+    ) -> Option<(RequestId, Option<UsageId>)> {
+        let passage = self.outside.passages.get(key)?;
+        let own = letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers: Vec<(&str, &str)> =
+            own.chain(more.iter().map(|(name, value)| (*name, value.as_str()))).collect();
+        let body = passage.request.body();
+        let body = (!body.is_empty()).then_some(Body { content_type: &letter.content_type, bytes: body });
+        let request = Request {
+            method: passage.method.as_str(),
+            call_id: &letter.call_id,
+            request_uri: &letter.request_uri,
+            from: &letter.from,
+            to: &letter.to,
+            tag: &letter.tag,
+            cseq: letter.cseq,
+            max_forwards: letter.max_forwards,
+            destination: letter.destination,
+            headers: &headers,
+            body,
+            timeout,
+        };
+        match envelope {
+            Some(Envelope::Usage(usage)) => {
+                let id = self.endpoint.usage_request(
+                    now,
+                    usage,
+                    passage.method,
+                    letter.max_forwards,
+                    &headers,
+                    body,
+                    timeout,
+                );
+                Some((id.ok()?, Some(usage)))
+            }
+            None if passage.method == Method::Subscribe => {
+                let (usage, id) = self.endpoint.usage_open(now, &request).ok()?;
+                Some((id, Some(usage)))
+            }
+            Some(Envelope::Alone) | None => Some((self.endpoint.request(now, &request).ok()?, None)),
+        }
+    }
+
+    /// A request of a passage was answered.
+    pub(super) fn passage_answered(
+        &mut self,
+        now: Time,
+        key: Key,
+        message: &Received,
+        out: &mut Outbox<Mail>,
+    ) {
+        let Ok(response) = message.parse() else {
+            return self.passage_silent(now, key, &Failure::NoResponse, out);
+        };
+        let status = response.status();
+        if matches!(status, 401 | 407) && self.passage_authenticates(now, key, message) {
+            return;
+        }
+        let Some(passage) = self.outside.passages.get_mut(key) else { return };
+        let Some(sent) = passage.sent.take() else { return };
+        let failure = Failure::Status {
+            status,
+            reason: String::from_utf8_lossy(response.reason()).into(),
+            retry_after: response.seconds(Name::RetryAfter),
+        };
+        let (_, mut next) = judge(&failure, sent.on.as_ref().map(|(trunk, _)| &trunk.config));
+        if sent.on.is_none() {
+            // RFC 3261 §16.7 step 5: 6xx speaks for all phones of a user.
+            next = (300..600).contains(&status);
+        }
+        if let Some((trunk, peer)) = &sent.on
+            && !next
+        {
+            self.learn(
+                now,
+                trunk,
+                peer,
+                Evidence::ProbeServed,
+                "a request outside of calls was answered",
+                out,
+            );
+        }
+        let Some(passage) = self.outside.passages.get_mut(key) else { return };
+        passage.last = Some(Answer::Response(message.clone()));
+        if next && status >= 300 {
+            self.abandon(sent.usage);
+            return self.passage_next(now, key);
+        }
+        if status >= 300 {
+            self.abandon(sent.usage);
+            return self.passage_fails(now, key, None);
+        }
+        let (headers, dropped) = fields::passed(&response);
+        self.stats.headers_dropped += dropped;
+        self.stats.outside_answered += 1;
+        if let Some(subscription) = passage.subscription {
+            self.subscription_stands(now, subscription, fields::expires(&response));
+        }
+        let content_type = response.content_type().map(session::text).unwrap_or_default();
+        let body = message.body();
+        let body = (!body.is_empty()).then_some(Body { content_type: &content_type, bytes: body });
+        self.passage_over(now, key, &Told { status, headers }, body);
+    }
+
+    /// Answers the challenge to a passage's request, if there is an account for it.
+    fn passage_authenticates(&mut self, now: Time, key: Key, message: &Received) -> bool {
+        let chance = self.names.u64();
+        let Some(passage) = self.outside.passages.get_mut(key) else { return false };
+        let (method, left) = (passage.method, passage.until.since(now));
+        let Some(mut sent) = passage.sent.take() else { return false };
+        let Ok(response) = message.parse() else { return false };
+        let taken = sent
+            .answerer
+            .as_mut()
+            .and_then(|it| it.take(&response).then_some(it))
+            .map(|it| it.fields(method.as_str(), &sent.letter.request_uri, chance));
+        let Some(more) = taken else {
+            passage.sent = Some(sent);
+            return false;
+        };
+        // RFC 3261 §22.2: same Call-ID, From and To, CSeq one higher.
+        sent.letter.cseq += 1;
+        let envelope = sent.usage.map_or(Envelope::Alone, Envelope::Usage);
+        let posted = self.post(now, key, &sent.letter, &more, Some(envelope), left);
+        let done = posted.map(|(id, _)| {
+            sent.id = id;
+            self.outside.asked.insert(id, Asked::Passage(key));
+            self.stats.outside_challenges_answered += 1;
+        });
+        if let Some(passage) = self.outside.passages.get_mut(key) {
+            passage.sent = Some(sent);
+        }
+        done.is_some()
+    }
+
+    /// A request of a passage got no answer.
+    pub(super) fn passage_silent(&mut self, now: Time, key: Key, failure: &Failure, out: &mut Outbox<Mail>) {
+        let Some(passage) = self.outside.passages.get_mut(key) else { return };
+        let Some(sent) = passage.sent.take() else { return };
+        passage.last = Some(Answer::Silence(failure.clone()));
+        let subscription = passage.subscription;
+        if let Some((trunk, peer)) = &sent.on
+            && matches!(failure, Failure::Refused | Failure::ConnectFailed)
+        {
+            self.learn(now, trunk, peer, Evidence::Refused, "a request outside of calls was refused", out);
+        }
+        if let Some(subscription) = subscription
+            && let Some(left) = self.notified_before_answer(subscription)
+        {
+            // RFC 6665 §4.1.2.4: a NOTIFY shows that the SUBSCRIBE was taken; its 2xx got lost.
+            self.subscription_stands(now, subscription, Some(left));
+            let headers = vec![("Expires".to_owned(), left.to_string())];
+            return self.passage_over(now, key, &Told { status: 200, headers }, None);
+        }
+        self.abandon(sent.usage);
+        self.passage_next(now, key);
+    }
+
+    /// The dialog that a SUBSCRIBE was to make is not wanted any more.
+    fn abandon(&mut self, usage: Option<UsageId>) {
+        if let Some(usage) = usage {
+            self.outside.usages.remove(&usage);
+            self.endpoint.usage_close(usage);
+        }
+    }
+
+    /// Nobody took it: whoever asked is told what the last one said, or `refusal`.
+    fn passage_fails(&mut self, now: Time, key: Key, refusal: Option<Refusal>) {
+        let Some(passage) = self.outside.passages.get_mut(key) else { return };
+        let is_phone = matches!(passage.targets, Targets::Phones(_));
+        let told = match passage.last.take() {
+            Some(Answer::Response(message)) => self.relayed_failure(&message),
+            Some(Answer::Silence(_)) if is_phone => Told::bare(Refusal::unregistered().status),
+            Some(Answer::Silence(failure)) => self.told_of(&Refusal::callee(&failure)),
+            None => self.told_of(&refusal.unwrap_or_else(|| Refusal::callee(&Failure::TimedOut))),
+        };
+        self.stats.outside_failed += 1;
+        self.passage_over(now, key, &told, None);
+    }
+
+    fn told_of(&self, refusal: &Refusal) -> Told {
+        if refusal.retry { self.busy_with(refusal.status) } else { Told::bare(refusal.status) }
+    }
+
+    fn busy_with(&self, status: u16) -> Told {
+        Told { status, ..self.busy() }
+    }
+
+    /// A failure as it is told to whoever asked.
+    pub(super) fn relayed_failure(&self, message: &Received) -> Told {
+        let Ok(response) = message.parse() else { return Told::bare(500) };
+        let status = response.status();
+        match status {
+            // The challenge was for the gateway, and where to go instead would lead around it.
+            300..=399 | 401 | 407 | 503 => {
+                let reason = String::from_utf8_lossy(response.reason()).into();
+                let failure = Failure::Status { status, reason, retry_after: None };
+                self.told_of(&Refusal::callee(&failure))
+            }
+            // RFC 4320 §4.2: "MUST NOT send a response with status-code of 408 to a non-INVITE request".
+            408 => Told::bare(480),
+            _ => {
+                let (mut headers, _) = fields::passed(&response);
+                let allow: Vec<String> = response.headers(Name::Allow).map(session::text).collect();
+                if status == 405 {
+                    headers.push(("Allow".to_owned(), allow.join(", ")));
+                }
+                if let Some(seconds) = response.seconds(Name::RetryAfter) {
+                    headers.push(("Retry-After".to_owned(), seconds.to_string()));
+                }
+                Told { status, headers }
+            }
+        }
+    }
+
+    /// Tells whoever asked, and forgets the passage.
+    fn passage_over(&mut self, now: Time, key: Key, told: &Told, body: Option<Body<'_>>) {
+        let Some(passage) = self.outside.passages.remove(key) else { return };
+        if let Some(timer) = passage.timer {
+            self.wheel.cancel(timer);
+        }
+        if let Some(sent) = passage.sent {
+            self.outside.asked.remove(&sent.id);
+        }
+        self.tell_asker(now, passage.asker, told.status, &told.headers, body);
+        if let Some(subscription) = passage.subscription {
+            self.subscription_answered(now, subscription, told.status);
+        }
+    }
+}
