@@ -296,6 +296,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::InUsage { .. }
             | Event::KeptLost { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
@@ -415,6 +416,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::InUsage { .. }
             | Event::KeptLost { .. } => {}
         }
     }
