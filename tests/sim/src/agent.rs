@@ -297,6 +297,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::InUsage { .. }
             | Event::KeptLost { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
@@ -417,6 +418,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::InUsage { .. }
             | Event::KeptLost { .. } => {}
         }
     }

@@ -262,6 +262,9 @@ impl Machine for Party {
     }
 }
 
+/// The fault that is later than any timer of a transaction.
+const LATEST: u64 = 6;
+
 struct Scene {
     world: World<Party>,
     shards: Vec<NodeId>,
@@ -366,6 +369,7 @@ impl Scene {
             2 => self.world.network.hold(number, Duration::from_millis(30)),
             3 => self.world.network.hold(number, Duration::from_millis(1200)),
             4 => self.world.network.hold(number, Duration::from_secs(9)),
+            5 => self.world.network.hold(number, Duration::from_secs(25)),
             _ => self.world.network.hold(number, Duration::from_secs(40)),
         }
     }
@@ -396,6 +400,21 @@ fn a_message_survives_any_single_fault() {
             let answerer = scene.answerer;
             assert_eq!(scene.end(answerer).got.len(), 1, "{number} {kind}: it came once\n{text}");
             assert!(scene.left().is_empty(), "{number} {kind}: {:#?}\n{text}", scene.left());
+        }
+    }
+}
+
+/// A request that comes when its transaction is long forgotten (Timer J, RFC 3261 §17.2.2) is a new one, whatever becomes of
+/// it: nothing may be left.
+#[test]
+fn what_comes_later_than_any_timer_leaves_nothing() {
+    for (plan, most) in [(&[(100, Step::Message)][..], 6), (&LIFE.0[..], 28)] {
+        for number in 0..most {
+            let mut scene = Scene::new(plan, &LIFE.1[..usize::from(most > 6)]);
+            scene.fault(number, LATEST);
+            scene.run(600);
+            let text = scene.world.log.text().to_owned();
+            assert!(scene.left().is_empty(), "{number}: {:#?}\n{text}", scene.left());
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Subscription {
     ending: bool,
     /// By when a NOTIFY has to come (RFC 6665 §4.1.2.4, Timer N).
     notify_by: Option<Time>,
-    /// The notifier has had the answer to its last NOTIFY while the first SUBSCRIBE had none.
+    /// It is over as soon as whatever is still on its way has its answer.
     done: bool,
     /// When it is over if nobody renews it.
     until: Option<Time>,
@@ -145,9 +145,7 @@ impl Shard {
         if (200..300).contains(&status) {
             self.stats.subscriptions_begun += 1;
             // The last NOTIFY may have been answered before.
-            if subscription.done {
-                self.subscription_over(now, key);
-            }
+            self.subscription_settles(now, key);
         } else {
             self.subscription_over(now, key);
         }
@@ -371,6 +369,8 @@ impl Shard {
         }
         if over {
             self.exchange_ends(now, key);
+        } else {
+            self.subscription_settles(now, key);
         }
     }
 
@@ -384,16 +384,25 @@ impl Shard {
         }
         let told = self.busy();
         self.tell_asker(now, exchange.asker, told.status, &told.headers, None);
+        self.subscription_settles(now, exchange.subscription);
     }
 
-    /// A subscription is over; while its first SUBSCRIBE has no answer, it goes with that.
+    /// A subscription is over.
     fn exchange_ends(&mut self, now: Time, key: Key) {
-        let Some(subscription) = self.outside.subscriptions.get_mut(key) else { return };
-        subscription.ending = true;
-        if subscription.begun_by.is_some() {
+        if let Some(subscription) = self.outside.subscriptions.get_mut(key) {
+            subscription.ending = true;
             subscription.done = true;
-            return;
         }
-        self.subscription_over(now, key);
+        self.subscription_settles(now, key);
+    }
+
+    /// Takes a subscription out that is over, unless an answer is still on its way: the last NOTIFY may overtake the answer to
+    /// the SUBSCRIBE that brought it about.
+    fn subscription_settles(&mut self, now: Time, key: Key) {
+        let is_its = |asked: &Asked| matches!(asked, Asked::Exchange(it) if it.subscription == key);
+        let Some(subscription) = self.outside.subscriptions.get(key) else { return };
+        if subscription.done && subscription.begun_by.is_none() && !self.outside.asked.values().any(is_its) {
+            self.subscription_over(now, key);
+        }
     }
 }
