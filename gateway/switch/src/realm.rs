@@ -58,7 +58,7 @@ impl Place {
         });
         let own = MediaPlace {
             local: listener.local.ip(),
-            advertised: start.config.media_advertised(v4).unwrap_or(listener.advertised.ip()),
+            advertised: start.config.media_advertised(v4).unwrap_or_else(|| listener.advertised.ip()),
             ports: start.rtp_ports,
         };
         Self { realm, media: media.copied().unwrap_or(own) }

@@ -297,7 +297,6 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
-            | Event::InUsage { .. }
             | Event::KeptLost { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
@@ -418,7 +417,6 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
-            | Event::InUsage { .. }
             | Event::KeptLost { .. } => {}
         }
     }

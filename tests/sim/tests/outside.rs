@@ -408,9 +408,9 @@ fn a_message_survives_any_single_fault() {
 /// it: nothing may be left.
 #[test]
 fn what_comes_later_than_any_timer_leaves_nothing() {
-    for (plan, most) in [(&[(100, Step::Message)][..], 6), (&LIFE.0[..], 28)] {
+    for (plan, most) in [(&[(100, Step::Message)][..], 6), (&LIFE[..], 28)] {
         for number in 0..most {
-            let mut scene = Scene::new(plan, &LIFE.1[..usize::from(most > 6)]);
+            let mut scene = Scene::new(plan, &NEWS[..usize::from(most > 6)]);
             scene.fault(number, LATEST);
             scene.run(600);
             let text = scene.world.log.text().to_owned();
@@ -419,18 +419,18 @@ fn what_comes_later_than_any_timer_leaves_nothing() {
     }
 }
 
-/// RFC 6665: subscribed, renewed, notified, ended by the subscriber.
-const LIFE: ([(u64, Step); 3], [(u64, Step); 1]) = (
-    [(100, Step::Subscribe(120)), (60_000, Step::Subscribe(120)), (150_000, Step::Subscribe(0))],
-    [(110_000, Step::Notify("active;expires=60"))],
-);
+/// RFC 6665: subscribed, renewed, ended by the subscriber ...
+const LIFE: [(u64, Step); 3] =
+    [(100, Step::Subscribe(120)), (60_000, Step::Subscribe(120)), (150_000, Step::Subscribe(0))];
+/// ... and notified meanwhile.
+const NEWS: [(u64, Step); 1] = [(110_000, Step::Notify("active;expires=60"))];
 
 #[test]
 fn a_subscription_survives_any_single_fault() {
     // Three SUBSCRIBEs and four NOTIFYs of four datagrams each.
     for number in 0..28 {
         for kind in 0..6 {
-            let mut scene = Scene::new(&LIFE.0, &LIFE.1);
+            let mut scene = Scene::new(&LIFE, &NEWS);
             scene.fault(number, kind);
             scene.run(145);
             let standing = scene.stats(|stats| stats.subscriptions_begun);
