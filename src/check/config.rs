@@ -103,7 +103,12 @@ fn realm_text(addresses: &RealmAddresses, realm: &Realm) -> String {
         let _ = write!(text, ", {address} ({})", transport.name());
     }
     let (low, high) = (addresses.rtp_ports.low, addresses.rtp_ports.high);
-    let _ = write!(text, "; rtp {} {low}-{high}{}", words(addresses.media.iter()), self::named(&addresses.rtp_advertise));
+    let _ = write!(
+        text,
+        "; rtp {} {low}-{high}{}",
+        words(addresses.media.iter()),
+        self::named(&addresses.rtp_advertise)
+    );
     let networks = words(realm.networks.iter());
     let whose = if networks.is_empty() { "only trunks that name it" } else { &networks };
     let _ = write!(text, "; peers: {whose}");
@@ -130,7 +135,9 @@ fn describe(trunk: &TrunkConfig, settings: &Settings) -> String {
     let _ = write!(text, ", profile {}", trunk.profile.name);
     let mut realms: Vec<&str> = Vec::new();
     let peers = trunk.peers.iter().map(|peer| peer.address.ip());
-    for name in peers.filter_map(|peer| realm_name(&settings.shard.realms, trunk, peer)).chain(trunk.realm.as_deref()) {
+    for name in
+        peers.filter_map(|peer| realm_name(&settings.shard.realms, trunk, peer)).chain(trunk.realm.as_deref())
+    {
         if !realms.contains(&name) {
             realms.push(name);
         }

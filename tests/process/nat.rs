@@ -144,8 +144,11 @@ fn a_profile_sends_by_the_contact_alone(io: &str) {
     let mut caller = Phone::new("127.0.0.2");
     let sdp = Voice::new(caller.address.ip(), 1).sdp("sendrecv");
     for direction in ["out", "in"] {
-        let (a, b, number) =
-            if direction == "out" { (&mut caller, &mut carrier, "1") } else { (&mut carrier, &mut caller, "2") };
+        let (a, b, number) = if direction == "out" {
+            (&mut caller, &mut carrier, "1")
+        } else {
+            (&mut carrier, &mut caller, "2")
+        };
         if direction == "in" {
             let mut dialog = a.invite(Way::Udp(gateway.sip), gateway.sip, number, &sdp);
             // It comes back to the carrier, the only trunk there is.
@@ -263,7 +266,8 @@ fn phones_are_pinged_and_given_up_and_found_again(io: &str) {
     assert_eq!(caller.final_response(&call, "1 INVITE").status(), Some(480));
     bob.phone.leftovers(Duration::from_millis(10));
     wait_until("the phone is found again", || {
-        if let Some(ping) = bob.phone.find(Duration::from_millis(50), |message| message.method() == "OPTIONS") {
+        if let Some(ping) = bob.phone.find(Duration::from_millis(50), |message| message.method() == "OPTIONS")
+        {
             bob.phone.respond(&ping, 404, "whatever", "");
         }
         is_silent(false)
@@ -347,7 +351,8 @@ fn the_way_to_a_carrier_is_kept_open(io: &str) {
     let mut request = carrier.expect("REGISTER");
     let seen = ";received=203.0.113.7;rport=61000";
     let via = request.0.field("via").replace(";rport", seen);
-    request.0 = crate::message::Message::read(request.0.text.replace(request.0.field("via"), &via).as_bytes());
+    request.0 =
+        crate::message::Message::read(request.0.text.replace(request.0.field("via"), &via).as_bytes());
     let contact = format!("Contact: <{}>;expires=600\r\n", request.0.contact());
     carrier.respond_with(&request, 200, "granted", &contact, "");
     for _ in 0..2 {
@@ -367,7 +372,7 @@ fn flows_of_a_phone_are_tried_in_order(io: &str) {
         (bob.over, bob.call_id) = (Some((way, "TCP")), unique());
         ways.push(way);
         let fields = format!(
-            "Supported: path, outbound\r\nContact: <sip:bob@{HOME};transport=tcp;ob>;reg-id={reg_id};\
+            "Require: outbound\r\nSupported: path, outbound\r\nContact: <sip:bob@{HOME};transport=tcp;ob>;reg-id={reg_id};\
              +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\";expires=600\r\n"
         );
         let answer = bob.register(gateway.sip, "SHA-256", &fields);
@@ -386,9 +391,7 @@ fn flows_of_a_phone_are_tried_in_order(io: &str) {
     bob.phone.expect("ACK");
     assert_eq!(caller.answered(&mut dialog).status(), Some(486), "the phone was asked once");
     bob.phone.close(ways[1]);
-    wait_until("the end of the newer flow", || {
-        gateway.metric("trunkline_sip_connections") < 2.0
-    });
+    wait_until("the end of the newer flow", || gateway.metric("trunkline_sip_connections") < 2.0);
     for _ in 0..4 {
         let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "bob", &sdp);
         let invite = bob.phone.expect("INVITE");

@@ -137,14 +137,24 @@ fn realms_are_told_by_check(_: &str) {
     assert!(!out.contains("sip        "), "no address but those of the realms: {out}");
     let (code, out, err) = run(&["check", "route", "1", "--config", path]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("carrier 198.51.100.1:5060: at most 100 calls;") && out.contains("; realm outside\n"), "{out}");
+    assert!(
+        out.contains("carrier 198.51.100.1:5060: at most 100 calls;") && out.contains("; realm outside\n"),
+        "{out}"
+    );
     let (_, out, _) = run(&["check", "route", "1", "--json", "--config", path]);
     let told: serde_json::Value = serde_json::from_str(&out).unwrap();
     let realms: Vec<&str> =
         told["tries"].as_array().unwrap().iter().filter_map(|attempt| attempt["realm"].as_str()).collect();
     assert_eq!(realms, ["outside", "inside"]);
-    std::fs::write(&file, text("[[trunk]]\nname = \"a\"\npeers = [\"198.51.100.1:5060\"]\nrealm = \"x\"\n", "")).unwrap();
+    std::fs::write(
+        &file,
+        text("[[trunk]]\nname = \"a\"\npeers = [\"198.51.100.1:5060\"]\nrealm = \"x\"\n", ""),
+    )
+    .unwrap();
     let (code, _, err) = run(&["check", "config", path]);
     assert_eq!(code, 2);
-    assert!(err.contains(path) && err.contains("trunk \"a\": realm: \"x\" is no realm; known: inside, outside"), "{err}");
+    assert!(
+        err.contains(path) && err.contains("trunk \"a\": realm: \"x\" is no realm; known: inside, outside"),
+        "{err}"
+    );
 }

@@ -41,9 +41,8 @@ impl Default for Nat {
 
 /// The rule of a name, or what is wrong with it and the cure.
 pub(crate) fn rule(text: &str) -> Result<sip::Nat, String> {
-    sip::Nat::named(text).ok_or_else(|| {
-        format!("\"{text}\" is no rule; auto (as its messages show), always or never")
-    })
+    sip::Nat::named(text)
+        .ok_or_else(|| format!("\"{text}\" is no rule; auto (as its messages show), always or never"))
 }
 
 /// Checks `[nat]`.

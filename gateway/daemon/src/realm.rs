@@ -136,9 +136,7 @@ fn opened(
     }
     let rtp_ports = match &realm.rtp_ports {
         None => rtp_ports,
-        Some(text) => {
-            RtpPorts::parse(text).map_err(|error| ConfigError::new(key("rtp_ports"), error))?
-        }
+        Some(text) => RtpPorts::parse(text).map_err(|error| ConfigError::new(key("rtp_ports"), error))?,
     };
     let rtp_advertise =
         if realm.rtp_advertise.is_empty() { &realm.advertise } else { &realm.rtp_advertise }.clone();
@@ -186,7 +184,8 @@ fn apart(
     key: &dyn Fn(&str) -> String,
 ) -> Result<(), ConfigError> {
     let elsewhere = || others.iter().flat_map(|other| &other.listen).chain(&file.listen);
-    if let Some(twice) = new.listen.iter().find(|it| it.port() != 0 && elsewhere().any(|other| other == *it)) {
+    if let Some(twice) = new.listen.iter().find(|it| it.port() != 0 && elsewhere().any(|other| other == *it))
+    {
         let error = format!("{twice} is another realm's, or stands in the top-level `listen`; name it once");
         return Err(ConfigError::new(key("listen"), error));
     }
@@ -249,9 +248,8 @@ fn reached(
             Some(name) => realms.iter().position(|realm| realm.name == name),
             None => realm_of(realms, peer.address.ip()),
         };
-        let of_family = |listen: &[SocketAddr]| {
-            listen.iter().any(|listen| listen.is_ipv4() == peer.address.is_ipv4())
-        };
+        let of_family =
+            |listen: &[SocketAddr]| listen.iter().any(|listen| listen.is_ipv4() == peer.address.is_ipv4());
         match at {
             Some(at) if !of_family(&file.realms[at].listen) => {
                 let error = format!(
@@ -312,15 +310,17 @@ mod tests {
     fn mistakes_name_key_and_cure() {
         let realm = |name: &str, more: &str| format!("[[realm]]\nname = \"{name}\"\n{more}\n");
         let at = |address: &str| format!("listen = [\"{address}\"]");
-        let trunk = |more: &str| {
-            format!("[[trunk]]\nname = \"a\"\npeers = [\"198.51.100.1:5060\"]\n{more}\n")
-        };
+        let trunk =
+            |more: &str| format!("[[trunk]]\nname = \"a\"\npeers = [\"198.51.100.1:5060\"]\n{more}\n");
         for (text, words) in [
             (realm("", &at("10.0.0.1:5060")), "realm \"\": name: give the realm a name"),
             (format!("{TWO}{}", realm("inside", &at("10.0.0.2:5060"))), "two realms have it"),
             (realm("a", "listen = []"), "realm \"a\": listen: name at least one address"),
             (realm("a", ""), "missing field `listen`"),
-            (format!("{TWO}{}", realm("c", &at("10.0.0.1:5060"))), "realm \"c\": listen: 10.0.0.1:5060 is another"),
+            (
+                format!("{TWO}{}", realm("c", &at("10.0.0.1:5060"))),
+                "realm \"c\": listen: 10.0.0.1:5060 is another",
+            ),
             (
                 format!("{TWO}{}", realm("c", &(at("10.0.0.1:5070") + "\nrtp_ports = \"16384-20000\""))),
                 "realm \"c\": rtp_ports: 16384-19999 and 16384-32767 of another realm overlap",
@@ -329,7 +329,10 @@ mod tests {
                 format!("{TWO}{}", realm("c", &(at("10.0.0.2:5060") + "\nnetworks = [\"10.0.0.0/8\"]"))),
                 "networks: 10.0.0.0/8 is in realm \"inside\" already",
             ),
-            (realm("a", &(at("10.0.0.1:5060") + "\nnetworks = [\"10/8\"]")), "networks: \"10/8\" is no network"),
+            (
+                realm("a", &(at("10.0.0.1:5060") + "\nnetworks = [\"10/8\"]")),
+                "networks: \"10/8\" is no network",
+            ),
             (realm("a", &(at("10.0.0.1:5060") + "\nnat = \"on\"")), "realm \"a\": nat: \"on\" is no rule"),
             (realm("a", &(at("10.0.0.1:5060") + "\nadvertise = [\"0.0.0.0\"]")), "advertise: 0.0.0.0 is no"),
             (
@@ -337,12 +340,18 @@ mod tests {
                 "rtp_advertise: name one address of each family",
             ),
             (realm("a", &(at("10.0.0.1:5060") + "\nrtp_ports = \"5\"")), "rtp_ports: \"5\" is no port range"),
-            (realm("a", &(at("10.0.0.1:5060") + "\nrtp_address = [\"::1\"]")), "rtp_address: no address of the fam"),
+            (
+                realm("a", &(at("10.0.0.1:5060") + "\nrtp_address = [\"::1\"]")),
+                "rtp_address: no address of the fam",
+            ),
             (
                 realm("a", &(at("10.0.0.1:5060") + "\nws_listen = [\"10.0.0.2:80\"]")),
                 "ws_listen: 10.0.0.2:80: no address of `listen`",
             ),
-            (format!("{TWO}{}", trunk("realm = \"side\"")), "realm: \"side\" is no realm; known: inside, outside"),
+            (
+                format!("{TWO}{}", trunk("realm = \"side\"")),
+                "realm: \"side\" is no realm; known: inside, outside",
+            ),
             (trunk("realm = \"side\""), "\"side\" is no realm; known: there is none"),
             (
                 format!("{}{}", realm("a", &at("10.0.0.1:5060")), trunk("")),

@@ -132,7 +132,10 @@ mod tests {
         assert!(!udp("10.0.0.1", "UDP 10.0.0.1;rport", home), "another host of the same network");
         let public = "Contact: <sip:a@198.51.100.4:5062>\r\n";
         assert!(!udp("192.0.2.9", "UDP 192.0.2.9;rport", public), "a carrier that answers elsewhere");
-        assert!(udp("192.0.2.9", "UDP 198.51.100.4;rport", public), "private addresses that are not of RFC 1918");
+        assert!(
+            udp("192.0.2.9", "UDP 198.51.100.4;rport", public),
+            "private addresses that are not of RFC 1918"
+        );
         assert!(!udp("192.0.2.9", "UDP 198.51.100.4", public), "it may listen where it says");
         assert!(!udp("192.0.2.9", "UDP 192.168.1.7;rport", public), "it has found its public address itself");
         assert!(shows(Transport::Tcp, "192.0.2.9", "TCP 192.168.1.7", home));
@@ -148,7 +151,10 @@ mod tests {
         assert!(!udp("192.0.2.9", "UDP 192.0.2.9;rport", inner));
         assert!(!udp("192.0.2.9", "UDP 192.0.2.9;rport", &routed("192.0.2.9")));
         assert!(udp("192.0.2.9", "UDP 10.0.0.2;rport", &routed("10.0.0.2")), "a proxy behind a NAT");
-        assert!(!udp("192.0.2.9", "UDP 10.0.0.2;rport", &routed("192.0.2.9")), "that says where it really is");
+        assert!(
+            !udp("192.0.2.9", "UDP 10.0.0.2;rport", &routed("192.0.2.9")),
+            "that says where it really is"
+        );
     }
 
     #[test]

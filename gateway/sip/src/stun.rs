@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(
             v6[20..],
             [
-                0, 0x20, 0, 0x14, 0, 2, 0xa1, 0x47, 0x01, 0x13, 0xa9, 0xfa, 0xa5, 0xd3, 0xf1, 0x79, 0xbc, 0x25, 0xf4,
-                0xb5, 0xbe, 0xd2, 0xb9, 0xd9
+                0, 0x20, 0, 0x14, 0, 2, 0xa1, 0x47, 0x01, 0x13, 0xa9, 0xfa, 0xa5, 0xd3, 0xf1, 0x79, 0xbc,
+                0x25, 0xf4, 0xb5, 0xbe, 0xd2, 0xb9, 0xd9
             ]
         );
     }
@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        let answer = answer(&request(1, &[0, 0x03, 0, 4, 0, 0, 0, 6]), "192.0.2.1:1".parse().unwrap()).unwrap();
+        let answer =
+            answer(&request(1, &[0, 0x03, 0, 4, 0, 0, 0, 6]), "192.0.2.1:1".parse().unwrap()).unwrap();
         assert_eq!(answer[..4], [1, 0x11, 0, 16]);
         assert_eq!(answer[20..], [0, 9, 0, 4, 0, 0, 4, 20, 0, 10, 0, 2, 0, 3, 0, 0]);
     }

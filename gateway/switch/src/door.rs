@@ -166,13 +166,7 @@ impl Shard {
 
     /// Tells who asks by STUN where it asks from: a phone keeps its way through a NAT open so (RFC 5626 §3.5.2). Whoever may
     /// not begin anything here, and is to learn nothing, does not learn that either.
-    fn answer_stun(
-        &mut self,
-        socket: SocketId,
-        source: SocketAddr,
-        payload: &[u8],
-        out: &mut Outbox<Mail>,
-    ) {
+    fn answer_stun(&mut self, socket: SocketId, source: SocketAddr, payload: &[u8], out: &mut Outbox<Mail>) {
         let stranger = self.known.standing(source.ip()) != Standing::Allowed && !self.anyone_may_ask();
         let told = (!(stranger && self.config.guard.ignore_unknown))
             .then(|| sip::stun::answer(payload, source))

@@ -134,8 +134,7 @@ impl Shard {
 
     fn tell_silence(&mut self, changed: Option<Registration>, silent: bool, out: &mut Outbox<Mail>) {
         if let Some(registration) = changed {
-            let counter =
-                if silent { &mut self.stats.phones_silent } else { &mut self.stats.phones_back };
+            let counter = if silent { &mut self.stats.phones_silent } else { &mut self.stats.phones_back };
             *counter += 1;
             self.tell(Event::Registered(Box::new(registration)), out);
         }

@@ -58,7 +58,7 @@ impl Place {
         });
         let own = MediaPlace {
             local: listener.local.ip(),
-            advertised: start.config.media_advertised(v4).unwrap_or(listener.advertised.ip()),
+            advertised: start.config.media_advertised(v4).unwrap_or_else(|| listener.advertised.ip()),
             ports: start.rtp_ports,
         };
         Self { realm, media: media.copied().unwrap_or(own) }
@@ -90,8 +90,7 @@ impl Shard {
         };
         let fits = |listener: &Listener| listener.local.is_ipv4() == address.is_ipv4();
         let within = self.listeners.iter().zip(&self.places);
-        let found =
-            within.into_iter().position(|(listener, place)| fits(listener) && place.realm == realm);
+        let found = within.into_iter().position(|(listener, place)| fits(listener) && place.realm == realm);
         let anywhere = || match realm {
             None => self.listeners.iter().position(fits),
             Some(_) => None,

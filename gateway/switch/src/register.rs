@@ -141,9 +141,10 @@ fn contact(binding: &Binding, now: UnixMicros) -> String {
         1000 => String::new(),
         q => format!(";q=0.{q:03}"),
     };
-    let flow = binding.flow.as_ref().map_or(String::new(), |flow| {
-        format!(";reg-id={};+sip.instance=\"{}\"", flow.reg_id, flow.instance)
-    });
+    let flow = binding
+        .flow
+        .as_ref()
+        .map_or(String::new(), |flow| format!(";reg-id={};+sip.instance=\"{}\"", flow.reg_id, flow.instance));
     format!("<{}>;expires={left}{q}{flow}", binding.contact)
 }
 

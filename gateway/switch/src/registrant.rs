@@ -100,8 +100,16 @@ impl Shard {
             let number = self.registrants.next;
             self.registrants.next = number.wrapping_add(1);
             let (trunk, counted) = (trunk.clone(), (0, 0));
-            let registrant =
-                Registrant { trunk, config, core, timer: None, asked: None, through_nat: None, kept: None, counted };
+            let registrant = Registrant {
+                trunk,
+                config,
+                core,
+                timer: None,
+                asked: None,
+                through_nat: None,
+                kept: None,
+                counted,
+            };
             self.registrants.all.insert(number, registrant);
             self.arm_registrant(number);
         }

@@ -51,7 +51,9 @@ impl Machine for Party {
                 let Ok(request) = Message::parse(datagram.payload) else {
                     return phone.faults.push(format!("{now} a message that cannot be read"));
                 };
-                if request.method() != Method::Options || !request.request_uri().ends_with(b"@192.168.1.7:5060") {
+                if request.method() != Method::Options
+                    || !request.request_uri().ends_with(b"@192.168.1.7:5060")
+                {
                     phone.faults.push(format!("{now} {:?}", String::from_utf8_lossy(datagram.payload)));
                 }
                 phone.asked.entry(request.call_id().to_vec()).or_insert(now);

@@ -248,8 +248,7 @@ pub(super) mod tests {
         let mut register = |uri: &str, instance: &str, reg_id: u32, expires: u32, call_id: &str| {
             let mut wish = wish(uri, expires, call_id, 1);
             let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
-            contacts[0].flow =
-                (reg_id > 0).then(|| FlowName { instance: instance.into(), reg_id });
+            contacts[0].flow = (reg_id > 0).then(|| FlowName { instance: instance.into(), reg_id });
             apply(&mut all, UnixMicros(0), &wish, &limits).unwrap();
             let name = |it: &Binding| (it.contact.clone(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
             all.iter().map(name).collect::<Vec<_>>()
@@ -258,7 +257,11 @@ pub(super) mod tests {
         register("sip:a@10.0.0.1", "<urn:1>", 1, 60, "i");
         register("sip:a@10.0.0.1", "<urn:1>", 2, 60, "j");
         let two = register("sip:a@10.0.0.9", "<urn:1>", 1, 60, "k");
-        assert_eq!(two, [at("sip:a@10.0.0.9", 1), at("sip:a@10.0.0.1", 2)], "by another address after a restart");
+        assert_eq!(
+            two,
+            [at("sip:a@10.0.0.9", 1), at("sip:a@10.0.0.1", 2)],
+            "by another address after a restart"
+        );
         assert_eq!(register("sip:a@10.0.0.1", "<urn:2>", 1, 60, "l").len(), 3, "another phone");
         assert_eq!(register("sip:a@10.0.0.1", "", 0, 60, "m").len(), 4, "one that does not speak of flows");
         assert_eq!(register("sip:a@10.0.0.1", "", 0, 0, "n").len(), 3, "takes out its own alone");

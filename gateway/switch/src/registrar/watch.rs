@@ -94,7 +94,8 @@ impl Watch {
         for slot in (0..SLOTS).filter(|slot| slot % me.count.max(1) == me.me) {
             while users.len() < most {
                 let from = (slot, UnixMicros(0), String::new());
-                let Some((_, at, user)) = self.due.range(from..).next().filter(|it| it.0 == slot).cloned() else {
+                let Some((_, at, user)) = self.due.range(from..).next().filter(|it| it.0 == slot).cloned()
+                else {
                     break;
                 };
                 if at > now {
