@@ -132,7 +132,7 @@ impl Scene {
         let mut phones = Vec::new();
         let mut known = Vec::new();
         for number in 0..PHONES {
-            let at = Places::V4.host(20, number as u16);
+            let at = Places::V4.host(20, number);
             let node = world.add(&user(number), 1 + number as u16, Party::Phone(Phone::default()), pace);
             world.bind(node, SIGNALLING, at);
             phones.push(node);
