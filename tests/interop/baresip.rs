@@ -34,11 +34,13 @@ impl Baresip {
         std::fs::create_dir_all(&dir).unwrap();
         let control = SocketAddr::new(at.ip(), at.port() + 100);
         // Its RTP sockets are bound to no address, and what leaves them on the loopback comes from 127.0.0.1.
+        // What names the phone (+sip.instance) has to be there before the account is read.
+        let instance = if account.contains("sipnat=outbound") { "module_tmp uuid.so\n" } else { "" };
         let config = format!(
             "poll_method epoll\nsip_listen {at}\ncall_local_timeout 60\ncall_max_calls 4\n\
              audio_source ausine,440\naudio_player aubridge,ear\naudio_alert aubridge,bell\nausrc_srate 48000\nausrc_channels 2\n\
              rtp_ports 20000-30000\nrtp_stats yes\nrtcp_mux no\nnet_interface 127.0.0.1\nmodule_path {}\nmodule g711.so\nmodule ausine.so\n\
-             module aubridge.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n{settings}",
+             module aubridge.so\n{instance}module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n{settings}",
             modules(),
         );
         std::fs::write(dir.join("config"), config).unwrap();

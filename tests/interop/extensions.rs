@@ -40,6 +40,10 @@ pub(crate) fn flows() -> Vec<Flow> {
         "2.3", "DTMF in RTP", "baresip, GW, baresip", yes dtmf,
             "a key of the caller is heard by the callee";
     });
+    all.extend(rows! { "RFC 5626";
+        "4.2", "Registration by a flow", "baresip (TCP, outbound), GW, baresip", yes crate::register::baresip_outbound,
+            "reg-id and +sip.instance are kept, Flow-Timer is told; the call and its end go over the phone's connection";
+    });
     all.extend(rows! { "RFC 6086";
         "4", "INFO", "SIPp, GW, SIPp", yes info,
             "INFO with application/dtmf-relay and its answer are relayed";

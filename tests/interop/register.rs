@@ -118,6 +118,28 @@ pub(crate) fn baresip_tcp(scene: &Scene) {
     registered_call(scene, "tcp");
 }
 
+pub(crate) fn baresip_outbound(scene: &Scene) {
+    let gateway = registrar(scene);
+    let mut bob =
+        phone(scene, "1002", gateway.sip, "tcp", "secret1002", "answermode=auto;sipnat=outbound");
+    bob.wait_log("200 OK (trunkline) [1 binding]");
+    let mut alice = phone(scene, "1001", gateway.sip, "udp", "secret1001", "");
+    alice.wait_log("200 OK (trunkline) [1 binding]");
+    let known = gateway.get("/api/v1/registrations");
+    let contact = &known["registrations"][1]["contacts"][0];
+    assert_eq!(contact["reg_id"], 1, "{known}");
+    assert!(contact["instance"].as_str().is_some_and(|it| it.starts_with("<urn:uuid:")), "{known}");
+    alice.order(&format!("dial sip:1002@{}", gateway.sip));
+    alice.wait_for("CALL_ESTABLISHED");
+    bob.wait_for("CALL_ESTABLISHED");
+    let_talk();
+    alice.order("hangup");
+    bob.wait_for("CALL_CLOSED");
+    let cdr = gateway.cdr(200);
+    assert_eq!(cdr["peer"], contact["source"], "{cdr}");
+    assert_voice(&cdr);
+}
+
 pub(crate) fn baresip_leaves(scene: &Scene) {
     let gateway = registrar(scene);
     let mut phone = phone(scene, "1001", gateway.sip, "udp", "secret1001", "");

@@ -372,7 +372,7 @@ fn flows_of_a_phone_are_tried_in_order(io: &str) {
         (bob.over, bob.call_id) = (Some((way, "TCP")), unique());
         ways.push(way);
         let fields = format!(
-            "Supported: path, outbound\r\nContact: <sip:bob@{HOME};transport=tcp;ob>;reg-id={reg_id};\
+            "Require: outbound\r\nSupported: path, outbound\r\nContact: <sip:bob@{HOME};transport=tcp;ob>;reg-id={reg_id};\
              +sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\";expires=600\r\n"
         );
         let answer = bob.register(gateway.sip, "SHA-256", &fields);

@@ -10,6 +10,7 @@ on_both_drivers! {
     calls_go_from_realm_to_realm
     realms_are_told_by_check
     connections_leave_from_their_realm
+    each_family_has_its_advertised_address
 }
 
 /// Inside is 127.1.0.0/16, outside whatever else; outside is known by another address for signalling and another for voice.
@@ -114,6 +115,39 @@ fn connections_leave_from_their_realm(io: &str) {
     assert_eq!(carrier.peer_of(invite.1).unwrap().ip(), at[1].ip());
     carrier.respond(&invite, 486, "busy", "");
     assert_eq!(caller.answered(&mut dialog).status(), Some(486));
+}
+
+/// Without realms: one address of each family for SIP, another for media, neither of them the one bound.
+fn each_family_has_its_advertised_address(io: &str) {
+    let mut carrier = Phone::new("::1");
+    let config = format!(
+        "http = \"127.0.0.1:0\"\nlisten = [\"127.0.0.1:0\", \"[::1]:0\"]\nadvertise = [\"2001:db8::10\", \"203.0.113.10\"]\n\
+         health.probe_interval = \"0s\"\n[media]\nadvertise = [\"127.0.0.1\", \"::1\"]\nrtp_ports = \"{}\"\n\
+         [[trunk]]\nname = \"six\"\npeers = [\"{}\"]\n",
+        rtp_ports(120),
+        carrier.address
+    );
+    let gateway = start(io, &config);
+    let at = listening(&gateway);
+    let mut caller = Phone::new("127.0.0.2");
+    let mut a = Voice::new(caller.address.ip(), 1);
+    let mut b = Voice::new(carrier.address.ip(), 2);
+    let mut dialog = caller.invite(Way::Udp(at[0]), at[0], "0123", &a.sdp("sendrecv"));
+    let invite = carrier.expect("INVITE");
+    let named = format!("[2001:db8::10]:{}", at[1].port());
+    assert!(invite.0.field("via").starts_with(&format!("SIP/2.0/UDP {named};")), "{}", invite.0.text);
+    assert_eq!(invite.0.contact(), format!("sip:{named}"));
+    assert_eq!(invite.0.audio().ip().to_string(), "::1");
+    carrier.respond(&invite, 200, "taken", &b.sdp("sendrecv"));
+    let answer = caller.answered(&mut dialog);
+    assert_eq!(answer.contact(), format!("sip:0123@203.0.113.10:{}", at[0].port()));
+    assert_eq!(answer.audio().ip().to_string(), "127.0.0.1");
+    talk((&mut a, answer.audio()), (&mut b, invite.0.audio()), 10);
+    let mut theirs = carrier.dialog_of(&invite, "taken");
+    carrier.begin_request(&mut theirs, "BYE", "");
+    let bye = caller.expect("BYE");
+    caller.respond(&bye, 200, "", "");
+    gateway.wait_calls(0);
 }
 
 fn realms_are_told_by_check(_: &str) {

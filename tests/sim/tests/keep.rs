@@ -89,6 +89,8 @@ struct Scene {
     shards: Vec<NodeId>,
     phones: Vec<NodeId>,
     control: NodeId,
+    config: Config,
+    table: Arc<TrunkTable>,
 }
 
 fn user(number: usize) -> String {
@@ -104,11 +106,12 @@ impl Scene {
         let accounts = (0..PHONES).map(|number| (user(number), "pw".to_owned())).collect();
         let users = Users { accounts: Arc::new(accounts), ..Users::default() };
         let nat = NatConfig { keepalive, interval: INTERVAL, rate: 20, ..NatConfig::default() };
+        let config = Config { users, nat, ..Config::default() };
         let pace = Pace { wake_max: Duration::ZERO, ..Pace::default() };
         let mut shards = Vec::new();
         for me in 0..2 {
             let start = Start {
-                config: Config { users: users.clone(), nat, ..Config::default() },
+                config: config.clone(),
                 shards: Shards { count: 2, me },
                 listeners: vec![Listener { udp: SIGNALLING, tcp: LISTENER, local: place, advertised: place }],
                 streams: Vec::new(),
@@ -158,7 +161,7 @@ impl Scene {
         for shard in &shards {
             world.mail(*shard, Mail::Command(Command::Registrations(known.clone())));
         }
-        Self { world, shards, phones, control }
+        Self { world, shards, phones, control, config, table }
     }
 
     fn run(&mut self, span: Duration) {
@@ -180,17 +183,22 @@ impl Scene {
         (0..PHONES).filter(|number| self.is_silent(*number)).collect()
     }
 
-    /// Stops the gateway, and sees that nothing is left.
+    /// Has the gateway keep nothing open any more, sees that nothing is left of it, and stops it.
     fn finish(mut self) {
+        self.config.nat.keepalive = KeepAlive::Off;
         for shard in self.shards.clone() {
-            self.world.mail(shard, Mail::Drain);
+            let (config, table) = (Box::new(self.config.clone()), self.table.clone());
+            self.world.mail(shard, Mail::Reload { config, table });
         }
         self.run(Duration::from_secs(60));
-        for shard in &self.shards {
-            assert!(self.world.node(*shard).has_stopped());
-            let Party::Shard(shard) = &self.world.node(*shard).machine else { panic!() };
-            assert_eq!((shard.census().probes, shard.census().sip.transactions), (0, 0));
+        for shard in self.shards.clone() {
+            let Party::Shard(it) = &self.world.node(shard).machine else { panic!() };
+            let census = it.census();
+            assert_eq!((census.probes, census.sip.transactions, census.sip.bytes), (0, 0, 0));
+            self.world.mail(shard, Mail::Drain);
         }
+        self.run(Duration::from_secs(5));
+        assert!(self.shards.iter().all(|shard| self.world.node(*shard).has_stopped()));
         for number in 0..PHONES {
             let faults = core::mem::take(&mut self.phone(number).faults);
             assert!(faults.is_empty(), "{faults:#?}");

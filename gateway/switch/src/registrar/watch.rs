@@ -86,8 +86,8 @@ impl Watch {
         }
     }
 
-    /// The first users whose turn it is, `most` of them, in the slots of a shard; their next turn is `interval` later. Those
-    /// that are new wait for a part of that, each another one.
+    /// The first users whose turn it is, `most` of them, in the slots of a shard; their next turn is `interval` later. Who is
+    /// new is due at once: a phone that cannot be reached shows it soon.
     fn take_due(&mut self, now: UnixMicros, me: Shards, most: usize, interval: Duration) -> Vec<String> {
         let mut users = Vec::new();
         let interval = interval.as_micros() as u64;
