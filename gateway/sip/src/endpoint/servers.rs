@@ -163,7 +163,7 @@ impl Endpoint {
             reply_to: reply_address(&request.via, flow),
             cseq: request.cseq,
             grant: None,
-            tag: to_tag.or(request.to_tag).and_then(OwnToken::parse),
+            tag: request.to_tag.or(to_tag).and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
             response: Box::default(),
