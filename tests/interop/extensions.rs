@@ -34,7 +34,7 @@ pub(crate) fn flows() -> Vec<Flow> {
     });
     all.extend(rows! { "RFC 3842";
         "3", "Message waiting", "baresip, GW, SIPp", yes crate::outside::message_waiting,
-            "baresip subscribes to its mailbox through the gateway and is told of a message";
+            "baresip, registered and asked for its password, subscribes to its mailbox at a carrier and is told of a message";
     });
     all.extend(rows! { "RFC 3903";
         "4", "Event state", "SIPp, GW, SIPp", yes crate::outside::publish,

@@ -75,14 +75,17 @@ const SUBSCRIBER: &str = "
 const NOTIFIER: &str = "
     < SUBSCRIBE ~Event:_dialog ~Accept:_application/dialog-info.xml
     > 200 | Expires: 600
+    pause 100
     > NOTIFY body=application/dialog-info+xml:early | Event: dialog | Subscription-State: active;expires=600
     < 200
     < SUBSCRIBE ~Expires:_500
     > 200 | Expires: 500
+    pause 100
     > NOTIFY body=application/dialog-info+xml:confirmed | Event: dialog | Subscription-State: active;expires=500
     < 200
     < SUBSCRIBE ~Expires:_0
     > 200 | Expires: 0
+    pause 100
     > NOTIFY | Event: dialog | Subscription-State: terminated;reason=timeout
     < 200";
 
@@ -144,10 +147,12 @@ pub(crate) fn message_waiting(scene: &Scene) {
         > NOTIFY body=application/simple-message-summary:Messages-Waiting:yes | Event: message-summary | Subscription-State: active;expires=600
         < 200";
     let mailbox = Sipp::callee(scene, "mailbox", notifier);
-    let gateway = Gateway::start(scene, &trunk(mailbox.at()), "");
-    let (at, account) = (own_address(), "regint=0;mwi=yes");
+    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"1001\"\npassword = \"secret1001\"\n";
+    let gateway = Gateway::start(scene, &trunk(mailbox.at()), config);
+    let (at, place) = (own_address(), gateway.sip);
+    let account = format!("auth_user=1001;auth_pass=secret1001;regint=60;outbound=\"sip:{place}\";mwi=yes");
     let settings = "module_app mwi.so\n";
-    let mut alice = Baresip::start(at, scene, "alice", &gateway.sip.to_string(), account, settings);
+    let mut alice = Baresip::start(at, scene, "1001", &place.to_string(), &account, settings);
     let told = alice.wait_for("MWI_NOTIFY");
     assert!(told["param"].as_str().is_some_and(|text| text.contains("Messages-Waiting:yes")), "{told}");
     mailbox.finish(1);

@@ -16,4 +16,6 @@ pub(crate) struct Usage {
     pub(crate) dialog: Dialog,
     /// Outgoing: whether a NOTIFY came, which settles with whom (RFC 6665 §4.4.1).
     pub(crate) notified: bool,
+    /// Outgoing: whether a 2xx came.
+    pub(crate) answered: bool,
 }
