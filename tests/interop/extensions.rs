@@ -27,8 +27,18 @@ pub(crate) fn flows() -> Vec<Flow> {
     all.extend(rows! { "RFC 3428";
         "7", "Instant message in a call", "SIPp, GW, SIPp", yes message,
             "MESSAGE and its answer are relayed";
-        "7", "Instant message", "SIPp, GW", no message_outside,
-            "outside of a call it is answered 403";
+        "7", "Instant message", "SIPp, GW, SIPp", yes crate::outside::message,
+            "MESSAGE outside of a call and its answer go through";
+        "7", "Instant message", "linphone, GW, linphone", yes crate::outside::chat,
+            "two registered phones chat; the gateway asks the sender for the password";
+    });
+    all.extend(rows! { "RFC 3842";
+        "3", "Message waiting", "baresip, GW, SIPp", yes crate::outside::message_waiting,
+            "baresip, registered and asked for its password, subscribes to its mailbox at a carrier and is told of a message";
+    });
+    all.extend(rows! { "RFC 3903";
+        "4", "Event state", "SIPp, GW, SIPp", yes crate::outside::publish,
+            "PUBLISH with SIP-ETag and SIP-If-Match";
     });
     all.extend(rows! { "RFC 4028";
         "7", "Session timer", "SIPp, GW, SIPp", yes timer,
@@ -47,6 +57,14 @@ pub(crate) fn flows() -> Vec<Flow> {
     all.extend(rows! { "RFC 6086";
         "4", "INFO", "SIPp, GW, SIPp", yes info,
             "INFO with application/dtmf-relay and its answer are relayed";
+    });
+    all.extend(rows! { "RFC 6665";
+        "4.1", "Subscription", "SIPp, GW, SIPp", yes crate::outside::subscription,
+            "subscribed, renewed, notified in both dialogs, ended by the subscriber";
+        "4.1", "Subscription", "SIPp, GW, Kamailio, SIPp", yes crate::outside::subscription_by_proxy,
+            "the same with a proxy in the path: requests in the dialog go along its route";
+        "4.2", "Subscription refused", "SIPp, GW, SIPp", yes crate::outside::bad_event,
+            "489 with Allow-Events reaches the subscriber";
     });
     all.extend(rows! { "RFC 3261";
         "26.2", "TLS", "baresip (TLS), GW, SIPp", yes tls_caller,
@@ -135,10 +153,6 @@ fn message(scene: &Scene) {
     let caller = TALKS.replace("> BYE", "> MESSAGE body=text/plain:hello\n < 200\n > BYE");
     let callee = ANSWERS.replace("< BYE", "< MESSAGE ~hello\n > 200\n < BYE");
     between(scene, &caller, &callee.replace("> 200 sdp", &format!("> 200 sdp | {METHODS}")), 200);
-}
-
-fn message_outside(scene: &Scene) {
-    crate::rfc5359::outside(scene, "> MESSAGE body=text/plain:hello\n< 403");
 }
 
 fn info(scene: &Scene) {

@@ -55,6 +55,7 @@ mod extensions;
 mod gateway;
 mod kamailio;
 mod linphone;
+mod outside;
 mod papers;
 mod place;
 mod plain;

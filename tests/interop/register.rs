@@ -17,7 +17,7 @@ fn registrar(scene: &Scene) -> Gateway {
     registrar_with(scene, MD5)
 }
 
-fn registrar_with(scene: &Scene, first: &str) -> Gateway {
+pub(crate) fn registrar_with(scene: &Scene, first: &str) -> Gateway {
     let user = |name: &str| format!("[[user]]\nname = \"{name}\"\npassword = \"secret{name}\"\n");
     Gateway::start(scene, &[], &format!("{first}{}{}", user("1001"), user("1002")))
 }
@@ -157,7 +157,7 @@ pub(crate) fn baresip_wrong(scene: &Scene) {
 }
 
 /// A phone that registers with the gateway; the credentials that it showed.
-fn linphone(scene: &Scene, name: &str, gateway: &Gateway) -> (Linphone, String) {
+pub(crate) fn linphone(scene: &Scene, name: &str, gateway: &Gateway) -> (Linphone, String) {
     let before = contacts(gateway);
     let mut phone = Linphone::start(scene, name);
     let at = gateway.sip;

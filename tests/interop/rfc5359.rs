@@ -55,8 +55,8 @@ pub(crate) fn flows() -> Vec<Flow> {
             "as 2.4: parking takes REFER and Replaces";
         "2.16", "Call pickup", "SIPp, GW", no replaces_refused,
             "Replaces (RFC 3891) is not executed: an INVITE that requires it is answered 420";
-        "2.17", "Automatic redial", "SIPp, GW", no subscribe_refused,
-            "SUBSCRIBE is answered 405 with Allow; the caller may call again";
+        "2.17", "Automatic redial", "SIPp, GW, SIPp", yes crate::outside::redial,
+            "486; the caller subscribes to the callee's dialog, is told when it is over, and calls again";
         "2.18", "Click to dial", "SIPp, GW", no refer_outside_refused,
             "REFER is answered 405 with Allow";
     }
@@ -287,10 +287,6 @@ fn replaces_refused(scene: &Scene) {
         scene,
         "> INVITE sdp | Require: replaces | Replaces: abc;to-tag=1;from-tag=2;early-only\n< 420 ~Unsupported:_replaces\n> ACK",
     );
-}
-
-fn subscribe_refused(scene: &Scene) {
-    outside(scene, "> SUBSCRIBE | Event: dialog | Expires: 600\n< 405 ~Allow:");
 }
 
 fn refer_outside_refused(scene: &Scene) {

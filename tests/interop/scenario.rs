@@ -110,7 +110,7 @@ impl Writer<'_> {
             }
         } else {
             let _ = write!(attributes, "request=\"{what}\"");
-            if what == "INVITE" && !self.received_invite {
+            if matches!(what, "INVITE" | "SUBSCRIBE") && !self.received_invite && !self.dialog {
                 self.received_invite = true;
                 if self.callee {
                     attributes.push_str(" rrs=\"true\"");
@@ -217,7 +217,7 @@ impl Writer<'_> {
         self.line("Call-ID: [call_id]");
         self.line(&format!("CSeq: {cseq} {method}"));
         self.line("Max-Forwards: 70");
-        if matches!(method, "INVITE" | "UPDATE" | "REFER" | "SUBSCRIBE") {
+        if matches!(method, "INVITE" | "UPDATE" | "REFER" | "SUBSCRIBE" | "NOTIFY") {
             self.line(&format!("Contact: <sip:{user}@[local_ip]:[local_port];transport=[transport]>"));
         }
         if let Some((user, password)) = step.word("auth=").and_then(|pair| pair.split_once(':')) {
@@ -253,7 +253,7 @@ impl Writer<'_> {
             self.line("[last_Call-ID:]");
             self.line("[last_CSeq:]");
         }
-        if to_invite && status < 300 || self.received == "UPDATE" {
+        if to_invite && status < 300 || matches!(self.received.as_str(), "UPDATE" | "SUBSCRIBE") {
             let name = self.name;
             self.line(&format!("Contact: <sip:{name}@[local_ip]:[local_port];transport=[transport]>"));
         }

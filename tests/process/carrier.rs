@@ -137,6 +137,10 @@ impl Desk {
             }
             // Whoever answers late says yes to the CANCEL, and then to the INVITE.
             "CANCEL" => self.phone.respond(&request, 200, "cancel", ""),
+            // RFC 3261 §8.2.1: what it does not know.
+            "MESSAGE" | "SUBSCRIBE" | "PUBLISH" if manner != Manner::Silent => {
+                self.phone.respond(&request, 501, "unknown", "");
+            }
             _ => {}
         }
     }

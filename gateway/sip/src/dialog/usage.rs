@@ -18,4 +18,6 @@ pub(crate) struct Usage {
     pub(crate) notified: bool,
     /// Whether what the peer said shows that it is behind a NAT.
     pub(crate) shows_nat: bool,
+    /// Outgoing: whether a 2xx came.
+    pub(crate) answered: bool,
 }

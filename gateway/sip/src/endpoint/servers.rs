@@ -172,7 +172,7 @@ impl Endpoint {
             reply_to: self.reply_to(&request.via, flow),
             cseq: request.cseq,
             grant: None,
-            tag: to_tag.or(request.to_tag).and_then(OwnToken::parse),
+            tag: request.to_tag.or(to_tag).and_then(OwnToken::parse),
             head: out.as_slice().into(),
             routes_at,
             keep_at,

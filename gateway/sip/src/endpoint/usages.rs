@@ -39,7 +39,15 @@ impl Endpoint {
         let flow = self.flow_to(now, &request.destination)?;
         let nonce = self.random.u64();
         let empty = Dialog::new(&Parts::default(), request.cseq, None);
-        let usage = Usage { nonce, outgoing: true, flow, dialog: empty, notified: false, shows_nat: false };
+        let usage = Usage {
+            nonce,
+            outgoing: true,
+            flow,
+            dialog: empty,
+            notified: false,
+            shows_nat: false,
+            answered: false,
+        };
         let key = self.usage_insert(usage).ok_or(StartError::Full)?;
         let local = [request.from.as_bytes(), b";tag=", &OwnToken { key, nonce }.text()].concat();
         let parts = Parts {
@@ -198,7 +206,15 @@ impl Endpoint {
         let nonce = self.random.u64();
         let empty = Dialog::new(&Parts::default(), 0, None);
         let shows_nat = shows_nat(request, &flow);
-        let usage = Usage { nonce, outgoing: false, flow, dialog: empty, notified: false, shows_nat };
+        let usage = Usage {
+            nonce,
+            outgoing: false,
+            flow,
+            dialog: empty,
+            notified: false,
+            shows_nat,
+            answered: false,
+        };
         let Some(usage_key) = self.usage_insert(usage) else { return self.refuse_busy(flow, request) };
         let tag = OwnToken { key: usage_key, nonce }.text();
         let to = unfold(request.header(Name::To).unwrap_or_default());
@@ -252,8 +268,10 @@ impl Endpoint {
             return self.refuse_counted(flow, request, 500);
         }
         usage.shows_nat = shows_nat(request, &flow);
-        let dialog = if usage.outgoing && !usage.notified {
-            usage.notified = true;
+        // Where the 2xx came first and from the same peer, its route holds: not every proxy records itself in a NOTIFY too.
+        let begins = usage.outgoing && !usage.notified && usage.dialog.parts().remote_tag != request.from_tag;
+        usage.notified |= usage.outgoing;
+        let dialog = if begins {
             begun_by(&usage.dialog, request)
         } else {
             let mut dialog = usage.dialog.clone();
@@ -304,13 +322,19 @@ impl Endpoint {
         let Some(usage) = self.usages.get_mut(usage_key) else { return };
         usage.shows_nat |= response_shows_nat(response, &usage.flow);
         let mut dialog = usage.dialog.clone();
-        if usage.dialog.parts().remote_tag.is_empty() {
-            let cseq = dialog.local_cseq;
-            let Some(mut begun) = Dialog::of_response(response, dialog.parts().user) else { return };
-            begun.local_cseq = cseq;
+        let Some(mut begun) = Dialog::of_response(response, dialog.parts().user) else { return };
+        (begun.local_cseq, begun.remote_cseq) = (dialog.local_cseq, dialog.remote_cseq);
+        let (known, said) = (usage.dialog.parts(), begun.parts());
+        if known.remote_tag.is_empty()
+            || known.remote_tag == said.remote_tag && known.routes.is_empty() && !usage.answered
+        {
+            // A NOTIFY that came before may lack the route, and names the target as well.
             dialog = begun;
-        } else {
+        } else if known.remote_tag == said.remote_tag {
             dialog.refresh(response);
+        }
+        if let Some(usage) = self.usages.get_mut(usage_key) {
+            usage.answered = true;
         }
         self.usage_dialog(usage_key, dialog);
     }

@@ -169,7 +169,7 @@ impl Shard {
             return Err(Told::bare(Refusal::privacy().status));
         }
         let dialled = self.number_of(now, flow, request);
-        let (number, targets) = self.targets_of(now, method, request, &dialled)?;
+        let (number, targets) = self.targets_of(now, method, request, (&dialled, user.as_deref()))?;
         let asserted =
             user.as_deref().map(|name| privacy::asserted(request, name, self.config.users.numbers_of(name)));
         let mut passage = Passage::new(now, self.config.t1, asker, method, message.clone(), *flow);
@@ -206,9 +206,12 @@ impl Shard {
         now: Time,
         method: Method,
         request: &Message<'_>,
-        dialled: &str,
+        (dialled, user): (&str, Option<&str>),
     ) -> Result<(String, Targets), Told> {
-        if self.config.users.has(dialled) {
+        // Who asks about himself, or publishes, does not mean his own phones but whoever keeps his mailbox or his presence
+        // (RFC 3842 §3.1, RFC 3903 §4).
+        let of_himself = user == Some(dialled) && matches!(method, Method::Subscribe | Method::Publish);
+        if self.config.users.has(dialled) && !of_himself {
             if !self.config.outside.requests.has(method) {
                 return Err(self.not_allowed(self.config.outside.requests));
             }
