@@ -205,14 +205,13 @@ impl Endpoint {
 
     /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
     pub(crate) fn accepts(&mut self, flow: Flow, request: &Message<'_>) -> bool {
-        let extensions: Vec<&str> = if request.header(Name::Require).is_some() {
-            self.config.extensions.iter().map(String::as_str).collect()
+        let requires = [Name::Require, Name::ProxyRequire].iter().any(|name| request.header(*name).is_some());
+        let extensions: Vec<&str> = if requires {
+            self.config.extensions.iter().chain(&self.config.transparent).map(String::as_str).collect()
         } else {
             Vec::new()
         };
-        if !matches!(request.method(), Method::Invite | Method::Update)
-            && request.header(Name::Require).is_none()
-        {
+        if !matches!(request.method(), Method::Invite | Method::Update) && !requires {
             return true; // bodies of other methods are the owner's to judge
         }
         let capabilities = Capabilities { extensions: &extensions, media_types: &MEDIA_TYPES };

@@ -32,6 +32,8 @@ impl Endpoint {
             StreamEvent::Connected { .. } => {
                 if let Some(connection) = self.wire.connections.get_mut(stream) {
                     connection.open = true;
+                    let remote = connection.remote;
+                    self.closed.remove(&remote);
                     self.stats.connections_opened += 1;
                     self.connection_rearm(now, stream, self.config.timers.idle);
                 }

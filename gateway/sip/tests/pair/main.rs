@@ -3,6 +3,7 @@
 
 mod calls;
 mod harness;
+mod large;
 mod races;
 mod refusals;
 mod reliable;
