@@ -23,8 +23,8 @@ on_both_drivers! {
 }
 
 /// A phone with a name and a password.
-struct User {
-    phone: Phone,
+pub(crate) struct User {
+    pub(crate) phone: Phone,
     name: &'static str,
     password: &'static str,
     call_id: String,
@@ -73,7 +73,7 @@ fn nonce(challenge: &Message, algorithm: &str) -> String {
 }
 
 impl User {
-    fn new(host: &str, name: &'static str, password: &'static str) -> Self {
+    pub(crate) fn new(host: &str, name: &'static str, password: &'static str) -> Self {
         Self { phone: Phone::new(host), name, password, call_id: unique(), cseq: 0, over: None }
     }
 
@@ -110,7 +110,7 @@ impl User {
         self.send(gateway, &format!("{fields}{shown}"))
     }
 
-    fn register_contact(&mut self, gateway: SocketAddr, algorithm: &str) -> Message {
+    pub(crate) fn register_contact(&mut self, gateway: SocketAddr, algorithm: &str) -> Message {
         let fields = format!("Contact: {}\r\nExpires: 600\r\n", self.contact());
         let answer = self.register(gateway, algorithm, &fields);
         assert_eq!(answer.status(), Some(200), "{}", answer.text);

@@ -63,6 +63,8 @@ struct Try {
     ms: f64,
     /// Until it said more than 100.
     heard_ms: Option<f64>,
+    /// Where a redirection by it led.
+    redirected: Option<Text>,
 }
 
 impl From<Attempt> for Try {
@@ -74,6 +76,7 @@ impl From<Attempt> for Try {
             cause: it.cause,
             reason: it.reason,
             heard_ms: it.heard_us.map(millis),
+            redirected: it.redirected,
             ms: millis(it.spent_us),
         }
     }

@@ -71,6 +71,7 @@ pub fn ended(call: u64) -> Cdr {
             spent_us: 7,
             heard_us: Some(3),
             reason: link::Reason::Answered,
+            redirected: None,
         }],
         started: at(call, 0),
         answered: Some(at(call, 2)),
