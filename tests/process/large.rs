@@ -24,7 +24,7 @@ fn start(io: &str, trunks: &str) -> Gateway {
         [[profile]]\nname = \"udp\"\nbase = \"p\"\nlarge_requests = \"udp\"\n[health]\nprobe_interval = \"0s\"\n";
     std::fs::write(&path, format!("{profiles}{trunks}")).unwrap();
     let ports = rtp_ports(240);
-    Gateway::start(io, &["--config", path.to_str().unwrap(), "--workers", "2", "--rtp-ports", &ports])
+    Gateway::start(io, &["--config", path.to_str().unwrap(), "--workers", "1", "--rtp-ports", &ports])
 }
 
 fn trunk(name: &str, peer: std::net::SocketAddr, profile: &str) -> String {
@@ -60,15 +60,12 @@ fn a_large_invite_goes_over_tcp_and_back_to_udp_where_nobody_listens(io: &str) {
     assert!(matches!((ack.1, bye.1), (Way::Udp(_), Way::Udp(_))) || bye.1 == invite.1, "{}", bye.0.text);
     open.respond(&bye, 200, "large", "");
     // Nobody takes connections at the other one.
-    for (count, status) in [(1, 200), (2, 200)] {
+    for count in 1..=2 {
         let call = caller.invite_with(way, gateway.sip, "2000", &ballast(), &sdp);
         let mut packet = vec![0; 65_536];
         let (length, _) = closed.recv_from(&mut packet).expect("the INVITE in a datagram");
         let text = String::from_utf8_lossy(&packet[..length]).into_owned();
-        assert!(
-            text.starts_with("INVITE ") && text.contains("\r\nVia: SIP/2.0/UDP "),
-            "{count} {status}: {text}"
-        );
+        assert!(text.starts_with("INVITE ") && text.contains("\r\nVia: SIP/2.0/UDP "), "{count}: {text}");
         caller.cancel(&call);
     }
     assert_eq!(gateway.metric("trunkline_sip_large_back_to_udp_total"), 1.0, "the second time it is known");

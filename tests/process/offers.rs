@@ -366,9 +366,9 @@ fn preconditions_pass_between_the_ends(io: &str) {
     let updated = finally(&mut row.caller, &call, "UPDATE");
     assert!(updated.body.contains("a=curr:qos remote sendrecv\r\n"), "{}", updated.text);
     row.callee.respond_with(&invite, 180, "callee", "", "");
+    call.cseq = 1;
     row.caller.response(&call, 180);
     row.callee.respond(&invite, 200, "callee", "");
-    call.cseq = 1;
     assert_eq!(row.caller.answered(&mut call).status(), Some(200));
     row.callee.expect("ACK");
     call.cseq = 9;

@@ -144,11 +144,12 @@ fn elsewhere_is_not_called(io: &str) {
     assert_eq!((answer.status(), answer.field("contact")), (Some(480), ""), "{}", answer.text);
     // A number without a route stays without, whoever names it.
     let mut call = row.call("1000");
-    redirect(&mut first, 302, &format!("<sip:9000@{}>, <sip:9001@{}>", first.address, row.gateway.sip));
+    let at = first.address;
+    redirect(&mut first, 302, &format!("<sip:9000@{at}>, <sip:9001@{}>", row.gateway.sip));
     assert_eq!(row.caller.answered(&mut call).status(), Some(404));
     // RFC 3261 §21.3.5: another service is described in a way that is not known here.
     let mut call = row.call("1000");
-    redirect(&mut first, 380, &format!("<sip:1001@{}>", first.address));
+    redirect(&mut first, 380, &format!("<sip:1001@{at}>"));
     assert_eq!(row.caller.answered(&mut call).status(), Some(480));
     assert!(stranger.leftovers(Duration::from_millis(100)).is_empty());
     assert_eq!(row.gateway.metric("trunkline_redirects_refused_total"), 2.0);
