@@ -23,7 +23,7 @@ fn start(io: &str, trunks: &str) -> Gateway {
     let profiles = "[[profile]]\nname = \"p\"\nheaders.pass = [\"X-*\"]\n\
         [[profile]]\nname = \"udp\"\nbase = \"p\"\nlarge_requests = \"udp\"\n[health]\nprobe_interval = \"0s\"\n";
     std::fs::write(&path, format!("{profiles}{trunks}")).unwrap();
-    let ports = rtp_ports(240);
+    let ports = rtp_ports(40);
     Gateway::start(io, &["--config", path.to_str().unwrap(), "--workers", "1", "--rtp-ports", &ports])
 }
 

@@ -39,7 +39,7 @@ impl Row {
             callee.address
         );
         std::fs::write(&path, text).unwrap();
-        let ports = rtp_ports(240);
+        let ports = rtp_ports(40);
         let arguments = ["--config", path.to_str().unwrap(), "--workers", "2", "--rtp-ports", &ports];
         let gateway = Gateway::start(io, &arguments);
         let sdp = Voice::new(caller.address.ip(), 1).sdp("sendrecv");

@@ -34,7 +34,7 @@ impl Row {
             .collect();
         let path = folder("redirects").join("gateway.toml");
         std::fs::write(&path, format!("{more}\n[health]\nprobe_interval = \"0s\"\n{trunks}")).unwrap();
-        let ports = rtp_ports(240);
+        let ports = rtp_ports(40);
         let arguments = ["--config", path.to_str().unwrap(), "--workers", "2", "--rtp-ports", &ports];
         Self { gateway: Gateway::start(io, &arguments), caller: Phone::new("127.0.0.1") }
     }
@@ -42,11 +42,6 @@ impl Row {
     fn call(&mut self, number: &str) -> Dialog {
         let sdp = Voice::new(self.caller.address.ip(), 1).sdp("sendrecv");
         self.caller.invite(Way::Udp(self.gateway.sip), self.gateway.sip, number, &sdp)
-    }
-
-    fn refused(&mut self, number: &str) -> Message {
-        let mut call = self.call(number);
-        self.caller.answered(&mut call)
     }
 
     fn cdr(&self) -> Value {

@@ -131,9 +131,12 @@ impl Shard {
         let retry = self.config.retry_after.to_string();
         let retry = refusal.retry.then_some(("Retry-After", retry.as_str()));
         let reason = refusal.reason_field.as_deref().map(|reason| ("Reason", reason));
-        let fields = refusal.fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let more = refusal.more.as_deref();
+        let fields = more.into_iter().flat_map(|more| &more.fields);
+        let fields = fields.map(|(name, value)| (*name, value.as_str()));
         let headers: Vec<_> = retry.into_iter().chain(reason).chain(fields).collect();
-        let body = refusal.body.as_ref().map(|(content_type, bytes)| Body { content_type, bytes });
+        let body = more.and_then(|more| more.body.as_ref());
+        let body = body.map(|(content_type, bytes)| Body { content_type, bytes });
         let words = refusal.reason.as_deref();
         // The leg may have been cancelled in the meantime: then there is nobody to tell.
         let _ = self.endpoint.reject_with(now, leg, refusal.status, words, &headers, body);

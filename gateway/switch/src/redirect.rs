@@ -189,7 +189,7 @@ impl Shard {
         if status == 380 {
             let mut refusal = Refusal::redirection(status, reason, &[]);
             let content_type = message.content_type().map(session::text);
-            refusal.body = content_type
+            refusal.more().body = content_type
                 .filter(|_| !message.body().is_empty() && message.body().len() <= BODY_MAX)
                 .map(|content_type| (content_type, message.body().to_vec()));
             return Some(Redirection::Relay(String::from("an alternative service"), refusal));

@@ -15,24 +15,22 @@ pub(crate) struct Refusal {
     pub(crate) cause: String,
     /// The value of a Reason field that goes with it.
     pub(crate) reason_field: Option<String>,
-    /// Further fields that go with it.
+    /// What else goes with it.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What goes with a refusal that says more than no.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    /// Header fields.
     pub(crate) fields: Vec<(&'static str, String)>,
-    /// What goes with it: type and bytes.
+    /// Type and bytes of a body.
     pub(crate) body: Option<(String, Vec<u8>)>,
 }
 
 impl Refusal {
     fn new(status: u16, q850: u8, retry: bool, cause: &str) -> Self {
-        Self {
-            status,
-            reason: None,
-            q850,
-            retry,
-            cause: cause.to_owned(),
-            reason_field: None,
-            fields: Vec::new(),
-            body: None,
-        }
+        Self { status, reason: None, q850, retry, cause: cause.to_owned(), reason_field: None, more: None }
     }
 
     pub(crate) fn source() -> Self {
@@ -131,12 +129,17 @@ impl Refusal {
         }
     }
 
+    /// What else goes with it, to be filled in.
+    pub(crate) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
     /// A redirection as the caller is told it (RFC 3261 §21.3).
     pub(crate) fn redirection(status: u16, reason: &str, contacts: &[String]) -> Self {
         let cause = format!("{status} {reason}, told to the caller");
         let mut refusal = Self { reason: Some(reason.into()), ..Self::new(status, 20, false, &cause) };
         if !contacts.is_empty() {
-            refusal.fields.push(("Contact", contacts.join(", ")));
+            refusal.more().fields.push(("Contact", contacts.join(", ")));
         }
         refusal
     }
@@ -152,7 +155,7 @@ impl Refusal {
         };
         let tags: Vec<String> = message.values(name).map(text).collect();
         if !tags.is_empty() {
-            self.fields.push((name.as_str(), tags.join(", ")));
+            self.more().fields.push((name.as_str(), tags.join(", ")));
         }
         self
     }
