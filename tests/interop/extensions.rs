@@ -283,7 +283,6 @@ fn forked(scene: &Scene) {
     let caller = "
         > INVITE sdp
         < 183 ~m=audio
-        < 183 ~m=audio
         < 200 ~m=audio
         > ACK
         pause 200
