@@ -171,21 +171,21 @@ impl Shard {
             200..300 => session::answer(now, body, media, side, origin).ok(),
             _ => None,
         };
-        if offer.is_some() {
-            call.answer_awaited = Some(across(side));
-        } else if let (200..300, Some(other)) = (status, other) {
-            // An offer that is none: it has what stands for an answer.
-            let last = media.sessions[at(side)].last();
-            let _ = self.endpoint.ack(now, other, Some(Body::sdp(&last)));
-        }
-        match status {
-            // RFC 3261 §14.1: who asked tries again, as for an offer of its own.
-            491 | 500 => self.answer_change(now, leg, Change::Reinvite, 491, None),
-            // Not everybody can be asked: what stands is offered anew.
-            _ => {
-                let body = offer.as_deref().unwrap_or(&standing);
-                self.answer_change(now, leg, Change::Reinvite, 200, Some(body));
+        // RFC 3261 §14.1: who asked tries again, as with an offer of its own. Not everybody can be asked: then what stands
+        // is offered anew.
+        let (answer, body) = match status {
+            491 | 500 => (491, None),
+            _ => (200, Some(Body::sdp(offer.as_deref().unwrap_or(&standing)))),
+        };
+        let answered = self.endpoint.answer_reinvite(now, leg, answer, body).is_ok();
+        match (status, other) {
+            (200..300, _) if offer.is_some() && answered => call.answer_awaited = Some(across(side)),
+            // An offer that is none, or that nobody waits for any more: it has what stands for an answer.
+            (200..300, Some(other)) => {
+                let last = media.sessions[at(side)].last();
+                let _ = self.endpoint.ack(now, other, Some(Body::sdp(&last)));
             }
+            _ => {}
         }
     }
 

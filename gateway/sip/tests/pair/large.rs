@@ -187,3 +187,21 @@ fn a_challenge_to_a_large_invite_is_answered_by_the_way_that_is_open() {
         hang_up(&mut pair, a);
     }
 }
+
+#[test]
+fn the_connection_of_a_large_invite_stays_while_it_rings() {
+    let change = |config: &mut sip::Config| {
+        config.datagram_max = 1300;
+        config.timers.idle = Duration::from_secs(10);
+    };
+    let mut pair = Pair::with(7, change, ["192.0.2.1:5060", "192.0.2.2:5060"]);
+    let a = pair.call("c", Transport::Udp, Some(&large()));
+    let b = pair.wait(B, Node::incoming);
+    let now = pair.now;
+    pair.nodes[B].endpoint.provisional(now, b, 180, &[], None).unwrap();
+    // Many times what a connection may be idle.
+    pair.run(Duration::from_secs(59));
+    assert_eq!(pair.nodes[A].endpoint.census().connections, 1);
+    answer(&mut pair, b);
+    hang_up(&mut pair, a);
+}
