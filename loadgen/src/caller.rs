@@ -295,7 +295,7 @@ impl Caller {
                     self.answered(now, key, &message, lines);
                 }
             }
-            Event::Failed { leg, cause } => {
+            Event::Failed { leg, cause, .. } => {
                 if let Some(key) = lines.of_leg(leg) {
                     failed(now, key, cause, lines);
                 }

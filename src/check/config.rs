@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use switch::Realm;
-use switch::profile::{NumberFormat, Profile};
+use switch::profile::{LargeRequests, LateOffers, NumberFormat, Profile};
 use switch::trunk::{TrunkConfig, Written};
 
 /// Says what would run by a configuration.
@@ -168,6 +168,13 @@ fn profile_text(profile: &Profile) -> String {
     }
     if !profile.early_media {
         text.push_str(", no early media");
+    }
+    let _ = write!(text, ", redirections: {}", profile.redirects.word());
+    if profile.late_offer == LateOffers::Offer {
+        text.push_str(", offers of our own");
+    }
+    if profile.large_requests == LargeRequests::Udp {
+        text.push_str(", large requests over UDP");
     }
     text
 }

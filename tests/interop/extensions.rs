@@ -20,6 +20,10 @@ pub(crate) fn flows() -> Vec<Flow> {
         "5", "UPDATE", "SIPp, GW, SIPp", yes update,
             "hold by UPDATE: sendonly and recvonly cross";
     });
+    all.extend(rows! { "RFC 3264";
+        "4", "Offer in place of the caller's", "SIPp, GW, SIPp", yes late_offer,
+            "`late_offer = \"offer\"`: INVITE without SDP from the caller, with SDP to the callee; answer in ACK";
+    });
     all.extend(rows! { "RFC 3326";
         "2", "Reason", "SIPp, GW, SIPp", yes reason,
             "Reason and Q.850 cause of a BYE reach the other side and the record";
@@ -67,6 +71,14 @@ pub(crate) fn flows() -> Vec<Flow> {
             "489 with Allow-Events reaches the subscriber";
     });
     all.extend(rows! { "RFC 3261";
+        "13.2.2.4", "Forked call", "SIPp, GW, Kamailio, 2 SIPp", yes forked,
+            "early media of both branches, one dialog for the caller; one branch answers, the other is cancelled by the proxy";
+        "14.2", "re-INVITE without offer", "SIPp, GW, SIPp", yes asks_for_offer,
+            "the callee's offer comes in the 200, the caller's answer goes on in the ACK";
+        "18.1.1", "Large request", "SIPp, GW, Kamailio, SIPp", yes large,
+            "an INVITE of more than 1300 bytes goes to a peer on UDP over TCP";
+        "18.1.1", "Large request", "SIPp, GW, SIPp", yes large_over_udp,
+            "the peer takes no connection: over UDP after all";
         "26.2", "TLS", "baresip (TLS), GW, SIPp", yes tls_caller,
             "baresip calls over TLS and hangs up; RTP both ways";
         "26.2", "TLS", "SIPp, GW, baresip (TLS)", yes tls_callee,
@@ -257,6 +269,118 @@ fn tls_proxies(scene: &Scene) {
     let lines = format!("{LOOSE}\n{}", relay(tls, "tls"));
     let first = Kamailio::start_tls(first_at, scene, "first", &authority.sign(scene, first_at), &lines);
     Sipp::caller(scene, "alice", NUMBER, first.at, LISTENS).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+fn forked(scene: &Scene) {
+    let rings = "
+        < INVITE
+        > 183 sdp
+        < CANCEL
+        > 200
+        > 487 INVITE
+        < ACK";
+    let answers = "
+        < INVITE
+        pause 300
+        > 183 sdp
+        pause 300
+        > 200 sdp
+        < ACK
+        < BYE
+        > 200";
+    let (bob, carol) = (Sipp::callee(scene, "bob", rings), Sipp::callee(scene, "carol", answers));
+    let lines = format!(
+        "{LOOSE}\n$ru = \"sip:{NUMBER}@{}\";\nappend_branch(\"sip:{NUMBER}@{}\");\nt_relay();",
+        carol.at(),
+        bob.at()
+    );
+    let proxy = Kamailio::start(scene, "proxy", &lines, "");
+    let gateway = Gateway::start(scene, &crate::rfc3665::trunk(proxy.at), "");
+    let caller = "
+        > INVITE sdp
+        < 183 ~m=audio
+        < 200 ~m=audio
+        > ACK
+        pause 200
+        > BYE
+        < 200";
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, caller).finish(1);
+    bob.finish(1);
+    carol.finish(1);
+    gateway.cdr(200);
+}
+
+fn asks_for_offer(scene: &Scene) {
+    let caller = "
+        > INVITE sdp
+        < 180
+        < 200
+        > ACK
+        pause 100
+        > INVITE
+        < 200 ~m=audio
+        > ACK sdp
+        pause 100
+        > BYE
+        < 200";
+    let callee = "
+        < INVITE
+        > 180
+        > 200 sdp
+        < ACK
+        < INVITE
+        > 200 sdp
+        < ACK ~m=audio
+        < BYE
+        > 200";
+    between(scene, caller, callee, 200);
+}
+
+/// A caller whose INVITE is too large for a datagram on its way on, and the profile that lets it be.
+fn large_caller() -> (String, &'static str) {
+    let ballast = "b".repeat(1300);
+    let caller = TALKS.replace("> INVITE sdp", &format!("> INVITE sdp | X-Ballast: {ballast}"));
+    (caller, "[[profile]]\nname = \"p\"\nheaders.pass = [\"X-*\"]\n")
+}
+
+fn large(scene: &Scene) {
+    let (caller, profile) = large_caller();
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let lines = format!(
+        "if (is_method(\"INVITE\") && $proto != \"tcp\") {{ sl_send_reply(\"400\", \"Over TCP, please\"); exit; }}\n{LOOSE}\n{}",
+        relay(bob.at(), "udp")
+    );
+    let proxy = Kamailio::start(scene, "proxy", &lines, "");
+    let gateway = Gateway::start(scene, &[format!("carrier={},profile=p", proxy.at)], profile);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &caller).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+fn large_over_udp(scene: &Scene) {
+    let (caller, profile) = large_caller();
+    let bob = Sipp::callee(scene, "bob", &ANSWERS.replace("< INVITE", "< INVITE ~Via:_SIP/2.0/UDP"));
+    let gateway = Gateway::start(scene, &[format!("carrier={},profile=p", bob.at())], profile);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &caller).finish(1);
+    bob.finish(1);
+    gateway.cdr(200);
+}
+
+fn late_offer(scene: &Scene) {
+    let caller = "
+        > INVITE
+        < 180
+        < 200 ~m=audio
+        > ACK sdp
+        pause 200
+        > BYE
+        < 200";
+    let bob = Sipp::callee(scene, "bob", &ANSWERS.replace("< INVITE", "< INVITE ~m=audio"));
+    let profile = "[[profile]]\nname = \"p\"\nlate_offer = \"offer\"\n";
+    let gateway = Gateway::start(scene, &[format!("carrier={},profile=p", bob.at())], profile);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, caller).finish(1);
     bob.finish(1);
     gateway.cdr(200);
 }

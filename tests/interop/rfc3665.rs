@@ -111,8 +111,12 @@ pub(crate) fn flows() -> Vec<Flow> {
             "the gateway is the ALG: neither side sees the other's address in SDP, and RTP goes through it";
         "3.6", "Redirect and proxy, SDP in ACK", "SIPp, Kamailio, GW, Kamailio, SIPp", yes sdp_in_ack,
             "302 of a redirect server before the gateway, then INVITE without SDP: offer in 200, answer in ACK";
-        "3.6", "Redirect by a carrier", "SIPp, GW, Kamailio", no carrier_redirects,
-            "the gateway follows no redirection: the caller gets 480";
+        "3.6", "Redirect by a carrier", "SIPp, GW, Kamailio, SIPp", yes redirect_followed,
+            "302 to a peer of another trunk: the gateway calls there, and the record says so";
+        "3.6", "Redirect by a carrier", "SIPp, GW, Kamailio, SIPp", yes redirect_relayed,
+            "`redirects = \"relay\"`: 302 with a Contact at the gateway, which the caller calls";
+        "3.6", "Redirect to elsewhere", "SIPp, GW, Kamailio", yes redirect_elsewhere,
+            "to a place that is nobody's: not followed, 480";
         "3.7", "re-INVITE (IP address change)", "SIPp, GW, SIPp", yes address_change,
             "re-INVITE relayed; RTP goes to the new address";
         "3.8", "No answer", "SIPp, GW, SIPp", yes cancelled,
@@ -363,12 +367,52 @@ fn sdp_in_ack(scene: &Scene) {
     gateway.cdr(200);
 }
 
-fn carrier_redirects(scene: &Scene) {
-    let lines = "append_to_reply(\"Contact: <sip:elsewhere@127.0.0.1:9>\\r\\n\"); sl_send_reply(\"302\", \"Moved Temporarily\"); exit;";
-    let carrier = Kamailio::start(scene, "carrier", lines, "");
+/// The lines of a redirect server.
+fn moved(contact: &str) -> String {
+    format!(
+        "append_to_reply(\"Contact: <{contact}>\\r\\n\"); sl_send_reply(\"302\", \"Moved Temporarily\"); exit;"
+    )
+}
+
+fn redirect_followed(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let carrier = Kamailio::start(scene, "carrier", &moved(&format!("sip:4711@{}", bob.at())), "");
+    let trunks = [format!("carrier={},priority=1", carrier.at), format!("bobs={},priority=2", bob.at())];
+    let gateway = Gateway::start(scene, &trunks, "");
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS).finish(1);
+    let at = bob.at();
+    bob.finish(1);
+    let cdr = gateway.cdr(200);
+    assert_eq!((&cdr["routed"], &cdr["trunk"]), (&Value::from("4711"), &Value::from("bobs")), "{cdr}");
+    assert_eq!(cdr["attempts"][0]["redirected"], Value::from(format!("4711@{at}")), "{cdr}");
+}
+
+fn redirect_relayed(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let (at, sip) = (own_address(), own_address());
+    let lines = format!(
+        "if ($rU == \"{NUMBER}\") {{ {} }}\n{}",
+        moved(&format!("sip:4711@{at}")),
+        relay(bob.at(), "udp")
+    );
+    let carrier = Kamailio::start_at(at, scene, "carrier", &lines, "");
+    let trunks = [format!("carrier={},profile=p", carrier.at)];
+    let profile = "[[profile]]\nname = \"p\"\nredirects = \"relay\"\n";
+    let gateway = Gateway::start_at(sip, scene, &trunks, profile);
+    let hears = format!("> INVITE sdp\n< 302 ~Contact:_<sip:4711@{sip}>\n> ACK");
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, &hears).finish(1);
+    Sipp::caller(scene, "again", "4711", gateway.sip, TALKS).finish(1);
+    bob.finish(1);
+    let statuses: Vec<Value> = gateway.cdrs(2).iter().map(|cdr| cdr["status"].clone()).collect();
+    assert_eq!(statuses, [302, 200]);
+}
+
+fn redirect_elsewhere(scene: &Scene) {
+    let carrier = Kamailio::start(scene, "carrier", &moved("sip:elsewhere@127.0.0.1:9"), "");
     let gateway = Gateway::start(scene, &trunk(carrier.at), "");
     Sipp::caller(scene, "alice", NUMBER, gateway.sip, "> INVITE sdp\n< 480\n> ACK").finish(1);
-    gateway.cdr(480);
+    let cdr = gateway.cdr(480);
+    assert_eq!(cdr["attempts"][0]["status"], 302, "{cdr}");
 }
 
 fn address_change(scene: &Scene) {

@@ -157,6 +157,7 @@ mod tests {
             spent_us: 40_000,
             heard_us: Some(10_000),
             reason,
+            redirected: None,
         }
     }
 

@@ -146,6 +146,7 @@ fn attempt(trunk: &str, status: Option<u16>) -> Attempt {
         spent_us: 1,
         heard_us: None,
         reason: if status == Some(200) { Reason::Answered } else { Reason::Status },
+        redirected: None,
     }
 }
 

@@ -77,6 +77,10 @@ pub struct Attempt {
     /// What came of it, in one of a few words.
     #[serde(default)]
     pub reason: Reason,
+    /// Where a redirection by it led the call: the number now called, with the address it is asked at if that was
+    /// named; `None` if it did not redirect the call, or to nowhere that is followed or told to the caller.
+    #[serde(default)]
+    pub redirected: Option<Text>,
 }
 
 /// What came of an attempt.

@@ -207,6 +207,12 @@ pub struct Calls {
     pub attempts_max: u8,
     /// Diversions (RFC 5806, RFC 7044) that a call may have behind it.
     pub diversions_max: u32,
+    /// Targets of redirections (3xx) tried for one call at most.
+    pub redirects_max: u8,
+    /// Hosts that stand for the gateway in the contacts of redirections: numbers there are routed as if they were dialled.
+    pub redirect_hosts: Vec<String>,
+    /// A request of more bytes than this goes over TCP instead of UDP; 0: whatever its size.
+    pub datagram_max: u32,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
     /// How long a drain waits for calls to finish before it ends them.
@@ -225,6 +231,9 @@ impl Default for Calls {
             no_answer: Span::from_millis(120_000),
             attempts_max: 5,
             diversions_max: 5,
+            redirects_max: 5,
+            redirect_hosts: Vec::new(),
+            datagram_max: 1300,
             retry_after: 5,
             drain_limit: Span::from_millis(7_200_000),
             user_agent: "trunkline".into(),

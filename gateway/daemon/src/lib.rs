@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod calls;
 mod config;
 mod guard;
 mod listeners;

@@ -5,7 +5,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use switch::profile::{BUILT_IN, FieldName, NumberFormat, NumberPlan, Pattern, RULES_MAX, Telling, Template};
+use switch::profile::{
+    BUILT_IN, EarlyDialogs, FieldName, LargeRequests, LateOffers, NumberFormat, NumberPlan, Pattern,
+    RULES_MAX, Redirects, Telling, Template,
+};
 
 /// How a trunk likes its INVITEs: what differs from the base.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +25,18 @@ pub struct Profile {
     /// Whether media before the answer passes.
     #[serde(default)]
     pub early_media: Option<bool>,
+    /// Whose media that is when the call was forked: `latest` or `first`.
+    #[serde(default)]
+    pub early_dialogs: Option<String>,
+    /// What becomes of its redirections: `follow`, `relay` or `refuse`.
+    #[serde(default)]
+    pub redirects: Option<String>,
+    /// What becomes of a call without an offer: `pass` or `offer`.
+    #[serde(default)]
+    pub late_offer: Option<String>,
+    /// How a request goes that is too large for a datagram: `tcp` or `udp`.
+    #[serde(default)]
+    pub large_requests: Option<String>,
     /// How long a peer may say nothing at all.
     #[serde(default)]
     pub no_response: Option<Span>,
@@ -165,6 +180,7 @@ fn build(
             )
         })?;
     }
+    manner(profile, &mut made, key)?;
     if let Some(span) = profile.no_response {
         if span.0.is_zero() {
             return Err(ConfigError::new(
@@ -185,6 +201,33 @@ fn build(
     numbers(&profile.numbers, &mut made, key)?;
     headers(&profile.headers, &mut made, key)?;
     Ok(made)
+}
+
+/// The choices that are one word.
+fn manner(
+    profile: &Profile,
+    made: &mut switch::profile::Profile,
+    key: &dyn Fn(&str) -> String,
+) -> Result<(), ConfigError> {
+    let bad = |name: &str, text: &str, words: &[&str]| {
+        ConfigError::new(key(name), format!("\"{text}\" is not known; one of {}", words.join(", ")))
+    };
+    if let Some(text) = &profile.redirects {
+        made.redirects = Redirects::named(text).ok_or_else(|| bad("redirects", text, Redirects::WORDS))?;
+    }
+    if let Some(text) = &profile.early_dialogs {
+        made.early_dialogs =
+            EarlyDialogs::named(text).ok_or_else(|| bad("early_dialogs", text, EarlyDialogs::WORDS))?;
+    }
+    if let Some(text) = &profile.late_offer {
+        made.late_offer =
+            LateOffers::named(text).ok_or_else(|| bad("late_offer", text, LateOffers::WORDS))?;
+    }
+    if let Some(text) = &profile.large_requests {
+        made.large_requests =
+            LargeRequests::named(text).ok_or_else(|| bad("large_requests", text, LargeRequests::WORDS))?;
+    }
+    Ok(())
 }
 
 fn numbers(
@@ -306,6 +349,10 @@ mod tests {
             ("requests = [\"BYE\"]", "requests: \"BYE\" cannot pass outside of calls; known are MESSAGE"),
             ("diversions = \"x\"", "diversions: \"x\" is no way to tell of them; one of as-is"),
             ("no_answer = \"3m\"", "no_answer: must be above 0s and not above calls.no_answer"),
+            ("redirects = \"yes\"", "redirects: \"yes\" is not known; one of follow, relay, refuse"),
+            ("early_dialogs = \"last\"", "early_dialogs: \"last\" is not known; one of latest, first"),
+            ("late_offer = \"no\"", "late_offer: \"no\" is not known; one of pass, offer"),
+            ("large_requests = \"sctp\"", "large_requests: \"sctp\" is not known; one of tcp, udp"),
             ("no_response = \"0s\"", "no_response: 0s would give every peer up"),
             ("[[profile]]\nname = \"p\"", "profile \"p\": name: two profiles have it"),
             ("[[profile]]\nname = \"pbx\"", "profile \"pbx\": name: a built-in profile has it"),

@@ -1,6 +1,7 @@
 //! From a configuration as written to settings that cannot be invalid: addresses, trunks, routes and limits
 //! that fit together.
 
+use crate::calls;
 use crate::config::{self, ConfigError, File};
 use crate::guard;
 use crate::names;
@@ -414,6 +415,9 @@ fn shard_config(
         no_answer: file.calls.no_answer.0,
         attempts_max: file.calls.attempts_max,
         diversions_max: file.calls.diversions_max,
+        redirects_max: file.calls.redirects_max,
+        redirect_hosts: calls::redirect_hosts(file, at)?,
+        datagram_max: calls::datagram_max(file, at)?,
         retry_after: file.calls.retry_after,
         media_timeout: file.media.timeout.0,
         drain_limit: file.calls.drain_limit.0,

@@ -16,6 +16,9 @@ pub struct Config {
     pub user_agent: String,
     /// Option tags for Supported, which may stand in Require of requests; empty leaves the header out.
     pub extensions: Vec<String>,
+    /// Further option tags that may stand in Require of requests: whether they are understood is for the other side of the
+    /// owner to say, to which he passes them.
+    pub transparent: Vec<String>,
     /// Session timers (RFC 4028) on all legs; `None`: neither asked for nor granted. `timer` has to be in `extensions`.
     pub session: Option<SessionTimers>,
     /// The methods handed to the owner as [`crate::Event::Request`] (outside or inside dialogs). INVITE, ACK,
@@ -40,6 +43,9 @@ pub struct Config {
     pub trying: bool,
     /// The number of the first TCP connection the endpoint opens; it counts up from here to `streams_end`.
     pub streams_first: u32,
+    /// A request of more bytes than this that would go over UDP goes over TCP, if a connection can be made (RFC 3261
+    /// §18.1.1 has 1300 where the MTU is not known); 0 (default): whatever its size, over UDP.
+    pub datagram_max: usize,
     /// Whether the layer below speaks TLS on the connections numbered from [`sansio::StreamId::SECURED`] on. Without
     /// it no connection over TLS is opened.
     pub tls: bool,
@@ -57,6 +63,7 @@ impl Default for Config {
             limits: Limits::default(),
             user_agent: String::from("Trunkline"),
             extensions: Vec::new(),
+            transparent: Vec::new(),
             session: None,
             methods: vec![Method::Options],
             nat: Nat::Auto,
@@ -65,6 +72,7 @@ impl Default for Config {
             refuse_exhausted: true,
             refuse_loops: true,
             passed: Vec::new(),
+            datagram_max: 0,
             tls: false,
             shards: Shards::ALONE,
             streams_first: 1,

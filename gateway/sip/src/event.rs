@@ -254,6 +254,8 @@ pub enum Event {
         leg: LegId,
         /// Why.
         cause: Failure,
+        /// The final response, if one came: where a redirection leads (RFC 3261 §21.3), what is missing (§21.4.16).
+        message: Option<Received>,
     },
     /// The incoming call's 2xx (or the 2xx to a re-INVITE) was acknowledged.
     Acked {

@@ -22,7 +22,7 @@ pub mod treatment;
 mod websocket;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
-pub use endpoint::{Census, Endpoint};
+pub use endpoint::{Census, Endpoint, glare_pause};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,

@@ -92,6 +92,14 @@ counters! {
     line_ends_sent,
     /// TCP connections closed since what came was no SIP, or a message too long.
     connections_garbage_closed,
+    /// Requests sent over TCP instead of UDP since they were too large for a datagram (RFC 3261 §18.1.1).
+    large_over_tcp,
+    /// Those of them sent over UDP after all since no connection could be made.
+    large_back_to_udp,
+    /// Requests too large for a datagram and sent as one all the same: the place is known, or configured, to take no connection.
+    large_over_udp,
+    /// Places that take no connections not remembered as such since too many are.
+    large_places_full,
     /// Messages dropped since there was no socket or connection to send them by.
     unsendable,
     /// Legs whose peer behind a NAT was heard over another way than before, which is taken from then on.

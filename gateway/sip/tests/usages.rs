@@ -34,7 +34,12 @@ impl Lone {
             tag: "",
             cseq: 1,
             max_forwards: 70,
-            destination: Destination { transport: Transport::Udp, remote: self.peer, socket: UDP, over: None },
+            destination: Destination {
+                transport: Transport::Udp,
+                remote: self.peer,
+                socket: UDP,
+                over: None,
+            },
             headers: &[("Event", "x")],
             body: None,
             timeout: Duration::from_secs(32),
@@ -62,7 +67,9 @@ impl Lone {
     fn renew(&mut self, usage: UsageId) -> String {
         let patience = Duration::from_secs(32);
         let headers = [("Event", "x")];
-        self.endpoint.usage_request(self.now, usage, Method::Subscribe, 70, &headers, None, patience).unwrap();
+        self.endpoint
+            .usage_request(self.now, usage, Method::Subscribe, 70, &headers, None, patience)
+            .unwrap();
         self.sent().remove(0)
     }
 }
@@ -97,9 +104,13 @@ const ROUTE: &str = "Record-Route: <sip:192.0.2.77;lr>\r\n";
 #[test]
 fn the_first_notify_settles_with_whom_and_the_route_is_kept_whichever_says_it() {
     // Where the route stands: in the 2xx, in the NOTIFY; and which comes first.
-    for (in_answer, in_notify, notify_first) in
-        [(ROUTE, "", false), (ROUTE, "", true), ("", ROUTE, true), (ROUTE, ROUTE, false), (ROUTE, ROUTE, true)]
-    {
+    for (in_answer, in_notify, notify_first) in [
+        (ROUTE, "", false),
+        (ROUTE, "", true),
+        ("", ROUTE, true),
+        (ROUTE, ROUTE, false),
+        (ROUTE, ROUTE, true),
+    ] {
         let mut lone = Lone::new();
         let (usage, subscribe) = lone.subscribe();
         let (answer, notify) = (answer(&subscribe, "b1", in_answer), notify(&subscribe, "b1", 7, in_notify));
@@ -107,7 +118,10 @@ fn the_first_notify_settles_with_whom_and_the_route_is_kept_whichever_says_it() 
         assert!(lone.take(first).is_some() && lone.take(second).is_some());
         let again = lone.renew(usage);
         assert_eq!(field(&again, "Route"), "<sip:192.0.2.77;lr>", "{notify_first} {again}");
-        assert!(field(&again, "To").ends_with(";tag=b1") && field(&again, "CSeq") == "2 SUBSCRIBE", "{again}");
+        assert!(
+            field(&again, "To").ends_with(";tag=b1") && field(&again, "CSeq") == "2 SUBSCRIBE",
+            "{again}"
+        );
     }
 }
 
@@ -116,12 +130,16 @@ fn a_notify_of_another_fork_than_the_answers_is_the_one_that_counts() {
     let mut lone = Lone::new();
     let (usage, subscribe) = lone.subscribe();
     assert!(lone.take(&answer(&subscribe, "b1", ROUTE)).is_some());
-    assert!(matches!(lone.take(&notify(&subscribe, "b2", 1, "")), Some(Event::InUsage { begins: false, .. })));
+    assert!(matches!(
+        lone.take(&notify(&subscribe, "b2", 1, "")),
+        Some(Event::InUsage { begins: false, .. })
+    ));
     let again = lone.renew(usage);
     assert!(field(&again, "To").ends_with(";tag=b2") && field(&again, "Route").is_empty(), "{again}");
     assert!(again.starts_with("SUBSCRIBE sip:b@192.0.2.9:5071 "), "{again}");
     // The other fork comes too late, and an old number is out of order (RFC 3261 §12.2.2).
-    for (text, status) in [(notify(&subscribe, "b1", 1, ""), "481"), (notify(&subscribe, "b2", 0, ""), "500")] {
+    for (text, status) in [(notify(&subscribe, "b1", 1, ""), "481"), (notify(&subscribe, "b2", 0, ""), "500")]
+    {
         assert!(lone.take(&text).is_none());
         let refusal = lone.sent().remove(0);
         assert!(refusal.starts_with(&format!("SIP/2.0 {status} ")), "{refusal}");

@@ -2,10 +2,14 @@
 
 use crate::call::{Draft, LegSlot, Trying};
 use crate::config::Config;
+use crate::early::Heard;
+use crate::extensions;
 use crate::history;
 use crate::identity::{Departure, TrunkIdentity, depart};
 use crate::mail::Mail;
-use crate::profile::{Outgoing, Profile};
+use crate::offer::own_offer;
+use crate::profile::{LateOffers, Outgoing, Profile};
+use crate::redirect::Redirection;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
@@ -18,7 +22,7 @@ use link::{Event, Phase, Reason, Side, TrunkChange, TrunkName};
 use sansio::{Key, Outbox, Time};
 use sip::auth::Account;
 use sip::message::Name;
-use sip::{Body, Destination, Failure, Held, Invite, LegId, Nat, Transport};
+use sip::{Body, Destination, Failure, Held, Invite, LegId, Nat, Received, Transport};
 use std::sync::Arc;
 
 /// Where the INVITE of one attempt goes.
@@ -72,7 +76,7 @@ impl Shard {
                         Dry::Tried => self.stats.calls_attempts_failed += 1,
                     }
                     let refusal = Refusal::dry(dry, call.last_failure.as_ref());
-                    return self.end_refused(now, key, &refusal, out);
+                    return self.give_up(now, key, &refusal, out);
                 }
             };
             let further = hunt.attempts() > 1;
@@ -160,6 +164,8 @@ impl Shard {
         let unix = self.unix(now);
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
+        let demanded = call.offer_demanded || way.profile.late_offer == LateOffers::Offer;
+        call.offer_ours = call.late_offer && demanded;
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {
                 // The caller may have been told of a session already: only its codecs are left to choose from.
@@ -167,6 +173,7 @@ impl Shard {
                 let codecs = session::common(codecs, told)?;
                 Some(session::anchor(call.invite.body(), media, Side::Callee, &codecs)?)
             }
+            Some(media) if call.offer_ours => Some(own_offer(media, codecs)?),
             _ => None,
         };
         let message = call.invite.parse().map_err(|_| Refusal::internal("INVITE could not be read again"))?;
@@ -222,6 +229,8 @@ impl Shard {
         let route = way.route.iter().map(|route| ("Route", route.as_str()));
         let fields = written.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut headers: Vec<(&str, &str)> = route.chain(fields).collect();
+        let passed = extensions::passed(&message);
+        headers.extend(passed.iter().map(|name| (name.as_str(), extensions::TAG)));
         if offer.is_none()
             && [Name::Supported, Name::Require].iter().any(|name| message.lists(*name, "100rel"))
         {
@@ -257,6 +266,7 @@ impl Shard {
             let _ = self.endpoint.authenticate_as(leg, account);
         }
         self.own_call_ids.insert(sip_call_id.clone().into(), way.number.into());
+        self.stats.offers_made += u64::from(call.offer_ours);
         call.callee = Some(leg);
         call.draft.trunk = Some(way.name.clone());
         call.draft.peer = Some(way.address);
@@ -269,6 +279,9 @@ impl Shard {
             patience: way.patience,
             sip_call_id,
             early_media: way.profile.early_media,
+            early_dialogs: way.profile.early_dialogs,
+            early: Heard::default(),
+            redirects: way.profile.redirects,
             heard: None,
         });
         self.put_slot(LegSlot { leg, call: key, side: Side::Callee, seizure: way.seizure });
@@ -304,7 +317,15 @@ impl Shard {
     }
 
     /// An attempt failed: the next peer is asked, or the caller is told.
-    pub(crate) fn on_failed(&mut self, now: Time, key: Key, failure: Failure, out: &mut Outbox<Mail>) {
+    pub(crate) fn on_failed(
+        &mut self,
+        now: Time,
+        key: Key,
+        failure: Failure,
+        response: Option<&Received>,
+        out: &mut Outbox<Mail>,
+    ) {
+        let redirection = self.redirection(key, &failure, response);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.callee = None;
         if let Some(timer) = call.timer.take() {
@@ -323,11 +344,20 @@ impl Shard {
         let (status, cause) = describe(&failure, patience);
         self.close_attempt(now, key, status, (reason(&failure), &cause), evidence, out);
         let Some(call) = self.calls.get_mut(key) else { return };
-        if next {
-            call.last_failure = Some(failure);
-            self.try_next(now, key, out);
-        } else {
-            self.end_refused(now, key, &Refusal::callee(&failure), out);
+        let refusal = Refusal::callee(&failure).explained_by(response);
+        let is_global = is_global(&failure);
+        call.last_failure = Some(failure);
+        if let (Some(redirection), Some(attempt)) = (&redirection, call.draft.attempts.last_mut()) {
+            attempt.redirected = Some(redirection.text().to_owned().into());
+        }
+        match redirection {
+            Some(Redirection::Relay(_, told)) => self.end_refused(now, key, &told, out),
+            Some(Redirection::Follow(_)) => self.give_up(now, key, &refusal, out),
+            None if self.demands_offer(key, response) => self.try_next(now, key, out),
+            None if next => self.try_next(now, key, out),
+            // RFC 3261 §16.7 step 5: a 6xx speaks for all targets.
+            None if is_global => self.end_refused(now, key, &refusal, out),
+            None => self.give_up(now, key, &refusal, out),
         }
     }
 
@@ -351,6 +381,7 @@ impl Shard {
             spent_us: now.since(trying.started).as_micros() as u64,
             heard_us: trying.heard.map(|at| at.since(trying.started).as_micros() as u64),
             reason,
+            redirected: None,
         });
         if evidence != Evidence::CallServed {
             self.own_call_ids.remove(trying.sip_call_id.as_str());

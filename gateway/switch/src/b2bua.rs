@@ -1,6 +1,8 @@
 //! What happens on one leg of a call and what follows from it on the other.
 
-use crate::call::Change;
+use crate::call::{Call, Change};
+use crate::early::P_EARLY_MEDIA;
+use crate::extensions;
 use crate::mail::Mail;
 use crate::relay;
 use crate::session::{self, Described};
@@ -92,13 +94,13 @@ impl Shard {
         self.hear_end(key, side, &event);
         match event {
             Event::Progress { status: 100, .. } => self.on_trying(now, key),
-            Event::Progress { status, reliable, message, .. } => {
-                self.on_progress(now, key, status, reliable, &message);
+            Event::Progress { status, fork, reliable, message, .. } => {
+                self.on_progress(now, key, (status, fork, reliable), &message);
             }
             Event::Pracked { body, .. } => self.on_pracked(now, key, &body, out),
             Event::Answered { message, .. } => self.on_answered(now, key, leg, &message, out),
-            Event::Failed { cause, .. } => self.on_failed(now, key, cause, out),
-            Event::Acked { body, .. } => self.on_acked(now, key, side, &body),
+            Event::Failed { cause, message, .. } => self.on_failed(now, key, cause, message.as_ref(), out),
+            Event::Acked { body, .. } => self.on_acked(now, key, side, &body, out),
             Event::Cancelled { reason, .. } => {
                 let cause = reason.as_deref().and_then(relay::q850).unwrap_or(16);
                 let end = self.end(Side::Caller, 487, cause, "caller gave up");
@@ -126,8 +128,15 @@ impl Shard {
         }
     }
 
-    fn on_progress(&mut self, now: Time, key: Key, status: u16, reliable: bool, message: &Received) {
+    fn on_progress(
+        &mut self,
+        now: Time,
+        key: Key,
+        (status, fork, reliable): (u16, u8, bool),
+        message: &Received,
+    ) {
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
+        let authorised = self.calls.get(key).and_then(|call| self.authorisation(call, message));
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(timer) = call.timer.take() {
             self.wheel.cancel(timer);
@@ -138,14 +147,23 @@ impl Shard {
         // Without its media, progress would leave the caller in silence; ringing lets the phone make the tone.
         let status = if early || status != 183 { status } else { 180 };
         call.draft.ringing.get_or_insert(now);
+        // An offer in a provisional response is worth something only if it came reliably (RFC 3262 §5).
+        let offered = call.late_offer && !call.offer_ours;
+        let mut described = !message.body().is_empty() && (reliable || !offered);
         if let Some(trying) = &mut call.trying {
             trying.heard.get_or_insert(now);
+            // An offer has to be answered, whoever makes it.
+            described &= offered || !described || trying.early.admits(trying.early_dialogs, fork, message);
         }
         let (caller, reason) = (call.caller, call.identity.take_reason());
-        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
+        let reason = reason.iter().map(|text| ("Reason", text.as_str()));
+        let authorised = authorised.iter().map(|text| (P_EARLY_MEDIA, text.as_str()));
+        let headers: Vec<(&str, &str)> =
+            reason.chain(extensions::required(message)).chain(authorised).collect();
+        // What answers our own offer is an offer for the caller, which can be told reliably only.
+        let tellable = !call.offer_ours || (reliable && self.endpoint.sends_reliably(caller));
         // Early media: an answer in a provisional response (RFC 3261 §13.2.1; RFC 3960). An offer in one counts only if
         // it came reliably, and only then the caller can answer it, in its PRACK (RFC 3262 §5).
-        let described = !message.body().is_empty() && (reliable || !call.late_offer);
         let body = match &mut call.media {
             Some(media) if described && !call.told => {
                 session::answer(now, message.body(), media, Side::Callee, origin).ok()
@@ -159,10 +177,13 @@ impl Shard {
             }
             _ => None,
         };
-        call.agreed |= reliable && described && !call.late_offer;
+        call.agreed |= reliable && described && !offered;
         // An answer that is held back is told when the call is answered; an offer needs its answer now.
-        let body = body.filter(|_| early || call.late_offer);
+        let body = body.filter(|_| tellable && (early || offered));
         let sdp = body.as_deref().map(Body::sdp);
+        if let (Some(media), Some(_)) = (&call.media, sdp) {
+            call.shown.get_or_insert_with(|| media.sessions[1].codec_names());
+        }
         // What the callee may still change is not told as the last word, unless the caller takes nothing else.
         if sdp.is_some() && !reliable {
             call.told |= self.endpoint.only_reliably(caller);
@@ -173,6 +194,15 @@ impl Shard {
         }
     }
 
+    /// What the callee's network says of early media, for a caller in our trust domain that asked (RFC 5009 §4, §5).
+    fn authorisation(&self, call: &Call, message: &Received) -> Option<String> {
+        let invite = call.invite.parse().ok()?;
+        invite.header_by_name(P_EARLY_MEDIA)?;
+        let response = message.parse().ok()?;
+        let said = response.header_by_name(P_EARLY_MEDIA).map(session::text)?;
+        self.trusted(call.flow.remote.ip()).then_some(said)
+    }
+
     /// The caller answered, in its PRACK, the offer that the callee made in a provisional response.
     fn on_pracked(&mut self, now: Time, key: Key, body: &[u8], out: &mut Outbox<Mail>) {
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller)) else { return };
@@ -181,8 +211,10 @@ impl Shard {
         match session::answer(now, body, media, Side::Caller, origin) {
             Ok(answer) => {
                 call.late_offer = false;
-                // The callee may have refused in the meantime: that is on its way.
-                let _ = self.endpoint.prack(now, callee, Body::sdp(&answer));
+                // The callee may have refused in the meantime: that is on its way. It waits for nothing if the offer was ours.
+                if !core::mem::take(&mut call.offer_ours) {
+                    let _ = self.endpoint.prack(now, callee, Body::sdp(&answer));
+                }
             }
             Err(refusal) => {
                 self.stats.calls_sdp_refused += 1;
@@ -207,13 +239,14 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         let told = call.told;
+        let offered = call.late_offer && !call.offer_ours;
         let body = match call.media.as_mut() {
             // The caller has its session: what the callee says now is heard, and not passed on (RFC 3261 §13.2.1).
             Some(media) if told => {
                 if let Ok(described) = Described::read(message.body()) {
                     session::apply(now, media, Side::Callee, &described, origin);
                 }
-                if call.late_offer {
+                if offered {
                     // Another fork's offer, of which the caller never heard.
                     let _ = self.endpoint.ack(now, leg, None);
                 }
@@ -231,12 +264,22 @@ impl Shard {
             Ok(body) => body,
             Err(refusal) => {
                 self.stats.calls_sdp_refused += 1;
-                if call.late_offer {
+                if offered {
                     let _ = self.endpoint.ack(now, leg, None);
                 }
                 return self.end_refused(now, key, &refusal, out);
             }
         };
+        // What the caller was shown first may have been another branch's: it does not heed what is said now.
+        if let (Some(shown), Some(media)) = (call.shown.take(), call.media.as_mut()) {
+            let agreed = media.sessions[1].codec_names();
+            if !agreed.iter().all(|name| shown.iter().any(|other| other.eq_ignore_ascii_case(name))) {
+                call.unheard = match &body {
+                    Some(body) => Some(body.clone()),
+                    None => session::anchor(message.body(), media, Side::Caller, &[]).ok(),
+                };
+            }
+        }
         self.setups -= u32::from(call.phase == Phase::Trying);
         call.phase = Phase::Answered;
         call.draft.answered = Some(now);
@@ -248,34 +291,40 @@ impl Shard {
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
-        let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
+        let reason = reason.iter().map(|text| ("Reason", text.as_str()));
+        let headers: Vec<(&str, &str)> = reason.chain(extensions::required(message)).collect();
         let _ = self.endpoint.answer(now, caller, &headers, body.as_deref().map(Body::sdp));
         self.start_media_check(now, key);
     }
 
     /// An ACK: after a late offer it carries the caller's answer, which the callee waits for.
-    fn on_acked(&mut self, now: Time, key: Key, side: Side, body: &[u8]) {
+    fn on_acked(&mut self, now: Time, key: Key, side: Side, body: &[u8], out: &mut Outbox<Mail>) {
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, side)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(media) = call.media.as_mut() else { return };
-        if body.is_empty() {
-            if call.late_offer && side == Side::Caller {
-                call.late_offer = false;
-                if let Some(callee) = call.callee {
-                    let _ = self.endpoint.ack(now, callee, None);
-                }
-            }
-            return;
+        if call.answer_awaited == Some(side) {
+            return self.on_offer_answered(now, key, side, body);
         }
+        if call.late_offer && call.offer_ours && side == Side::Caller {
+            return self.on_own_offer_answered(now, key, body, out);
+        }
+        let Some(media) = call.media.as_mut() else { return };
         if call.late_offer && side == Side::Caller {
             call.late_offer = false;
-            let answer = session::answer(now, body, media, Side::Caller, origin).ok();
+            let answer = match body {
+                [] => None,
+                body => session::answer(now, body, media, Side::Caller, origin).ok(),
+            };
             if let Some(callee) = call.callee {
                 let _ = self.endpoint.ack(now, callee, answer.as_deref().map(Body::sdp));
             }
-        } else if let Ok(described) = Described::read(body) {
+        } else if !body.is_empty()
+            && let Ok(described) = Described::read(body)
+        {
             // The answer to a session we offered ourselves, after a re-INVITE without offer.
             session::apply(now, media, side, &described, origin);
+        }
+        if side == Side::Caller {
+            self.on_settled(now, key);
         }
     }
 

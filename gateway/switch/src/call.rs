@@ -1,11 +1,15 @@
 //! A call: two legs, where it is, what it has tried, its media, and what will stand in its record.
 
 use crate::bridge::Bridge;
+use crate::early::Heard;
 use crate::ends::Ends;
 use crate::fraud::{Exceeded, Held};
 use crate::identity::Standing;
 use crate::ports::PairId;
 use crate::privacy::Privacy;
+use crate::profile::{EarlyDialogs, Redirects};
+use crate::redirect::Redirected;
+use crate::resync::Resync;
 use crate::session::{Described, LegSession};
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
@@ -41,10 +45,20 @@ pub(crate) struct Call {
     pub(crate) contacts: Option<Vec<Binding>>,
     /// Which of the user's phones is tried, if it registers by flows (RFC 5626).
     pub(crate) phone: Option<String>,
+    /// Where it was sent on to, if it was.
+    pub(crate) redirected: Option<Box<Redirected>>,
     /// What the caller's offer says.
     pub(crate) offer: Option<Described>,
     /// The INVITE had no offer: it comes in the 2xx (RFC 3264 §4), its answer in the ACK.
     pub(crate) late_offer: bool,
+    /// The offer to the callee tried now is ours, since the caller made none: its answer is offered to the caller.
+    pub(crate) offer_ours: bool,
+    /// No callee is asked without an offer: one demanded it.
+    pub(crate) offer_demanded: bool,
+    /// The codecs of the first answer that the caller was shown before the call was answered.
+    pub(crate) shown: Option<Vec<String>>,
+    /// What the caller has still to hear of the answer, once it has acknowledged it.
+    pub(crate) unheard: Option<Vec<u8>>,
     /// The callee tried now has answered the offer in a reliable provisional response: its 2xx need not.
     pub(crate) agreed: bool,
     /// The caller has been told of a session reliably: nothing else may be told before the call is answered.
@@ -60,6 +74,10 @@ pub(crate) struct Call {
     pub(crate) media: Option<CallMedia>,
     /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,
+    /// The side whose ACK will bear the answer to the other's offer, for which it had asked.
+    pub(crate) answer_awaited: Option<Side>,
+    /// What one side has still to hear of the session.
+    pub(crate) resync: Option<Resync>,
     /// The user who showed a password for it.
     pub(crate) user: Option<String>,
     /// Its places under the rules against toll fraud, and under those for its trunk.
@@ -96,8 +114,8 @@ pub(crate) enum Change {
 pub(crate) struct Relayed {
     pub(crate) from: Side,
     pub(crate) how: Change,
-    /// The session the asking side described, to be used when the other side agrees.
-    pub(crate) offer: Described,
+    /// The session the asking side described, to be used when the other side agrees; none if it asks for an offer.
+    pub(crate) offer: Option<Described>,
     /// What the other side had been told before.
     pub(crate) before: Vec<u8>,
 }
@@ -115,6 +133,11 @@ pub(crate) struct Trying {
     pub(crate) sip_call_id: String,
     /// Whether its media before the answer passes.
     pub(crate) early_media: bool,
+    /// Whose media that is when the call is forked, and who has been heard.
+    pub(crate) early_dialogs: EarlyDialogs,
+    pub(crate) early: Heard,
+    /// What becomes of its redirections.
+    pub(crate) redirects: Redirects,
     /// When it first said more than 100.
     pub(crate) heard: Option<Time>,
 }
@@ -153,6 +176,19 @@ impl Call {
         let Some(answered) = self.draft.answered else { return Vec::new() };
         let tolls = self.tolls.iter_mut().chain(&mut self.trunk_tolls);
         tolls.filter_map(|held| held.charge(now, answered)).collect()
+    }
+
+    /// The number it is for: the one dialled, or the one that it was sent on to.
+    pub(crate) fn number(&self) -> &str {
+        let redirected = self.redirected.as_ref().and_then(|redirected| redirected.number());
+        redirected.unwrap_or(&self.draft.dialled)
+    }
+
+    /// The codecs that may be offered to a side: those of the callee's trunk; empty: all.
+    pub(crate) fn codecs_towards(&self, side: Side) -> Vec<String> {
+        let trunk = self.draft.trunk.as_ref().filter(|_| side == Side::Callee);
+        let trunk = trunk.and_then(|name| self.table.trunk(name.as_str()));
+        trunk.map_or_else(Vec::new, |trunk| trunk.config.codecs.clone())
     }
 
     /// The other leg of a side, if it is there.

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::mail::Mail;
+use crate::profile::LargeRequests;
 use crate::shard::{self, Service, Shard, methods};
 use crate::status::Refusal;
 use crate::trunk::TrunkTable;
@@ -74,10 +75,18 @@ impl Shard {
         self.table = table;
         self.endpoint.set_methods(methods(&self.config, &self.table));
         self.known = shard::known(&self.config, &self.table);
+        self.mark_udp_only();
         self.generation = self.generation.wrapping_add(1);
         if self.service == Service::Open {
             self.start_probes(now, self.watched_since);
         }
         self.review_registrants(now, out);
+    }
+
+    /// Tells the endpoint which peers are asked over UDP alone, however large a request is.
+    pub(crate) fn mark_udp_only(&mut self) {
+        let udp =
+            self.table.trunks().iter().filter(|it| it.config.profile.large_requests == LargeRequests::Udp);
+        self.endpoint.set_udp_only(udp.flat_map(|trunk| &trunk.peers).map(|peer| peer.config.address));
     }
 }

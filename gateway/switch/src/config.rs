@@ -57,6 +57,12 @@ pub struct Config {
     pub attempts_max: u8,
     /// A call that was diverted more often than this before it came is refused (482).
     pub diversions_max: u32,
+    /// Most targets of redirections tried for one call.
+    pub redirects_max: u8,
+    /// Host names and addresses that stand for the gateway in the contacts of redirections, besides its own.
+    pub redirect_hosts: Vec<String>,
+    /// A request of more bytes than this goes over TCP where it would go over UDP (RFC 3261 §18.1.1); 0: whatever its size.
+    pub datagram_max: u32,
     /// Retry-After of a 503, in seconds.
     pub retry_after: u32,
     /// A side silent for this long ends the call; zero: never.
@@ -107,6 +113,9 @@ impl Default for Config {
             no_answer: Duration::from_secs(120),
             attempts_max: 5,
             diversions_max: 5,
+            redirects_max: 5,
+            redirect_hosts: Vec::new(),
+            datagram_max: 1300,
             retry_after: 5,
             media_timeout: Duration::from_secs(30),
             drain_limit: Duration::from_secs(7200),

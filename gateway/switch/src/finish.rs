@@ -65,7 +65,8 @@ impl Shard {
         if let Some(url) = call.identity.awaits() {
             self.certificates.forget(url, key);
         }
-        for timer in [call.timer, call.media_timer].into_iter().flatten() {
+        let resync = call.resync.as_ref().and_then(|resync| resync.timer);
+        for timer in [call.timer, call.media_timer, resync].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         for leg in [Some(call.caller), call.callee].into_iter().flatten() {
@@ -97,6 +98,7 @@ impl Shard {
             spent_us: now.since(trying.started).as_micros() as u64,
             heard_us: trying.heard.map(|at| at.since(trying.started).as_micros() as u64),
             reason: Reason::GivenUp,
+            redirected: None,
         });
     }
 

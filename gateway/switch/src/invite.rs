@@ -15,7 +15,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use link::{CallRecord, Decision, Event, Phase, RouteAsked, ShardId, Side};
 use sansio::{Key, Outbox, Time};
-use sip::{Flow, LegId, Received};
+use sip::{Body, Flow, LegId, Received};
 
 /// How long a call waits for RTP ports that are being opened, as at the start and in a burst, and how often it looks. They
 /// are there within milliseconds unless the host is too busy to let the shard open them; then late is better than refused.
@@ -134,9 +134,15 @@ impl Shard {
         let retry = self.config.retry_after.to_string();
         let retry = refusal.retry.then_some(("Retry-After", retry.as_str()));
         let reason = refusal.reason_field.as_deref().map(|reason| ("Reason", reason));
-        let headers: Vec<_> = retry.into_iter().chain(reason).collect();
+        let more = refusal.more.as_deref();
+        let fields = more.into_iter().flat_map(|more| &more.fields);
+        let fields = fields.map(|(name, value)| (*name, value.as_str()));
+        let headers: Vec<_> = retry.into_iter().chain(reason).chain(fields).collect();
+        let body = more.and_then(|more| more.body.as_ref());
+        let body = body.map(|(content_type, bytes)| Body { content_type, bytes });
+        let words = refusal.reason.as_deref();
         // The leg may have been cancelled in the meantime: then there is nobody to tell.
-        let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), &headers);
+        let _ = self.endpoint.reject_with(now, leg, refusal.status, words, &headers, body);
     }
 
     fn open(
@@ -195,8 +201,13 @@ impl Shard {
                 hunt: None,
                 contacts: None,
                 phone: None,
+                redirected: None,
                 offer: None,
                 late_offer,
+                offer_ours: false,
+                offer_demanded: false,
+                shown: None,
+                unheard: None,
                 agreed: false,
                 told: false,
                 trying: None,
@@ -205,6 +216,8 @@ impl Shard {
                 media_timer: None,
                 media: None,
                 reinvite: None,
+                answer_awaited: None,
+                resync: None,
                 user: None,
                 tolls: Vec::new(),
                 trunk_tolls: Vec::new(),
@@ -235,17 +248,17 @@ impl Shard {
             }
             return;
         }
-        if self.config.users.has(&call.draft.dialled) {
+        if self.config.users.has(call.number()) {
             return self.route_to_user(now, key, out);
         }
-        let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
+        let Some(routed) = self.routes.lookup(call.number()) else {
             self.stats.calls_unrouted += 1;
-            return self.end_refused(now, key, &Refusal::unrouted(), out);
+            return self.give_up(now, key, &Refusal::unrouted(), out);
         };
         if routed.entry.ask {
             let asked = RouteAsked {
                 call: call.id,
-                number: call.draft.dialled.clone(),
+                number: call.number().to_owned(),
                 from: call.draft.from.clone(),
                 source: call.draft.source,
             };
@@ -268,11 +281,11 @@ impl Shard {
 
     fn route_by_snapshot(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get(key) else { return };
-        let Some(routed) = self.routes.lookup(&call.draft.dialled) else {
+        let Some(routed) = self.routes.lookup(call.number()) else {
             self.stats.calls_unrouted += 1;
-            return self.end_refused(now, key, &Refusal::unrouted(), out);
+            return self.give_up(now, key, &Refusal::unrouted(), out);
         };
-        let number = routed.entry.rewrite(&call.draft.dialled);
+        let number = routed.entry.rewrite(call.number());
         let groups: Vec<usize> =
             routed.entry.groups.iter().filter_map(|group| self.table.group(group.as_str())).collect();
         self.hunt(now, key, number, &groups, out);
@@ -313,7 +326,7 @@ impl Shard {
                 self.hunt(now, key, number, &groups, out);
             }
             Decision::Refuse { status, reason } => {
-                self.end_refused(now, key, &Refusal::control(status, &reason), out);
+                self.give_up(now, key, &Refusal::control(status, &reason), out);
             }
         }
     }

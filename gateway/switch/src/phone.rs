@@ -16,7 +16,7 @@ impl Shard {
     /// Sends a call to the phones of the user it is for.
     pub(crate) fn route_to_user(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let user = call.draft.dialled.clone();
+        let user = call.number().to_owned();
         let now_wall = link::UnixMicros(self.wall_at_zero.0 + now.as_nanos() / 1000);
         let mut contacts = self.registrar.contacts(now_wall, &user);
         contacts.truncate(usize::from(self.config.attempts_max));
@@ -27,7 +27,7 @@ impl Shard {
         self.stats.calls_to_users += 1;
         if contacts.is_empty() {
             self.stats.calls_user_unavailable += 1;
-            return self.end_refused(now, key, &Refusal::unregistered(), out);
+            return self.give_up(now, key, &Refusal::unregistered(), out);
         }
         call.draft.routed = Some(user);
         call.contacts = Some(contacts);
@@ -46,7 +46,7 @@ impl Shard {
                     }
                     Some(failure) => Refusal::callee(failure),
                 };
-                return self.end_refused(now, key, &refusal, out);
+                return self.give_up(now, key, &refusal, out);
             };
             call.phone = binding.flow.as_ref().map(|flow| flow.instance.clone());
             let tried = !call.draft.attempts.is_empty();
@@ -79,7 +79,7 @@ impl Shard {
     }
 
     fn way_to(&self, key: Key, binding: &Binding) -> Result<Way, Refusal> {
-        let user = self.calls.get(key).map(|call| call.draft.dialled.clone()).unwrap_or_default();
+        let user = self.calls.get(key).map(|call| call.number().to_owned()).unwrap_or_default();
         self.way_to_phone(&user, binding)
     }
 

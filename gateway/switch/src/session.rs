@@ -15,7 +15,7 @@ use link::Side;
 use rtp::quality::Codec;
 use sansio::Time;
 use sip::message::{Message, Scheme, Uri, unfold};
-use sip::sdp::{self, LocalOrigin, Media, Relay, Session};
+use sip::sdp::{self, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
 use std::collections::hash_map::DefaultHasher;
 
 /// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
@@ -39,6 +39,15 @@ impl LegSession {
     /// What the gateway said on this leg last.
     pub(crate) fn last(&self) -> Vec<u8> {
         self.last.clone()
+    }
+
+    /// Writes an offer of our own with these codecs, and keeps it as what was said last.
+    pub(crate) fn offer(&mut self, port: u16, codecs: &[OfferedCodec<'_>]) -> Vec<u8> {
+        let local = Local { address: self.address, port, ptime: 20, direction: sdp::Direction::SendRecv };
+        let mut out = Vec::new();
+        sdp::write_offer(&local, codecs, &mut self.origin, &mut out);
+        self.last.clone_from(&out);
+        out
     }
 
     /// Names of the speech codecs agreed upon.
@@ -83,6 +92,11 @@ pub(crate) struct Origin {
 }
 
 impl Described {
+    /// Whether it asks for less than a conversation both ways.
+    pub(crate) const fn is_held(&self) -> bool {
+        !(self.direction.sends && self.direction.receives)
+    }
+
     /// Reads a description.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let session = parse(body)?;

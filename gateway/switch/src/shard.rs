@@ -42,6 +42,8 @@ pub(crate) enum Timer {
     NoRoute(Key),
     /// The certificate that the caller's identity needs has not come.
     NoCertificate(Key),
+    /// A re-INVITE of ours crossed another.
+    Resync(Key),
     /// RTP ports were still being opened when the call came.
     NoPorts(Key),
     /// Look whether both sides of the call still send.
@@ -248,7 +250,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(2).saturating_add(4096).saturating_add(errands)),
+            wheel: Wheel::new(now, calls_max.saturating_mul(3).saturating_add(4096).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -317,8 +319,10 @@ impl Shard {
     /// What it still holds.
     pub fn census(&self) -> Census {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
-        let per_call =
-            |call: &Call| usize::from(call.timer.is_some()) + usize::from(call.media_timer.is_some());
+        let per_call = |call: &Call| {
+            let resync = call.resync.as_ref().is_some_and(|it| it.timer.is_some());
+            usize::from(call.timer.is_some()) + usize::from(call.media_timer.is_some()) + usize::from(resync)
+        };
         Census {
             calls: self.calls.len(),
             legs: self.legs.iter().flatten().count(),
@@ -361,6 +365,7 @@ impl Shard {
 
     fn start(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.started = true;
+        self.mark_udp_only();
         self.start_observing(out);
         let hello = Hello { version: link::VERSION, started: self.wall(now) };
         self.tell(Event::Hello(hello), out);
@@ -423,6 +428,7 @@ impl Shard {
                 Timer::NoRoute(call) => self.no_route(now, call, out),
                 Timer::NoCertificate(call) => self.no_certificate(now, call, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
+                Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);
@@ -535,6 +541,8 @@ fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::
     sip.timers.idle = sip.timers.idle.max(config.nat.flow_timer + Duration::from_secs(15));
     sip.passed = outside::END_TO_END.map(str::to_owned).into();
     sip.extensions.push(String::from("100rel"));
+    // Media and its resources are the callee's and the caller's to speak about (RFC 3312).
+    sip.transparent.push(String::from("precondition"));
     if !config.session_expires.is_zero() {
         let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);
         sip.extensions.push(String::from("timer"));
@@ -550,6 +558,7 @@ fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::
     // The numbers above are the locator's.
     sip.streams_end = locate::STREAMS.start;
     sip.limits.retry_after = config.retry_after;
+    sip.datagram_max = config.datagram_max as usize;
     sip
 }
 

@@ -56,6 +56,20 @@ counters! {
     attempts,
     /// Peers tried after another one failed the same call.
     failovers,
+    /// Calls sent on to where a redirection (3xx) led.
+    redirects_followed,
+    /// Redirections told to the caller.
+    redirects_relayed,
+    /// Redirections that ended the attempt: refused by the profile, or to nowhere that the gateway calls.
+    redirects_refused,
+    /// Places that redirections led to and that were not tried since a call had been sent on often enough.
+    redirects_beyond,
+    /// Offers made to callees for callers that made none.
+    offers_made,
+    /// re-INVITEs of our own by which a side was told of the session that the other side's answer had made.
+    sessions_resynced,
+    /// re-INVITEs of our own that crossed another (491), tried again after a while.
+    glares,
     /// Header fields that a profile lets pass and that were left out because there were too many.
     headers_dropped,
     /// Messages handed to the shard that owns them.

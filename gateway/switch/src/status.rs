@@ -1,8 +1,9 @@
 //! From what went wrong inside to what the caller is told: the only such table.
 
+use crate::session::text;
 use crate::trunk::Dry;
-use sip::Failure;
-use sip::message::reason_phrase;
+use sip::message::{Name, reason_phrase};
+use sip::{Failure, Received};
 
 /// A refusal: status, phrase, Q.850 cause, whether Retry-After goes with it, and why in words for the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,11 +15,22 @@ pub(crate) struct Refusal {
     pub(crate) cause: String,
     /// The value of a Reason field that goes with it.
     pub(crate) reason_field: Option<String>,
+    /// What else goes with it.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What goes with a refusal that says more than no.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct More {
+    /// Header fields.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// Type and bytes of a body.
+    pub(crate) body: Option<(String, Vec<u8>)>,
 }
 
 impl Refusal {
     fn new(status: u16, q850: u8, retry: bool, cause: &str) -> Self {
-        Self { status, reason: None, q850, retry, cause: cause.to_owned(), reason_field: None }
+        Self { status, reason: None, q850, retry, cause: cause.to_owned(), reason_field: None, more: None }
     }
 
     pub(crate) fn source() -> Self {
@@ -100,14 +112,8 @@ impl Refusal {
     /// Control said no.
     pub(crate) fn control(status: u16, reason: &str) -> Self {
         let status = if (400..700).contains(&status) { status } else { 500 };
-        Self {
-            status,
-            reason: Some(reason.into()),
-            q850: 21,
-            retry: status == 503,
-            cause: format!("control refused: {reason}"),
-            reason_field: None,
-        }
+        let cause = format!("control refused: {reason}");
+        Self { reason: Some(reason.into()), ..Self::new(status, 21, status == 503, &cause) }
     }
 
     /// No peer was left before any was tried, or after `last` had failed.
@@ -123,6 +129,37 @@ impl Refusal {
         }
     }
 
+    /// What else goes with it, to be filled in.
+    pub(crate) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// A redirection as the caller is told it (RFC 3261 §21.3).
+    pub(crate) fn redirection(status: u16, reason: &str, contacts: &[String]) -> Self {
+        let cause = format!("{status} {reason}, told to the caller");
+        let mut refusal = Self { reason: Some(reason.into()), ..Self::new(status, 20, false, &cause) };
+        if !contacts.is_empty() {
+            refusal.more().fields.push(("Contact", contacts.join(", ")));
+        }
+        refusal
+    }
+
+    /// Takes over from the callee's refusal what the caller needs to understand it: which extensions are missing (421,
+    /// RFC 3261 §21.4.16) or not known (420, §21.4.15).
+    pub(crate) fn explained_by(mut self, response: Option<&Received>) -> Self {
+        let Some(message) = response.and_then(|response| response.parse().ok()) else { return self };
+        let name = match (self.status == message.status(), self.status) {
+            (true, 420) => Name::Unsupported,
+            (true, 421) => Name::Require,
+            _ => return self,
+        };
+        let tags: Vec<String> = message.values(name).map(text).collect();
+        if !tags.is_empty() {
+            self.more().fields.push((name.as_str(), tags.join(", ")));
+        }
+        self
+    }
+
     /// The callee's side failed for good.
     pub(crate) fn callee(failure: &Failure) -> Self {
         match failure {
@@ -134,14 +171,13 @@ impl Refusal {
             Failure::Status { status: status @ 300..=399, .. } => {
                 Self::new(480, 20, false, &format!("carrier redirects ({status})"))
             }
-            Failure::Status { status, reason, .. } => Self {
-                status: *status,
-                reason: Some(reason.clone()),
-                q850: q850(*status),
-                retry: *status == 503,
-                cause: format!("{status} {reason}"),
-                reason_field: None,
-            },
+            Failure::Status { status, reason, .. } => {
+                let cause = format!("{status} {reason}");
+                Self {
+                    reason: Some(reason.clone()),
+                    ..Self::new(*status, q850(*status), *status == 503, &cause)
+                }
+            }
             Failure::NoAnswer => Self::no_answer(),
             Failure::NoResponse => Self::new(503, 38, true, "carrier did not respond"),
             Failure::Refused => Self::new(503, 38, true, "carrier unreachable (ICMP refused)"),
@@ -170,6 +206,7 @@ pub(crate) const fn q850(status: u16) -> u8 {
         487 => 16,
         501 => 79,
         502 => 38,
+        580 => 47,
         _ => 41,
     }
 }

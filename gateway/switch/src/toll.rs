@@ -9,18 +9,23 @@ use link::{Alarm, AlarmKind, Event};
 use sansio::{Key, Outbox, Time};
 
 impl Shard {
-    /// Holds a call that was just opened against the rules; it keeps the places it takes until it is over.
+    /// Holds a call that was just opened, or sent on to another number, against the rules; it keeps the places it takes
+    /// until it is over. Who sends calls on with his own phone answers for them.
     ///
     /// # Errors
     /// What to tell the caller.
     pub(crate) fn take_tolls(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) -> Result<(), Refusal> {
-        let Some(call) = self.calls.get(key) else { return Ok(()) };
+        let Some(call) = self.calls.get_mut(key) else { return Ok(()) };
+        // Those of where it was sent on from.
+        call.tolls.clear();
+        call.trunk_tolls.clear();
         let address = call.draft.source.ip();
-        let dialled = call.draft.dialled.as_str();
+        let dialled = call.number();
+        let forwarder = call.redirected.as_ref().and_then(|redirected| redirected.user());
         let routed = self.routes.lookup(dialled).map(|routed| routed.entry.rewrite(dialled));
         let caller = Caller {
             source: (!self.known.is_trusted(address)).then(|| Source::of(address)),
-            user: call.user.as_deref(),
+            user: forwarder.or(call.user.as_deref()),
             numbers: [dialled, routed.as_deref().unwrap_or(dialled)],
         };
         let judged = self.config.fraud.judge(now, &caller);
@@ -45,7 +50,7 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return Ok(()) };
         // Those of the trunk tried before.
         call.trunk_tolls.clear();
-        let dialled = call.draft.dialled.as_str();
+        let dialled = call.number();
         let numbers = [dialled, call.draft.routed.as_deref().unwrap_or(dialled)];
         let judged = self.config.fraud.judge_trunk(now, trunk, numbers);
         let held = self.keep_tolls(now, judged, out)?;

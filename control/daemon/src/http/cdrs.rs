@@ -64,6 +64,8 @@ struct Try {
     ms: f64,
     /// Until it said more than 100.
     heard_ms: Option<f64>,
+    /// Where a redirection by it led.
+    redirected: Option<Text>,
 }
 
 impl From<Attempt> for Try {
@@ -75,6 +77,7 @@ impl From<Attempt> for Try {
             cause: it.cause,
             reason: it.reason,
             heard_ms: it.heard_us.map(millis),
+            redirected: it.redirected,
             ms: millis(it.spent_us),
         }
     }

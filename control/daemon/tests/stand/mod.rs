@@ -225,6 +225,7 @@ pub fn cdr(call: u64, status: u16) -> Cdr {
             spent_us: 2500,
             heard_us: Some(1500),
             reason: if status == 200 { link::Reason::Answered } else { link::Reason::Status },
+            redirected: None,
         }],
         started: UnixMicros(call),
         answered: (status == 200).then_some(UnixMicros(call + 2_000_000)),

@@ -71,6 +71,7 @@ pub fn ended(call: u64) -> Cdr {
             spent_us: 7,
             heard_us: Some(3),
             reason: link::Reason::Answered,
+            redirected: None,
         }],
         started: at(call, 0),
         answered: Some(at(call, 2)),
@@ -79,6 +80,7 @@ pub fn ended(call: u64) -> Cdr {
         setup_us: Some(2),
         end: End { side: Side::Callee, status: 200, q850: Some(16), cause: "normal".into() },
         media: Some(Media { caller: leg.clone(), callee: leg }),
+        session_id: Some("ab30317f1a784dc48ff824d0d3715d86;remote=47755a9de7794ba387653f2099600ef2".into()),
         identity: Some(Identity {
             verstat: Some("TN-Validation-Failed".into()),
             attest: Some("B".into()),

@@ -4,7 +4,7 @@ use super::clients::Owner;
 use super::{Endpoint, compose};
 use crate::auth::{Account, Answerer};
 use crate::error::LegError;
-use crate::event::{LegId, LegState};
+use crate::event::{Flow, LegId, LegState};
 use crate::message::{Message, Method, Name, unfold};
 use crate::transaction::key::OwnToken;
 use sansio::{Key, Time};
@@ -68,15 +68,15 @@ impl Endpoint {
     fn invite_again(&mut self, now: Time, key: Key, leg_key: Key, challenged: &mut Challenged) -> Option<()> {
         let Challenged { answerer, invite } = challenged;
         let invite = Message::parse(invite).ok()?;
-        let client = self.clients.get(key)?;
-        let (flow, late_offer) = (client.flow, client.late_offer);
-        let cseq = self.legs.get_mut(leg_key)?.dialog.next_cseq();
+        let late_offer = self.clients.get(key)?.late_offer;
+        let leg = self.legs.get_mut(leg_key)?;
+        let (flow, cseq) = (leg.flow, leg.dialog.next_cseq());
         let uri = core::str::from_utf8(invite.request_uri()).ok()?;
         let fields = answerer.fields("INVITE", uri, self.random.u64());
         let (new, token) = self.client_insert(Method::Invite, Owner::Invite(leg_key), flow, cseq)?;
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
-        rewrite(&mut out, &invite, cseq, &token);
+        rewrite(&mut out, &invite, &flow, cseq, &token);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let fits = compose::headers(&mut out, &fields);
         if fits {
@@ -97,7 +97,7 @@ impl Endpoint {
 }
 
 /// Appends an INVITE of ours with another branch and CSeq number, up to the end of its last field.
-fn rewrite(out: &mut Vec<u8>, invite: &Message<'_>, cseq: u32, token: &OwnToken) {
+fn rewrite(out: &mut Vec<u8>, invite: &Message<'_>, flow: &Flow, cseq: u32, token: &OwnToken) {
     compose::parts(out, &[b"INVITE ", invite.request_uri(), b" SIP/2.0\r\n"]);
     for field in invite.fields() {
         match field.name {
@@ -106,7 +106,10 @@ fn rewrite(out: &mut Vec<u8>, invite: &Message<'_>, cseq: u32, token: &OwnToken)
                 // The branch stands last in what we write.
                 let end = field.value.windows(7).position(|part| part == b"branch=");
                 let head = &field.value[..end.unwrap_or(field.value.len())];
-                compose::parts(out, &[b"Via: ", head, b"branch=", &token.branch(), b"\r\n"]);
+                // Over TCP it may have gone for its size alone (RFC 3261 §18.1.1).
+                let by = head.iter().position(|&byte| byte == b' ').map_or(head, |at| &head[at..]);
+                let transport = flow.transport.via().as_bytes();
+                compose::parts(out, &[b"Via: SIP/2.0/", transport, by, b"branch=", &token.branch(), b"\r\n"]);
             }
             _ => compose::parts(out, &[field.spelling, b": ", &unfold(field.value), b"\r\n"]),
         }

@@ -2,6 +2,7 @@
 
 use super::Endpoint;
 use super::compose;
+use super::large::Fallback;
 use super::timers::Timer;
 use crate::event::{Flow, Link};
 use crate::message::{Message, Method, Name, unfold};
@@ -82,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) lifetime: Option<TimerId>,
     /// Place in the list of its destination while a final response is awaited.
     pub(crate) pending: Option<u32>,
+    /// How the request goes if the connection does not come about that it was too large to go without.
+    pub(crate) fallback: Option<Box<Fallback>>,
 }
 
 impl Client {
@@ -110,6 +113,7 @@ impl Client {
             retransmit: None,
             lifetime: None,
             pending: None,
+            fallback: None,
         }
     }
 
@@ -129,7 +133,7 @@ impl Client {
         )
     }
 
-    const fn is_reliable(&self) -> bool {
+    pub(crate) const fn is_reliable(&self) -> bool {
         matches!(self.flow.link, Link::Stream(_))
     }
 }
@@ -202,26 +206,19 @@ impl Endpoint {
         Some((key, OwnToken { key, nonce }))
     }
 
-    /// Sends the request and sets the timers (A and B, or E and F).
+    /// Sends the request and sets the timers (A and B, or E and F). What is too large for a datagram goes another way.
     pub(crate) fn client_start(&mut self, now: Time, key: Key, request: &[u8]) {
-        let timers = self.config.timers;
+        let wide = self.client_by_stream(now, key, request);
+        let request = wide.as_deref().unwrap_or(request);
         let Some(client) = self.clients.get_mut(key) else { return };
         client.bytes = request.into();
         self.held += request.len() as u64;
-        let (link, remote, reliable) = (client.flow.link, client.flow.remote, client.is_reliable());
-        let patience = client.patience.unwrap_or_else(|| timers.t1_64());
-        self.transmit(link, remote, request);
+        let patience = client.patience.unwrap_or_else(|| self.config.timers.t1_64());
         let lifetime = self.set_timer(now + patience, Timer::ClientLifetime(key));
-        let retransmit =
-            if reliable { None } else { self.set_timer(now + timers.t1, Timer::ClientRetransmit(key)) };
-        let list = self.pending.entry((link, remote)).or_default();
-        let place = list.len() as u32; // bounded by the table
-        list.push(key);
         if let Some(client) = self.clients.get_mut(key) {
             client.lifetime = lifetime;
-            client.retransmit = retransmit;
-            client.pending = Some(place);
         }
+        self.client_send(now, key);
     }
 
     /// Takes a response: finds its transaction and lets it pass.
@@ -358,6 +355,7 @@ impl Endpoint {
     /// ACK is to be made of it.
     fn client_settled(&mut self, key: Key) {
         self.client_unlist(key);
+        self.fallback_forget(key);
         if let Some(client) = self.clients.get_mut(key)
             && !matches!(client.state, State::Invite(client_invite::State::Completed))
         {
@@ -366,7 +364,7 @@ impl Endpoint {
         }
     }
 
-    fn client_unlist(&mut self, key: Key) {
+    pub(crate) fn client_unlist(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(place) = client.pending.take() else { return };
         let destination = (client.flow.link, client.flow.remote);
@@ -385,6 +383,7 @@ impl Endpoint {
     /// Takes a transaction out, with its CANCEL, whose answer nobody needs any more.
     pub(crate) fn client_remove(&mut self, key: Key) {
         self.client_unlist(key);
+        self.fallback_forget(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.held -= client.bytes.len() as u64;
         self.stop_timer(client.retransmit);
@@ -477,7 +476,9 @@ impl Endpoint {
         let Some(list) = self.pending.get(&(link, remote)) else { return };
         // A copy, since each failure changes the list, and its owner may start anew to the same place.
         for key in list.clone() {
-            self.client_input(now, key, Input::TransportError, None);
+            if !self.client_fall_back(now, key) {
+                self.client_input(now, key, Input::TransportError, None);
+            }
         }
     }
 }

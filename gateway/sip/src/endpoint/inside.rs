@@ -187,12 +187,26 @@ impl Endpoint {
     /// # Errors
     /// The leg is unknown, does not stand, or has a re-INVITE pending in either direction.
     pub fn reinvite(&mut self, now: Time, leg: LegId, body: Option<Body<'_>>) -> Result<(), LegError> {
+        self.reinvite_with(now, leg, &[], body)
+    }
+
+    /// As [`Self::reinvite`], with further header fields.
+    ///
+    /// # Errors
+    /// As there, or text that cannot stand in a header.
+    pub fn reinvite_with(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
         let state = self.legs.get(leg.0).ok_or(LegError::Unknown)?;
         if state.state != LegState::Confirmed || state.is_changing() || state.bye_wanted.is_some() {
             return Err(LegError::WrongState);
         }
         let key =
-            self.inside_request(now, leg.0, Method::Invite, clients::Owner::Reinvite(leg.0), &[], body)?;
+            self.inside_request(now, leg.0, Method::Invite, clients::Owner::Reinvite(leg.0), headers, body)?;
         if let Some(client) = self.clients.get_mut(key) {
             client.late_offer = body.is_none();
         }
@@ -286,17 +300,38 @@ impl Endpoint {
         status: u16,
         body: Option<Body<'_>>,
     ) -> Result<(), LegError> {
+        self.answer_reinvite_with(now, leg, status, &[], body)
+    }
+
+    /// As [`Self::answer_reinvite`], with further header fields.
+    ///
+    /// # Errors
+    /// As there, or text that cannot stand in a header.
+    pub fn answer_reinvite_with(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
         let state = self.legs.get(leg.0).ok_or(LegError::Unknown)?;
         let server = state.reinvite_in.ok_or(LegError::WrongState)?;
         match status {
             200..300 => {
-                let out = self.session_response(leg.0, server, status, &[], body)?;
+                let out = self.session_response(leg.0, server, status, headers, body)?;
                 self.server_send(now, server, status, &out);
                 self.repeat_until_acked(now, leg.0, server, &out, true);
                 self.scratch = out;
                 self.session_granted(now, leg.0, server);
             }
-            300..700 => self.server_answer(now, server, status, None),
+            300..700 => {
+                let mut lines = Vec::new();
+                if !compose::headers(&mut lines, headers) {
+                    return Err(LegError::BadText);
+                }
+                self.server_answer_with(now, server, status, None, &lines);
+            }
             _ => return Err(LegError::WrongState),
         }
         if let Some(leg) = self.legs.get_mut(leg.0) {

@@ -131,7 +131,7 @@ impl Endpoint {
                 }
                 self.client_cancel(now, client, None);
                 self.client_orphan(now, client, true);
-                self.events.push_back(Event::Failed { leg: LegId(key), cause });
+                self.events.push_back(Event::Failed { leg: LegId(key), cause, message: None });
                 self.leg_finish(now, key);
             }
             (false, Some(server)) if now < leg.answer_by => {

@@ -4,6 +4,7 @@ pub(crate) mod challenged;
 mod clients;
 mod compose;
 mod inside;
+mod large;
 mod legs;
 mod receive;
 mod register;
@@ -19,6 +20,8 @@ mod uas;
 mod update;
 mod usages;
 mod wire;
+
+pub use session::glare_pause;
 
 use crate::config::Config;
 use crate::connection::Connections;
@@ -38,7 +41,7 @@ use core::net::{IpAddr, SocketAddr};
 use sansio::{Key, Outbox, Random, Slab, SocketId, StreamId, Time, Wheel};
 use servers::Server;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use timers::Timer;
 use wire::Wire;
 
@@ -124,6 +127,10 @@ pub struct Endpoint {
     events: VecDeque<Event>,
     /// Whether reliable provisional responses (RFC 3262) are among the extensions.
     reliable: bool,
+    /// Places that are asked over UDP alone, whatever the size of a request.
+    udp_only: BTreeSet<SocketAddr>,
+    /// Places where nobody took a connection for a large request, and until when that is believed.
+    closed: BTreeMap<SocketAddr, Time>,
     /// Bytes of messages kept.
     held: u64,
     /// Where messages are written before they are sent.
@@ -159,6 +166,8 @@ impl Endpoint {
             usages: Slab::new(limits.usages),
             events: VecDeque::new(),
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
+            udp_only: BTreeSet::new(),
+            closed: BTreeMap::new(),
             held: 0,
             scratch: Vec::new(),
             treatment: Treatment::Welcome,

@@ -219,10 +219,12 @@ impl Endpoint {
 
     /// Whether we understand what a request requires and carries; if not it is refused (RFC 3261 §8.2.2.3, §8.2.3).
     pub(crate) fn accepts(&mut self, flow: Flow, request: &Message<'_>) -> bool {
-        let mut extensions: Vec<&str> = if request.header(Name::Require).is_some() {
+        let requires = [Name::Require, Name::ProxyRequire].iter().any(|name| request.header(*name).is_some());
+        let mut extensions: Vec<&str> = if requires {
             let is_call = matches!(request.method(), Method::Invite | Method::Update);
             let passed = self.config.passed.iter().filter(|_| !is_call);
-            self.config.extensions.iter().chain(passed).map(String::as_str).collect()
+            let known = self.config.extensions.iter().chain(&self.config.transparent);
+            known.chain(passed).map(String::as_str).collect()
         } else {
             Vec::new()
         };
@@ -230,9 +232,7 @@ impl Endpoint {
             // A registrar's extension, which it speaks of in its answers alone (RFC 5626 §6).
             extensions.push("outbound");
         }
-        if !matches!(request.method(), Method::Invite | Method::Update)
-            && request.header(Name::Require).is_none()
-        {
+        if !matches!(request.method(), Method::Invite | Method::Update) && !requires {
             return true; // bodies of other methods are the owner's to judge
         }
         let capabilities = Capabilities { extensions: &extensions, media_types: &MEDIA_TYPES };

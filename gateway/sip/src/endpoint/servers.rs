@@ -4,7 +4,7 @@ use super::Endpoint;
 use super::timers::Timer;
 use super::{compose, session_id};
 use crate::dialog::session::Grant;
-use crate::event::{Flow, Link};
+use crate::event::{Body, Flow, Link};
 use crate::message::{Message, Method, Name, ResponseWriter, Via, trim, unfold};
 use crate::nat::Nat;
 use crate::transaction::key::{Arrived, OwnToken};
@@ -267,12 +267,26 @@ impl Endpoint {
         reason: Option<&str>,
         lines: &[u8],
     ) {
+        self.server_answer_whole(now, key, status, reason, lines, None);
+    }
+
+    /// Sends a final response with these further lines and this body, whose Content-Type fits its line.
+    pub(crate) fn server_answer_whole(
+        &mut self,
+        now: Time,
+        key: Key,
+        status: u16,
+        reason: Option<&str>,
+        lines: &[u8],
+        body: Option<Body<'_>>,
+    ) {
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         if self.server_begin(&mut out, key, status, reason) {
             compose::parts(&mut out, &[&self.identity.server, lines]);
-            let _ = compose::end(&mut out, None); // no body, so it fits
-            self.server_send(now, key, status, &out);
+            if compose::end(&mut out, body) {
+                self.server_send(now, key, status, &out);
+            }
         }
         self.scratch = out;
     }

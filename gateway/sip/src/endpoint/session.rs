@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long to wait after a 491 (RFC 3261 §14.1): 2.1 to 4 s for the side that chose the Call-ID, up to 2 s for the
 /// other, in steps of 10 ms.
-pub(crate) fn glare_pause(random: &mut Random, owns_call_id: bool) -> Duration {
+pub fn glare_pause(random: &mut Random, owns_call_id: bool) -> Duration {
     let (low, steps) = if owns_call_id { (2100, 191) } else { (0, 201) };
     Duration::from_millis(low + 10 * random.below(steps))
 }

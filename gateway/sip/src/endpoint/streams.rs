@@ -32,6 +32,8 @@ impl Endpoint {
             StreamEvent::Connected { .. } => {
                 if let Some(connection) = self.wire.connections.get_mut(stream) {
                     connection.open = true;
+                    let remote = connection.remote;
+                    self.closed.remove(&remote);
                     self.stats.connections_opened += 1;
                     self.connection_rearm(now, stream, self.config.timers.idle);
                 }
@@ -347,6 +349,8 @@ impl Endpoint {
     pub(super) fn connection_timer(&mut self, now: Time, stream: StreamId) {
         let Some(connection) = self.wire.connections.get_mut(stream) else { return };
         connection.timer = None;
+        // Something sent over it for its size alone awaits its answer, which comes by the same way (RFC 3261 §18.2.2).
+        connection.used |= self.pending.contains_key(&(Link::Stream(stream), connection.remote));
         if let Some(kept) = connection.kept.filter(|_| connection.open) {
             if self.kept_timer(now, stream, kept) {
                 return;

@@ -56,6 +56,9 @@ impl Endpoint {
                 if let Some(client) = self.clients.get_mut(key) {
                     client.retransmit = None;
                 }
+                if self.connection_awaited(now, key) {
+                    return;
+                }
                 self.client_input(now, key, clients::Input::Retransmit, None);
             }
             Timer::ClientLifetime(key) => {

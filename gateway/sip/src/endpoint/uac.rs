@@ -299,7 +299,8 @@ impl Endpoint {
                     reason: String::from_utf8_lossy(response.reason()).into(),
                     retry_after: response.seconds(Name::RetryAfter),
                 };
-                self.events.push_back(Event::Failed { leg: id, cause });
+                let message = Some(Received::of(response));
+                self.events.push_back(Event::Failed { leg: id, cause, message });
                 self.leg_finish(now, leg_key);
             }
         }
@@ -317,7 +318,8 @@ impl Endpoint {
             if let Some(client) = self.clients.get_mut(key) {
                 client.owner = Owner::Nobody { bye: true };
             }
-            self.events.push_back(Event::Failed { leg: id, cause: Failure::AnsweredLate });
+            let cause = Failure::AnsweredLate;
+            self.events.push_back(Event::Failed { leg: id, cause, message: None });
             return self.leg_finish(now, leg_key);
         }
         leg.state = LegState::Confirmed;
@@ -426,7 +428,7 @@ impl Endpoint {
                     return;
                 };
                 state.invite = None;
-                self.events.push_back(Event::Failed { leg: LegId(leg), cause });
+                self.events.push_back(Event::Failed { leg: LegId(leg), cause, message: None });
                 self.leg_finish(now, leg);
             }
             Owner::Reinvite(leg) => {

@@ -275,16 +275,33 @@ impl Endpoint {
         reason: Option<&str>,
         headers: &[(&str, &str)],
     ) -> Result<(), LegError> {
+        self.reject_with(now, leg, status, reason, headers, None)
+    }
+
+    /// As [`Self::reject`], with a body: what a 380 offers instead (RFC 3261 §21.3.5), what a 580 asks for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reject_with(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        status: u16,
+        reason: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
         let server = self.unanswered(leg)?;
         if !(300..700).contains(&status) {
             return Err(LegError::WrongState);
         }
         let mut lines = Vec::new();
         let is_line = reason.is_none_or(|reason| compose::is_line(reason.as_bytes()));
-        if !is_line || !compose::headers(&mut lines, headers) {
+        let is_type = body.is_none_or(|body| compose::is_line(body.content_type.as_bytes()));
+        if !is_line || !is_type || !compose::headers(&mut lines, headers) {
             return Err(LegError::BadText);
         }
-        self.server_answer_with(now, server, status, reason, &lines);
+        self.server_answer_whole(now, server, status, reason, &lines, body);
         if let Some(leg) = self.legs.get_mut(leg.0) {
             leg.invite = None;
         }

@@ -1,7 +1,7 @@
 //! UPDATE (RFC 3311): changing or refreshing a session without INVITE, both ways.
 
 use super::servers::Owner;
-use super::{Endpoint, clients};
+use super::{Endpoint, clients, compose};
 use crate::error::LegError;
 use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Message, Method};
@@ -82,19 +82,38 @@ impl Endpoint {
         status: u16,
         body: Option<Body<'_>>,
     ) -> Result<(), LegError> {
+        self.answer_update_with(now, leg, status, &[], body)
+    }
+
+    /// As [`Self::answer_update`], with further header fields.
+    ///
+    /// # Errors
+    /// As there, or text that cannot stand in a header.
+    pub fn answer_update_with(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
+        let mut lines = Vec::new();
+        if !compose::headers(&mut lines, headers) {
+            return Err(LegError::BadText);
+        }
         let state = self.legs.get_mut(leg.0).ok_or(LegError::Unknown)?;
         let server = state.update_in.take().ok_or(LegError::WrongState)?;
         let confirmed = !state.is_unanswered();
         match status {
             200..300 => {
-                let out = self.session_response(leg.0, server, status, &[], body)?;
+                let out = self.session_response(leg.0, server, status, headers, body)?;
                 self.server_send(now, server, status, &out);
                 self.scratch = out;
                 if confirmed {
                     self.session_granted(now, leg.0, server);
                 }
             }
-            300..700 => self.server_answer(now, server, status, None),
+            300..700 => self.server_answer_with(now, server, status, None, &lines),
             _ => return Err(LegError::WrongState),
         }
         Ok(())
@@ -111,6 +130,20 @@ impl Endpoint {
     /// # Errors
     /// The leg is unknown, has no dialog, or a change of the session is pending in either direction.
     pub fn update(&mut self, now: Time, leg: LegId, body: Option<Body<'_>>) -> Result<(), LegError> {
+        self.update_with(now, leg, &[], body)
+    }
+
+    /// As [`Self::update`], with further header fields.
+    ///
+    /// # Errors
+    /// As there, or text that cannot stand in a header.
+    pub fn update_with(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        headers: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<(), LegError> {
         let state = self.legs.get(leg.0).ok_or(LegError::Unknown)?;
         let early = state.state == LegState::Early && state.settled && state.abilities.update;
         let stands = state.state == LegState::Confirmed || early;
@@ -118,7 +151,7 @@ impl Endpoint {
             return Err(LegError::WrongState);
         }
         let key =
-            self.inside_request(now, leg.0, Method::Update, clients::Owner::Update(leg.0), &[], body)?;
+            self.inside_request(now, leg.0, Method::Update, clients::Owner::Update(leg.0), headers, body)?;
         if let Some(leg) = self.legs.get_mut(leg.0) {
             leg.update_out = Some(key);
         }

@@ -108,10 +108,12 @@ pub fn acceptable(message: &Message<'_>, capabilities: &Capabilities<'_>) -> Res
     Ok(())
 }
 
-/// The option tags of Require that are not among `extensions`: the content of Unsupported in a 420.
+/// The option tags of Require, and of Proxy-Require since a call does not go past us (RFC 3261 §16.3 step 5), that are not
+/// among `extensions`: the content of Unsupported in a 420.
 pub fn unsupported<'a>(message: &Message<'a>, extensions: &[&str]) -> impl Iterator<Item = &'a [u8]> {
     message
         .values(Name::Require)
+        .chain(message.values(Name::ProxyRequire))
         .filter(|tag| !extensions.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes())))
 }
 
@@ -363,6 +365,9 @@ mod tests {
         };
         assert_eq!(check("Contact:", "Require: 100REL\r\nContact:"), 0);
         assert_eq!(check("Contact:", "Require: 100rel, timer\r\nContact:"), 420);
+        // RFC 3261 §16.3 step 5
+        assert_eq!(check("Contact:", "Proxy-Require: timer\r\nContact:"), 420);
+        assert_eq!(check("Contact:", "Proxy-Require: 100rel\r\nContact:"), 0);
         assert_eq!(check("application/sdp", "APPLICATION/SDP;x=y"), 0);
         assert_eq!(check("application/sdp", "text/plain"), 415);
         assert_eq!(check("application/sdp", "a/b\r\nContent-Disposition: x; handling=optional"), 0);

@@ -131,7 +131,7 @@ fn a_refused_call_says_why() {
 pub(crate) fn failure(pair: &mut Pair, leg: LegId) -> Failure {
     pair.wait(A, |node| {
         node.take(|event| match event {
-            Event::Failed { leg: failed, cause } if *failed == leg => Some(cause.clone()),
+            Event::Failed { leg: failed, cause, .. } if *failed == leg => Some(cause.clone()),
             _ => None,
         })
     })

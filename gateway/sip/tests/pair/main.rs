@@ -3,6 +3,7 @@
 
 mod calls;
 mod harness;
+mod large;
 mod nat;
 mod races;
 mod refusals;

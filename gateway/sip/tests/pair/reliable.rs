@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use core::time::Duration;
-use sip::message::{Message, Method, Name};
+use sip::message::{Message, Method, Name, ResponseWriter};
 use sip::{Body, Config, Event, LegId, LostCause, Transport};
 
 fn pair(seed: u64) -> Pair {
@@ -221,6 +221,51 @@ fn early_dialogs_are_updated_both_ways_once_the_first_offer_has_its_answer() {
     let now = pair.now;
     pair.nodes[B].endpoint.bye(now, b, &[]).unwrap();
     pair.expect(A, |e| matches!(e, Event::Bye { .. }));
+    pair.finish();
+}
+
+/// A reliable provisional response of one branch of a forked call.
+fn branch(invite: &[u8], tag: &str, rseq: u32) -> Vec<u8> {
+    let request = Message::parse(invite).unwrap();
+    let mut out = Vec::new();
+    let mut writer = ResponseWriter::answer(&mut out, &request, 183, None, Some(tag.as_bytes()), None);
+    writer.header(Name::Contact, format!("<sip:{tag}@192.0.2.2>").as_bytes());
+    writer.header(Name::Require, b"100rel");
+    writer.header(Name::RSeq, rseq.to_string().as_bytes());
+    writer.end().unwrap();
+    out
+}
+
+#[test]
+fn each_early_dialog_of_a_forked_call_has_pracks_of_its_own() {
+    // RFC 3262 §4, RFC 3261 §12.1: numbers and targets are those of the dialog.
+    let mut pair = pair(11);
+    pair.fate = Box::new(|who, _| if who == A { Fate::Lost } else { Fate::Arrives });
+    pair.call("c", Transport::Udp, Some(OFFER));
+    let invite = pair.message(A, "INVITE");
+    for (tag, rseq, cseq, new) in [
+        ("zero", 1, "2 PRACK", true),
+        ("one", 71, "2 PRACK", true),
+        ("zero", 2, "3 PRACK", true),
+        ("zero", 2, "", false),
+        ("one", 73, "", false),
+        ("one", 72, "3 PRACK", true),
+    ] {
+        pair.messages.clear();
+        pair.inject(A, "192.0.2.2:5060", &branch(&invite, tag, rseq));
+        let pracks: Vec<Vec<u8>> = pair.messages.iter().map(|(_, bytes)| bytes.clone()).collect();
+        assert_eq!(pracks.len(), usize::from(new), "{tag} {rseq}");
+        for prack in pracks {
+            assert!(prack.starts_with(format!("PRACK sip:{tag}@192.0.2.2 ").as_bytes()));
+            let rack = format!("{rseq} 1 INVITE");
+            assert_eq!(
+                (header(&prack, Name::RAck), header(&prack, Name::CSeq)),
+                (Some(rack), Some(cseq.into()))
+            );
+            assert!(header(&prack, Name::To).unwrap().ends_with(&format!(";tag={tag}")));
+        }
+    }
+    assert_eq!(pair.nodes[A].endpoint.stats().provisionals_early, 1);
     pair.finish();
 }
 

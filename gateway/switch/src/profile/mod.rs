@@ -6,12 +6,14 @@
 
 mod apply;
 mod field;
+mod manner;
 mod number;
 mod template;
 
 pub use crate::history::Telling;
 pub use apply::{Outgoing, Written};
 pub use field::{FieldError, FieldName, Pattern};
+pub use manner::{EarlyDialogs, LargeRequests, LateOffers, Redirects};
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
@@ -33,6 +35,14 @@ pub struct Profile {
     pub trusted: bool,
     /// Whether media before the answer passes; without it 183 becomes 180, and provisional responses have no SDP.
     pub early_media: bool,
+    /// Whose media that is when the call was forked.
+    pub early_dialogs: EarlyDialogs,
+    /// What becomes of its redirections.
+    pub redirects: Redirects,
+    /// What becomes of a call without an offer.
+    pub late_offer: LateOffers,
+    /// How a request goes that is too large for a datagram.
+    pub large_requests: LargeRequests,
     /// How long a peer may say nothing at all; none: as for all trunks.
     pub no_response: Option<Duration>,
     /// How long the callee may ring; none: as for all trunks.
@@ -88,6 +98,14 @@ impl Profile {
             name: name.to_owned(),
             trusted,
             early_media: true,
+            early_dialogs: EarlyDialogs::Latest,
+            redirects: match name {
+                "carrier-strict" => Redirects::Refuse,
+                "ims" => Redirects::Relay,
+                _ => Redirects::Follow,
+            },
+            late_offer: if name == "carrier-strict" { LateOffers::Offer } else { LateOffers::Pass },
+            large_requests: LargeRequests::Tcp,
             no_response: None,
             no_answer: None,
             nat: None,
@@ -162,6 +180,8 @@ mod tests {
         assert!(profile("carrier-lenient").passes("Subject") && !profile("carrier-strict").passes("Subject"));
         assert_eq!((profile("pbx").pass.len(), profile("ims").pass.len()), (9, 7), "no name is refused");
         assert_eq!(profile("carrier-strict").called("861380013800"), "+861380013800");
+        let redirects = BUILT_IN.map(|name| profile(name).redirects);
+        assert_eq!(redirects, [Redirects::Refuse, Redirects::Follow, Redirects::Follow, Redirects::Relay]);
     }
 
     #[test]

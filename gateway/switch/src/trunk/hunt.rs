@@ -59,6 +59,13 @@ impl Hunt {
         }
     }
 
+    /// A search that asks this peer of a trunk and no other, if there is a place.
+    pub fn only(caller: &str, trunk: Arc<Trunk>, peer: usize) -> Self {
+        let mut hunt = Self::new(caller, &[], 1);
+        hunt.trunks.push((trunk, vec![peer]));
+        hunt
+    }
+
     /// The same search with this seed of the chance by which addresses found for one name share calls.
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
@@ -228,6 +235,18 @@ mod tests {
         let second = Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap();
         assert_eq!((port(&first), port(&second)), (1, 2));
         assert_eq!(Hunt::new("1", &groups, 10).next(Time::ZERO, &table).unwrap_err(), Dry::Full);
+    }
+
+    #[test]
+    fn one_peer_alone_can_be_asked() {
+        let table = table();
+        let trunk = table.trunk("a").unwrap().clone();
+        let mut hunt = Hunt::only("1", trunk.clone(), 1);
+        let attempt = hunt.next(Time::ZERO, &table).unwrap();
+        assert_eq!((port(&attempt), hunt.has_more()), (11, false));
+        assert_eq!(hunt.next(Time::ZERO, &table).unwrap_err(), Dry::Tried);
+        // The trunk's cap holds, and there is no backup.
+        assert_eq!(Hunt::only("1", trunk, 0).next(Time::ZERO, &table).unwrap_err(), Dry::Full);
     }
 
     #[test]

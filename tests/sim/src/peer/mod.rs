@@ -98,6 +98,8 @@ pub struct Peer {
     pub answers: BTreeMap<u64, Behaviour>,
     /// How all other INVITEs are treated.
     pub default: Behaviour,
+    /// Where calls refused with 3xx are sent: the same number there.
+    pub moved_to: Option<SocketAddr>,
     /// How OPTIONS are treated.
     pub probed: Probed,
     /// Send requests inside a dialog over the connection that its INVITE came on, if that still stands, rather
@@ -134,6 +136,7 @@ impl Peer {
             forbidden: Vec::new(),
             answers: BTreeMap::new(),
             default: Behaviour::plain(),
+            moved_to: None,
             probed: Probed::Status(200),
             reuse: true,
             calls_max: None,

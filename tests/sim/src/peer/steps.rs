@@ -324,7 +324,14 @@ impl Peer {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.outcome = Outcome::Status(status);
         let call = call.clone();
-        self.respond_invite(&call, status, "", "");
+        let contact = match (status, self.moved_to, Text::read(&call.invite)) {
+            (300..400, Some(place), Ok(invite)) => {
+                let number = invite.uri().trim_start_matches("sip:").split('@').next().unwrap_or_default();
+                format!("Contact: <sip:{number}@{place}>\r\n")
+            }
+            _ => String::new(),
+        };
+        self.respond_invite(&call, status, &contact, "");
         self.end(id);
     }
 
