@@ -15,6 +15,7 @@ pub mod sdp;
 mod shards;
 mod stats;
 pub mod transaction;
+pub mod transfer;
 pub mod treatment;
 mod websocket;
 
@@ -23,7 +24,7 @@ pub use endpoint::{Census, Endpoint};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
-    Received, Register, Registering, Request, RequestId, Transport,
+    Received, Register, Registering, Request, RequestId, SubscriptionId, Transport,
 };
 pub use shards::Shards;
 pub use stats::Stats;

@@ -108,6 +108,10 @@ counters! {
     intervals_refused,
     /// Own requests sent again with a longer session interval after a 422 (RFC 4028).
     intervals_raised,
+    /// NOTIFYs sent to who asked for a transfer, retransmissions aside (RFC 3515).
+    notifies_sent,
+    /// Those that were not taken: refused, or not answered.
+    notifies_refused,
     /// Timers not set since the wheel was full; cannot happen while limits hold, else the state ends at once.
     timers_full,
 }

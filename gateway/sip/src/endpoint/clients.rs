@@ -30,6 +30,8 @@ pub(crate) enum Owner {
     Update(Key),
     /// The leg that this BYE ends.
     Bye(Key),
+    /// The subscription that this NOTIFY is for.
+    Notify(Key),
     /// The application.
     Request,
     /// Nobody; a 2xx to it is acknowledged, and ended with BYE if `bye`.

@@ -44,6 +44,7 @@ impl Endpoint {
             Method::Update if self.config.methods.contains(&method) => {
                 self.receive_update(now, flow, request, hash, leg_key);
             }
+            Method::Subscribe if self.receive_subscribe(now, flow, request, hash, leg_key) => {}
             _ if self.config.methods.contains(&method) => {
                 if self.accepts(flow, request) {
                     self.receive_for_owner(now, flow, request, hash, Some(leg_key));
@@ -171,7 +172,12 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(leg_key) else { return false };
         leg.state = LegState::Ending;
         let mut dialog = leg.dialog.clone();
-        self.send_bye_of(now, &mut dialog, flow, owner, lines)
+        let sent = self.send_bye_of(now, &mut dialog, flow, owner, lines);
+        // A subscription may go on in the dialog (RFC 5057 §4.1).
+        if let Some(leg) = self.legs.get_mut(leg_key) {
+            leg.dialog.local_cseq = dialog.local_cseq;
+        }
+        sent
     }
 
     /// Sends a re-INVITE; `ReinviteDone` follows (status 491: the peer sent one at the same time, RFC 3261 §14.1 says

@@ -12,6 +12,7 @@ mod requests;
 mod servers;
 mod session;
 mod streams;
+mod subscriptions;
 mod timers;
 mod uac;
 mod uas;
@@ -21,6 +22,7 @@ mod wire;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::dialog::invite::Leg;
+use crate::dialog::subscription::Subscription;
 use crate::event::{Event, Link, Transport};
 use crate::message::Method;
 use crate::observe::Tally;
@@ -48,6 +50,8 @@ pub struct Census {
     pub legs: usize,
     /// Legs with a dialog (early or confirmed).
     pub dialogs: usize,
+    /// Subscriptions that REFERs made.
+    pub subscriptions: usize,
     /// Timers set.
     pub timers: usize,
     /// TCP connections, standing or being made.
@@ -112,6 +116,8 @@ pub struct Endpoint {
     /// Client transactions that await a final response, by where they went.
     pending: HashMap<(Link, SocketAddr), Vec<Key>, BuildHasherDefault<DefaultHasher>>,
     legs: Slab<Leg>,
+    /// What REFERs subscribed to.
+    subscriptions: Slab<Subscription>,
     events: VecDeque<Event>,
     /// Whether reliable provisional responses (RFC 3262) are among the extensions.
     reliable: bool,
@@ -146,6 +152,7 @@ impl Endpoint {
             by_merge: HashedMap::default(),
             pending: HashMap::default(),
             legs: Slab::new(limits.legs),
+            subscriptions: Slab::new(limits.legs),
             events: VecDeque::new(),
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             held: 0,
@@ -259,6 +266,7 @@ impl Endpoint {
             transactions: self.clients.len() + self.servers.len(),
             legs: self.legs.len(),
             dialogs: self.legs.iter().filter(|(_, leg)| !leg.dialog.parts().remote_tag.is_empty()).count(),
+            subscriptions: self.subscriptions.len(),
             timers: self.wheel.len(),
             connections: self.wire.connections.len(),
             events: self.events.len(),

@@ -191,6 +191,11 @@ impl Endpoint {
                     self.leg_finish(now, leg);
                 }
             }
+            Owner::Notify(subscription) => {
+                if status >= 200 {
+                    self.notify_answered(now, subscription, key, status < 300);
+                }
+            }
             Owner::Request => {
                 if status >= 200 {
                     let message = Received::of(response);
@@ -432,6 +437,7 @@ impl Endpoint {
                 self.update_failed(now, key, leg, status);
             }
             Owner::Bye(leg) => self.leg_finish(now, leg),
+            Owner::Notify(subscription) => self.notify_answered(now, subscription, key, false),
             Owner::Request => {
                 self.events.push_back(Event::RequestFailed { id: crate::RequestId(key), cause });
             }
