@@ -18,7 +18,7 @@ mod trace;
 mod trunk_registration;
 
 pub use abuse::{Alarm, AlarmKind, Ban, BanReason};
-pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Reason, Side, StreamFacts};
+pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Part, Reason, Side, StreamFacts, Transfer};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};

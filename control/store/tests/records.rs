@@ -43,6 +43,7 @@ fn a_record_comes_back_as_it_was() {
         peer: None,
         media: None,
         identity: None,
+        transfer: None,
         answered: None,
         routed: None,
         callee_sip_call_id: None,

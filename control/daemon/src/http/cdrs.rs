@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use link::{Attempt, CallId, Cdr, Identity, Media, Reason, ShardId, Side, Text};
+use link::{Attempt, CallId, Cdr, Identity, Media, Reason, ShardId, Side, Transfer, Text};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -48,6 +48,7 @@ pub(super) struct Record {
     attempts: Vec<Try>,
     media: Option<Media>,
     identity: Option<Identity>,
+    transfer: Option<Transfer>,
     caller_sip_call_id: String,
     callee_sip_call_id: Option<String>,
     worker: ShardId,
@@ -103,6 +104,7 @@ impl From<Cdr> for Record {
             attempts: it.attempts.into_iter().map(Try::from).collect(),
             media: it.media,
             identity: it.identity,
+            transfer: it.transfer,
             caller_sip_call_id: it.caller_sip_call_id,
             callee_sip_call_id: it.callee_sip_call_id,
             worker: it.shard,

@@ -234,6 +234,7 @@ pub fn cdr(call: u64, status: u16) -> Cdr {
         end: End { side: Side::Caller, status, q850: Some(16), cause: "normal".into() },
         media: None,
         identity: None,
+        transfer: None,
     }
 }
 
