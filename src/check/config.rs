@@ -124,6 +124,7 @@ fn profile_text(profile: &Profile) -> String {
     if !profile.early_media {
         text.push_str(", no early media");
     }
+    let _ = write!(text, ", REFER {}", profile.transfer.name());
     text
 }
 

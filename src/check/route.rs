@@ -172,6 +172,7 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     if !attempt.profile.early_media {
         text.push_str(", no early media");
     }
+    let _ = write!(text, ", REFER {}", attempt.profile.transfer.name());
     text
 }
 
@@ -195,6 +196,7 @@ fn as_json(question: &Question<'_>, told: &Explanation<'_>) -> Value {
             "profile": attempt.profile.name,
             "called": attempt.called,
             "calling": attempt.calling,
+            "transfer": attempt.profile.transfer.name(),
         })
     };
     let groups = told.groups.iter().map(|group| {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use switch::TransferPolicy;
 use switch::profile::{BUILT_IN, FieldName, NumberFormat, NumberPlan, Pattern, RULES_MAX, Template};
 
 /// How a trunk likes its INVITEs: what differs from the base.
@@ -22,6 +23,9 @@ pub struct Profile {
     /// Whether media before the answer passes.
     #[serde(default)]
     pub early_media: Option<bool>,
+    /// What is done with its REFERs: `execute`, `pass` or `refuse`.
+    #[serde(default)]
+    pub transfer: Option<String>,
     /// How long a peer may say nothing at all.
     #[serde(default)]
     pub no_response: Option<Span>,
@@ -136,6 +140,11 @@ fn build(
     let mut made = switch::profile::Profile { name: profile.name.clone(), ..base.clone() };
     made.trusted = profile.trusted.unwrap_or(made.trusted);
     made.early_media = profile.early_media.unwrap_or(made.early_media);
+    if let Some(text) = &profile.transfer {
+        made.transfer = TransferPolicy::named(text).ok_or_else(|| {
+            ConfigError::new(key("transfer"), format!("\"{text}\" is none; one of execute, pass, refuse"))
+        })?;
+    }
     if let Some(span) = profile.no_response {
         if span.0.is_zero() {
             return Err(ConfigError::new(
@@ -241,7 +250,7 @@ mod tests {
         let settings = settings(
             "[[profile]]\nname = \"p\"\nbase = \"q\"\nno_answer = \"40s\"\nheaders.add = { X-Trunk = \"{trunk}\" }\n\
              headers.rewrite = { X-Colour = \"{value}!\" }\n[[profile]]\nname = \"q\"\nbase = \"ims\"\ntrusted = false\n\
-             early_media = false\nnumbers = { called = \"national\", country = \"86\" }\n\
+             early_media = false\ntransfer = \"execute\"\nnumbers = { called = \"national\", country = \"86\" }\n\
              headers.pass = [\"X-*\"]\nheaders.remove = [\"Subject\"]\n",
         )
         .unwrap();
@@ -249,6 +258,7 @@ mod tests {
         assert_eq!((profile.name.as_str(), profile.trusted, profile.early_media), ("p", false, false));
         assert!(profile.passes("X-A") && profile.passes("P-Charging-Vector") && !profile.passes("Subject"));
         assert_eq!((profile.add.len(), profile.rewrite.len()), (1, 1));
+        assert_eq!(profile.transfer, switch::TransferPolicy::Execute, "the base's is pass");
         assert_eq!(profile.no_answer.unwrap().as_secs(), 40);
         assert_eq!(profile.called("+862155550123"), "02155550123");
         assert_eq!(profile.calling("862155550123"), "+862155550123");
@@ -275,6 +285,7 @@ mod tests {
             ("numbers = { calling = \"national\" }", "numbers.calling: national numbers need"),
             ("numbers = { country = \"+86\" }", "numbers: \"+86\" is no country code"),
             ("no_answer = \"3m\"", "no_answer: must be above 0s and not above calls.no_answer"),
+            ("transfer = \"yes\"", "profile \"p\": transfer: \"yes\" is none; one of execute, pass, refuse"),
             ("no_response = \"0s\"", "no_response: 0s would give every peer up"),
             ("[[profile]]\nname = \"p\"", "profile \"p\": name: two profiles have it"),
             ("[[profile]]\nname = \"pbx\"", "profile \"pbx\": name: a built-in profile has it"),

@@ -192,6 +192,11 @@ impl Shard {
         if !way.profile.trusted {
             from = call.privacy.hide(&mut written.fields).unwrap_or(from);
         }
+        if let Some(number) = call.transferring.referred_by.as_deref() {
+            // RFC 3892: who refers, as we know him.
+            let (number, host) = (way.profile.calling(number), session::host(advertised.ip()));
+            written.fields.push(("Referred-By".to_owned(), format!("<sip:{number}@{host}>")));
+        }
         let departure = Departure {
             config: &self.config.identity,
             table: &self.table,

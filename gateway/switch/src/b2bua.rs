@@ -19,6 +19,12 @@ impl Shard {
             Event::Request { id, method: Method::Register, message, flow, .. } => {
                 self.on_register(now, id, &message, &flow, out);
             }
+            Event::Request { id, method: Method::Refer, leg, message, .. } => {
+                self.on_refer(now, id, leg, &message, out);
+            }
+            Event::Request { id, method: Method::Notify, leg, message, .. } => {
+                self.on_notify(now, id, leg, &message);
+            }
             Event::Request { id, method, leg, message, .. } => {
                 self.on_request(now, id, method, leg, &message)
             }
@@ -94,7 +100,9 @@ impl Shard {
             Event::Reinvite { message, .. } => self.on_change(now, key, side, Change::Reinvite, &message),
             Event::Update { message, .. } => self.on_change(now, key, side, Change::Update, &message),
             Event::ReinviteDone { status, message, .. } | Event::UpdateDone { status, message, .. } => {
-                self.on_change_done(now, key, side, status, message.as_ref());
+                if !self.mended(now, key, side, status, message.as_ref(), out) {
+                    self.on_change_done(now, key, side, status, message.as_ref());
+                }
             }
             Event::RefreshDue { .. } => self.on_refresh_due(now, key, side, leg),
             Event::Invite { .. }
@@ -110,6 +118,7 @@ impl Shard {
     }
 
     fn on_progress(&mut self, now: Time, key: Key, status: u16, reliable: bool, message: &Received) {
+        self.target_rings(now, key, status);
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(timer) = call.timer.take() {
@@ -230,6 +239,9 @@ impl Shard {
             let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer, heard_us };
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
+        if self.target_answered(now, key, out) {
+            return;
+        }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
         let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", text.as_str())).collect();
         let _ = self.endpoint.answer(now, caller, &headers, body.as_deref().map(Body::sdp));
@@ -265,11 +277,17 @@ impl Shard {
     fn on_bye(&mut self, now: Time, key: Key, side: Side, message: &Received, out: &mut Outbox<Mail>) {
         let (reasons, cause) = message.parse().map(|bye| relay::reasons(&bye)).unwrap_or_default();
         let headers: Vec<(&str, &str)> = reasons.iter().map(|text| ("Reason", text.as_str())).collect();
+        if self.referrer_left(now, key, side) {
+            return;
+        }
         let status = self.status_so_far(key);
         self.finish(now, key, self.end(side, status, cause.unwrap_or(16), "normal"), &headers, out);
     }
 
     fn on_lost(&mut self, now: Time, key: Key, side: Side, why: LostCause, out: &mut Outbox<Mail>) {
+        if self.referrer_left(now, key, side) {
+            return;
+        }
         let who = name(side);
         let (q850, cause) = match why {
             LostCause::NoAck => (102, format!("{who} sent no ACK")),

@@ -6,6 +6,7 @@ use crate::identity::Standing;
 use crate::ports::PairId;
 use crate::privacy::Privacy;
 use crate::session::{Described, LegSession};
+use crate::transfer::Transferring;
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -64,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) trunk_tolls: Vec<Held>,
     /// Whether the caller's number is the caller's.
     pub(crate) identity: Standing,
+    /// Its part in transfers.
+    pub(crate) transferring: Transferring,
     pub(crate) draft: Draft,
 }
 
@@ -128,6 +131,10 @@ pub(crate) struct Draft {
     pub(crate) callee_sip_call_id: Option<String>,
     pub(crate) trunk: Option<TrunkName>,
     pub(crate) peer: Option<SocketAddr>,
+    /// The last transfer it took part in.
+    pub(crate) transfer: Option<link::Transfer>,
+    /// What was heard until one of its legs went to another call.
+    pub(crate) media: Option<link::Media>,
 }
 
 /// What a leg's number means to the shard: kept from the leg's start until it is gone, which may be after its call.
@@ -148,12 +155,25 @@ impl Call {
         tolls.filter_map(|held| held.charge(now, answered)).collect()
     }
 
-    /// The other leg of a side, if it is there.
-    pub(crate) const fn other(&self, side: Side) -> Option<LegId> {
+    /// The leg of a side, if it is there.
+    pub(crate) fn leg(&self, side: Side) -> Option<LegId> {
         match side {
-            Side::Caller => self.callee,
-            _ => Some(self.caller),
+            Side::Caller => Some(self.caller).filter(|leg| *leg != LegId::NONE),
+            _ => self.callee,
         }
+    }
+
+    /// Puts a leg in a side's place.
+    pub(crate) fn set_leg(&mut self, side: Side, leg: LegId) {
+        match side {
+            Side::Caller => self.caller = leg,
+            _ => self.callee = Some(leg).filter(|leg| *leg != LegId::NONE),
+        }
+    }
+
+    /// The other leg of a side, if it is there.
+    pub(crate) fn other(&self, side: Side) -> Option<LegId> {
+        self.leg(across(side))
     }
 }
 

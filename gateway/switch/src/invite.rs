@@ -9,6 +9,7 @@ use crate::privacy::{self, Privacy};
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
+use crate::transfer::Transferring;
 use crate::trunk::Hunt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -22,14 +23,14 @@ const PORTS_AWAITED: (Duration, Duration) = (Duration::from_millis(400), Duratio
 const ROUTE_ASKED: Duration = Duration::from_millis(500);
 
 /// What is read from an INVITE before it is a call.
-struct Asked {
-    sip_call_id: String,
-    from: String,
-    dialled: String,
+pub(crate) struct Asked {
+    pub(crate) sip_call_id: String,
+    pub(crate) from: String,
+    pub(crate) dialled: String,
     /// The number that a user of ours is asserted with.
-    asserted: Option<String>,
-    privacy: Privacy,
-    diversions: u32,
+    pub(crate) asserted: Option<String>,
+    pub(crate) privacy: Privacy,
+    pub(crate) diversions: u32,
 }
 
 impl Shard {
@@ -46,6 +47,9 @@ impl Shard {
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
             return self.refuse(now, leg, &Refusal::draining());
+        }
+        if self.replaces(now, leg, &invite, &flow, out) {
+            return;
         }
         if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
             self.stats.calls_limit_refused += 1;
@@ -136,7 +140,8 @@ impl Shard {
         let _ = self.endpoint.reject(now, leg, refusal.status, refusal.reason.as_deref(), &headers);
     }
 
-    fn open(
+    /// Makes a call of what was asked; its caller's leg may be [`LegId::NONE`].
+    pub(crate) fn open(
         &mut self,
         now: Time,
         leg: LegId,
@@ -172,6 +177,8 @@ impl Shard {
             callee_sip_call_id: None,
             trunk: None,
             peer: None,
+            transfer: None,
+            media: None,
         };
         // Where a call came over an address for connections only, its media uses the same IP address.
         let beside = || self.listeners.iter().position(|l| l.advertised.ip() == flow.local.ip());
@@ -207,14 +214,17 @@ impl Shard {
                 tolls: Vec::new(),
                 trunk_tolls: Vec::new(),
                 identity: crate::identity::Standing::new(user),
+                transferring: Transferring::default(),
                 draft,
             })
             .ok()?;
         self.stats.calls_started += 1;
         self.setups += 1;
         self.ids.insert(id, call);
-        self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
-        self.bind_caller(call);
+        if leg != LegId::NONE {
+            self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
+            self.bind_caller(call);
+        }
         self.tell(Event::CallStarted(Box::new(record)), out);
         Some(call)
     }

@@ -45,6 +45,7 @@ mod shard;
 mod stats;
 mod status;
 mod toll;
+mod transfer;
 pub mod trunk;
 mod users;
 
@@ -57,4 +58,5 @@ pub use observe::Observing;
 pub use shard::{Census, Shard};
 pub use sip::Shards;
 pub use stats::Stats;
+pub use transfer::TransferPolicy;
 pub use users::{Accounts, Users};

@@ -81,6 +81,10 @@ impl Shard {
 
     /// From where a side's media is to come, as far as its signalling tells.
     pub(crate) fn origin_of(&self, call: &Call, side: Side) -> Origin {
+        let at = call.leg(side).filter(|_| call.transferring.moved).and_then(|leg| self.endpoint.leg(leg));
+        if let Some(facts) = at {
+            return Origin { signalling: facts.flow.remote.ip(), latch: self.config.latch };
+        }
         let signalling = match side {
             Side::Caller => call.flow.remote.ip(),
             _ => call.draft.peer.map_or_else(|| call.flow.remote.ip(), |peer| peer.ip()),

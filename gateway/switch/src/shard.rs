@@ -41,6 +41,10 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
+    /// Who had the other side put through has not hung up.
+    Referrer(Key),
+    /// Legs that came together try again to agree on a session.
+    Mend(Key),
     /// Probe a peer.
     Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
     /// A trunk's registration wants something.
@@ -267,8 +271,9 @@ impl Shard {
     /// What it still holds.
     pub fn census(&self) -> Census {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
-        let per_call =
-            |call: &Call| usize::from(call.timer.is_some()) + usize::from(call.media_timer.is_some());
+        let per_call = |call: &Call| {
+            [call.timer, call.media_timer].iter().flatten().count() + call.transferring.timers().count()
+        };
         Census {
             calls: self.calls.len(),
             legs: self.legs.iter().flatten().count(),
@@ -364,6 +369,8 @@ impl Shard {
                 Timer::NoCertificate(call) => self.no_certificate(now, call, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Referrer(call) => self.referrer_stays(now, call, out),
+                Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);
                 }
@@ -446,6 +453,7 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
 /// What the endpoint knows or hands over: REGISTER once there are users who may.
 pub(crate) fn methods(config: &Config) -> Vec<Method> {
     let mut methods = vec![Method::Options, Method::Prack, Method::Update, Method::Info, Method::Message];
+    methods.extend(Shard::METHODS);
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }
@@ -463,7 +471,7 @@ fn endpoint_config(config: &Config, shards: Shards) -> sip::Config {
     sip.user_agent.clone_from(&config.user_agent);
     sip.methods = methods(config);
     (sip.timers.t1, sip.timers.t2, sip.timers.t4) = (config.t1, config.t2, config.t4);
-    sip.extensions.push(String::from("100rel"));
+    sip.extensions.extend(["100rel", "replaces", "norefersub"].map(String::from));
     if !config.session_expires.is_zero() {
         let seconds = |span: Duration| span.as_secs().try_into().unwrap_or(u32::MAX);
         sip.extensions.push(String::from("timer"));

@@ -14,6 +14,7 @@ pub use field::{FieldError, FieldName, Pattern};
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
+use crate::transfer::TransferPolicy;
 use core::time::Duration;
 
 /// The names of the built-in profiles.
@@ -31,6 +32,8 @@ pub struct Profile {
     pub trusted: bool,
     /// Whether media before the answer passes; without it 183 becomes 180, and provisional responses have no SDP.
     pub early_media: bool,
+    /// What is done with its REFERs.
+    pub transfer: TransferPolicy,
     /// How long a peer may say nothing at all; none: as for all trunks.
     pub no_response: Option<Duration>,
     /// How long the callee may ring; none: as for all trunks.
@@ -65,10 +68,16 @@ impl Profile {
         const IMS: [&str; 4] =
             ["P-Asserted-Identity", "Privacy", "P-Charging-Vector", "P-Access-Network-Info"];
         match name {
-            "carrier-strict" => Some(Self::of(name, false, &[], NumberFormat::E164)),
+            "carrier-strict" => Some(Self {
+                transfer: TransferPolicy::Refuse,
+                ..Self::of(name, false, &[], NumberFormat::E164)
+            }),
             "carrier-lenient" => Some(Self::default()),
             "pbx" => Some(Self::of(name, true, &[&USUAL[..], &PBX].concat(), NumberFormat::AsIs)),
-            "ims" => Some(Self::of(name, true, &[&USUAL[..], &IMS].concat(), NumberFormat::E164)),
+            "ims" => Some(Self {
+                transfer: TransferPolicy::Pass,
+                ..Self::of(name, true, &[&USUAL[..], &IMS].concat(), NumberFormat::E164)
+            }),
             _ => None,
         }
     }
@@ -78,6 +87,7 @@ impl Profile {
             name: name.to_owned(),
             trusted,
             early_media: true,
+            transfer: TransferPolicy::default(),
             no_response: None,
             no_answer: None,
             called: numbers,
