@@ -434,9 +434,28 @@ impl Phone {
 
     /// A request within the call that has more header fields and no body; its final response.
     pub(crate) fn request_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str) -> Message {
+        self.begin_request_with(dialog, method, fields);
+        self.final_response(&dialog.call_id.clone(), &format!("{} {method}", dialog.cseq))
+    }
+
+    /// The same, the response yet to come.
+    pub(crate) fn begin_request_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str) {
+        self.in_dialog_with(dialog, method, fields, &with_body(""));
+    }
+
+    /// NOTIFY of a transfer, the response yet to come.
+    pub(crate) fn notify(&mut self, dialog: &mut Dialog, fields: &str, fragment: &str) {
+        let body = format!(
+            "Content-Type: message/sipfrag;version=2.0\r\nContent-Length: {}\r\n\r\n{fragment}",
+            fragment.len()
+        );
+        self.in_dialog_with(dialog, "NOTIFY", fields, &body);
+    }
+
+    fn in_dialog_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str, body: &str) {
         dialog.cseq += 1;
         let text = format!(
-            "{method} {} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n{}{fields}{}",
+            "{method} {} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n{}{fields}{body}",
             dialog.target,
             self.via(dialog.way, &format!("z9hG4bK{}", unique())),
             dialog.local,
@@ -444,10 +463,8 @@ impl Phone {
             dialog.call_id,
             dialog.cseq,
             self.contact(dialog.way),
-            with_body(""),
         );
         self.send(dialog.way, &text);
-        self.final_response(&dialog.call_id.clone(), &format!("{} {method}", dialog.cseq))
     }
 
     /// A request outside of any call that has more header fields; its final response.

@@ -17,8 +17,7 @@ impl Shard {
         replaces: &Replaces,
         out: &mut Outbox<Mail>,
     ) {
-        let (other, place) = match self.place_named(replaces) {
-            Ok((other, _)) if other == key => return self.transfer_failed(now, key, 481, out),
+        let (other, place) = match self.place_named(replaces, Some(key)) {
             Ok(found) => found,
             Err(status) => return self.transfer_failed(now, key, status, out),
         };
@@ -56,20 +55,24 @@ impl Shard {
         self.settle_sessions(now, other, place, out);
     }
 
-    /// The call and side of the leg that a Replaces names.
+    /// The call and side of the leg that a Replaces names: of one of ours as its peer sees it, or of the far end of the leg
+    /// across, as whoever is there sees it.
     ///
     /// # Errors
-    /// 481 if there is none, or not on this shard; 491 if its call is busy with another transfer.
-    pub(super) fn place_named(&mut self, replaces: &Replaces) -> Result<(Key, Side), u16> {
-        let Some(leg) = self.endpoint.leg_named(replaces) else {
+    /// 481 if there is none, or not on this shard, or in the call that `asks`; 491 if its call is busy with another
+    /// transfer.
+    pub(super) fn place_named(&mut self, replaces: &Replaces, asks: Option<Key>) -> Result<(Key, Side), u16> {
+        let near = self.endpoint.leg_named(replaces);
+        let Some(leg) = near.or_else(|| self.endpoint.leg_named_from_afar(replaces)) else {
             self.stats.transfers_elsewhere +=
                 u64::from(self.shards.owner_of(replaces.call_id.as_bytes()) != self.shards.me);
             return Err(481);
         };
         let (key, side) = self.slot(leg).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
-        if !self.is_current(key, side, leg) {
+        if !self.is_current(key, side, leg) || asks == Some(key) {
             return Err(481);
         }
+        let side = if near.is_some() { side } else { across(side) };
         let busy = self.calls.get(key).is_some_and(|call| {
             call.transferring.asked.is_some() || call.transferring.mending.is_some() || call.reinvite.is_some()
         });

@@ -55,18 +55,24 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Result<(), Refusal> {
         let unknown = Refusal::dialog(481, "no such dialog");
-        let state = self.endpoint.leg_named(replaces).and_then(|named| self.endpoint.leg(named));
-        if state.is_some_and(|facts| matches!(facts.state, LegState::Ending | LegState::Cancelling)) {
+        let over = |leg| {
+            let state = self.endpoint.leg(leg).map(|facts| facts.state);
+            matches!(state, Some(LegState::Ending | LegState::Cancelling))
+        };
+        if self.endpoint.leg_named(replaces).is_some_and(over) {
             return Err(Refusal::dialog(603, "the dialog is over"));
         }
+        let (key, side) = self.place_named(replaces, None).map_err(|status| match status {
+            481 => unknown.clone(),
+            status => Refusal::dialog(status, "the call is being changed"),
+        })?;
+        let named = self.calls.get(key).and_then(|call| call.leg(side));
+        let state = named.and_then(|named| self.endpoint.leg(named));
         let early = state.is_some_and(|facts| matches!(facts.state, LegState::Started | LegState::Early));
         // RFC 3891 §3: an early dialog can be replaced only by who is called in it.
         if early && state.is_some_and(|facts| !facts.outgoing) {
             return Err(unknown);
         }
-        let (key, side) = self
-            .place_named(replaces)
-            .map_err(|status| if status == 481 { unknown.clone() } else { Refusal::dialog(status, "the call is being changed") })?;
         if replaces.early_only && !early {
             return Err(Refusal::dialog(486, "the call was answered"));
         }
