@@ -18,6 +18,7 @@ on_both_drivers! {
     who_is_to_be_put_through_may_hang_up
     a_transfer_is_no_way_around_a_cap
     two_calls_become_one
+    two_calls_of_two_workers_become_one
     a_dialog_that_is_not_there_is_told
     an_invite_takes_the_place_of_a_leg
     a_call_that_rings_is_picked_up
@@ -361,6 +362,34 @@ fn replaces(dialog: &Dialog) -> String {
 
 fn two_calls_become_one(io: &str) {
     let mut scene = Scene::new(io, 1, "");
+    attended(&mut scene);
+    let cdrs = scene.records(2);
+    assert_eq!((&cdrs[0]["transfer"]["part"], &cdrs[0]["transfer"]["call"]), (&"referred".into(), &cdrs[1]["id"]));
+    assert_eq!((&cdrs[1]["transfer"]["part"], &cdrs[1]["transfer"]["status"]), (&"target".into(), &200.into()));
+}
+
+/// Each call is on the worker that its Call-ID falls to: sooner or later the two are on different ones.
+fn two_calls_of_two_workers_become_one(io: &str) {
+    let mut scene = Scene::new(io, 2, "");
+    let mut made = 0;
+    for _ in 0..20 {
+        attended(&mut scene);
+        let elsewhere = scene.gateway.metric("trunkline_transfers_elsewhere_total");
+        made += 2;
+        if elsewhere == 1.0 {
+            let cdrs = scene.records(made + 1);
+            let between = cdrs.iter().find(|cdr| cdr["trunk"].as_str().is_some_and(|it| it.starts_with("worker:")));
+            let between = between.unwrap_or_else(|| panic!("{cdrs:?}"));
+            assert_eq!((&between["status"], &between["transfer"]["part"]), (&200.into(), &"target".into()));
+            assert!(cdrs.iter().any(|cdr| cdr["transfer"]["part"] == "replaced"), "{cdrs:?}");
+            return;
+        }
+    }
+    panic!("twenty pairs of calls, each on one worker");
+}
+
+/// Alice puts the two she talks with through to each other.
+fn attended(scene: &mut Scene) {
     let (mut a, b, _, to_bob) = scene.call("1002");
     scene.hold(&mut a, &b);
     let (consultation, mut c, _, to_carol) = scene.call("1003");
@@ -373,9 +402,6 @@ fn two_calls_become_one(io: &str) {
     talk((&mut scene.bob.voice, to_bob.audio()), (&mut scene.carol.voice, to_carol.audio()), 20);
     scene.carol.phone.bye(&mut c);
     scene.bob.is_hung_up(&b);
-    let cdrs = scene.records(2);
-    assert_eq!((&cdrs[0]["transfer"]["part"], &cdrs[0]["transfer"]["call"]), (&"referred".into(), &cdrs[1]["id"]));
-    assert_eq!((&cdrs[1]["transfer"]["part"], &cdrs[1]["transfer"]["status"]), (&"target".into(), &200.into()));
     scene.nothing_more();
 }
 
@@ -468,7 +494,8 @@ fn a_refer_is_handed_on(io: &str) {
     assert!(refer.0.field("referred-by").contains("sip:1002@127.0.0.1"), "{}", refer.0.text);
     // She is told of the dialog that Carol knows (RFC 3891 §3), and of nothing on Bob's side.
     let refer_to = refer.0.field("refer-to").to_owned();
-    let seen_by_carol = Dialog { local: c.remote.clone(), remote: c.local.clone(), ..c.clone() };
+    let mut seen_by_carol = c.clone();
+    (seen_by_carol.local, seen_by_carol.remote) = (c.remote.clone(), c.local.clone());
     assert_eq!(refer_to, format!("<sip:1003@{gateway}?Replaces={}>", replaces(&seen_by_carol)));
     scene.alice.phone.respond(&refer, 202, "", "");
     let sent = format!("{} REFER", b.cseq);

@@ -37,5 +37,9 @@ pub const VERSION: u16 = 1;
 /// What a call to a registered phone has in place of a trunk's name, with the user's name behind it; no trunk is called so.
 pub const USER_PREFIX: &str = "user:";
 
+/// What a call has in place of a trunk's name whose far end is a call of another worker, with that worker's number behind
+/// it; no trunk is called so.
+pub const WORKER_PREFIX: &str = "worker:";
+
 /// Text that mostly is a constant of the sender, so that saying it costs no allocation.
 pub type Text = std::borrow::Cow<'static, str>;

@@ -42,6 +42,12 @@ impl Shard {
         flow: Flow,
         out: &mut Outbox<Mail>,
     ) {
+        if self.is_tied(&flow) {
+            if !self.replaces(now, leg, &invite, &flow, out) {
+                self.refuse_tied(now, leg);
+            }
+            return;
+        }
         // Refused before any state is made for it.
         let Admission::Taken(user) = self.admits(now, leg, &invite, &flow, out) else { return };
         if self.service != Service::Open {
@@ -93,6 +99,7 @@ impl Shard {
                     call.offer = offer;
                     call.user = user;
                 }
+                self.note_elsewhere(call);
                 match self.take_tolls(now, call, out) {
                     Ok(()) => self.verify_identity(now, call, out),
                     Err(refusal) => self.end_refused(now, call, &refusal, out),
@@ -239,6 +246,9 @@ impl Shard {
                 call.timer = timer;
             }
             return;
+        }
+        if let Some(owner) = call.transferring.replaces.as_ref().and_then(|replaces| self.elsewhere(replaces)) {
+            return self.route_elsewhere(now, key, owner, out);
         }
         if self.config.users.has(&call.draft.dialled) {
             return self.route_to_user(now, key, out);

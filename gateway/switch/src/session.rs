@@ -45,6 +45,11 @@ impl LegSession {
         }
     }
 
+    /// Names another address from now on.
+    pub(crate) const fn name_address(&mut self, address: IpAddr) {
+        self.address = address;
+    }
+
     /// What the peer described last; empty before it did.
     pub(crate) fn said(&self) -> &[u8] {
         &self.said

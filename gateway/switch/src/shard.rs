@@ -342,6 +342,7 @@ impl Shard {
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);
             }
+            Mail::Tied { from, bytes } => self.tied(now, from, &bytes),
             Mail::Write { stream, remote, bytes } => self.endpoint.write_for(stream, remote, &bytes),
             Mail::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
@@ -402,8 +403,9 @@ impl Shard {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, out);
         }
+        let me = self.shards.me;
         self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {
-            out.mail(Mailbox(holder), Mail::Write { stream, remote, bytes: bytes.into() });
+            Self::post(me, holder, stream, remote, bytes, out);
         });
         self.copy_messages(out);
         self.stop_if_done(now, out);

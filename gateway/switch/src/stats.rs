@@ -60,7 +60,7 @@ counters! {
     transfers_refused,
     /// REFERs handed on to the other side of the call.
     transfers_passed,
-    /// Transfers to a dialog, and INVITEs that were to replace one, of which this shard cannot know since its Call-ID is another shard's.
+    /// Transfers to a dialog of another worker, and INVITEs to replace one: carried out by a call between the two workers, or refused where a REFER is handed on.
     transfers_elsewhere,
     /// Calls ended after a transfer since one side did not take the other's session.
     transfers_mute,

@@ -45,3 +45,8 @@ fn a_transfer_to_who_is_busy_survives_any_single_fault() {
 fn an_attended_transfer_survives_any_single_fault() {
     survives(Transfer::Attended);
 }
+
+#[test]
+fn an_attended_transfer_between_shards_survives_any_single_fault() {
+    survives(Transfer::Across);
+}

@@ -6,7 +6,7 @@ use crate::shard::Shard;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time};
 use sip::LegState;
-use sip::transfer::Replaces;
+use sip::transfer::{Refer, Replaces};
 
 impl Shard {
     /// Puts the other side of a call in the place of the leg that a Replaces names.
@@ -15,8 +15,12 @@ impl Shard {
         now: Time,
         key: Key,
         replaces: &Replaces,
+        refer: &Refer,
         out: &mut Outbox<Mail>,
     ) {
+        if self.elsewhere(replaces).is_some() {
+            return self.put_through_blind(now, key, refer, out);
+        }
         let (other, place) = match self.place_named(replaces, Some(key)) {
             Ok(found) => found,
             Err(status) => return self.transfer_failed(now, key, status, out),
@@ -59,17 +63,13 @@ impl Shard {
     /// across, as whoever is there sees it.
     ///
     /// # Errors
-    /// 481 if there is none, or not on this shard, or in the call that `asks`; 491 if its call is busy with another
+    /// 481 if there is none, or in the call that `asks`; 491 if its call is busy with another
     /// transfer.
     pub(super) fn place_named(&mut self, replaces: &Replaces, asks: Option<Key>) -> Result<(Key, Side), u16> {
         let near = self.endpoint.leg_named(replaces);
-        let Some(leg) = near.or_else(|| self.endpoint.leg_named_from_afar(replaces)) else {
-            self.stats.transfers_elsewhere +=
-                u64::from(self.shards.owner_of(replaces.call_id.as_bytes()) != self.shards.me);
-            return Err(481);
-        };
-        let (key, side) = self.slot(leg).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
-        if !self.is_current(key, side, leg) || asks == Some(key) {
+        let named = near.or_else(|| self.endpoint.leg_named_from_afar(replaces));
+        let (key, side) = named.and_then(|leg| self.slot(leg)).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
+        if !named.is_some_and(|leg| self.is_current(key, side, leg)) || asks == Some(key) {
             return Err(481);
         }
         let side = if near.is_some() { side } else { across(side) };

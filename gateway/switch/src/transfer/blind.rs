@@ -21,6 +21,12 @@ impl Shard {
                 if let Some(asked) = self.calls.get_mut(key).and_then(|call| call.transferring.asked.as_mut()) {
                     asked.target = Some(target);
                 }
+                if let Some(owner) = refer.replaces.as_ref().and_then(|replaces| self.elsewhere(replaces)) {
+                    if let Some(call) = self.calls.get_mut(target) {
+                        call.transferring.replaces.clone_from(&refer.replaces);
+                    }
+                    return self.route_elsewhere(now, target, owner, out);
+                }
                 // The rules against toll fraud hold for whoever refers as for whoever calls.
                 match self.take_tolls(now, target, out) {
                     Ok(()) => self.route(now, target, out),

@@ -4,8 +4,8 @@
 //! The gateway executes a REFER itself. For a blind one it makes a second call, the **target call**, that has no caller
 //! yet: it is admitted, routed and hunted as a call by the referrer would be. Once it is answered, the leg to be put
 //! through moves into it with its RTP ports; the first call keeps the referrer's leg until that hangs up. For an attended
-//! one the second call is there already, and the leg takes the place of the referrer's other leg in it. Media never
-//! changes core: the legs of both calls belong to one shard, or REFER and INVITE are refused (481) and counted.
+//! one the second call is there already, and the leg takes the place of the referrer's other leg in it. If that call is
+//! another shard's, see [`tie`].
 
 mod attended;
 mod blind;
@@ -14,9 +14,11 @@ mod pass;
 mod policy;
 mod replace;
 mod sessions;
+mod tie;
 
 pub use policy::TransferPolicy;
 pub(crate) use sessions::open;
+pub(crate) use tie::TIE;
 
 use crate::mail::Mail;
 use crate::shard::{Service, Shard};
@@ -24,7 +26,7 @@ use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
 use sip::message::Method;
-use sip::transfer::Refer;
+use sip::transfer::{Refer, Replaces};
 use sip::{LegId, LegState, Received, RequestId, SubscriptionId};
 
 /// How long a referrer whose call was put through may take to hang up.
@@ -39,6 +41,8 @@ pub(crate) struct Transferring {
     pub(crate) target_of: Option<Key>,
     /// The number of who referred, for the target to be told (RFC 3892).
     pub(crate) referred_by: Option<String>,
+    /// The dialog of another shard that this call is to replace.
+    pub(crate) replaces: Option<Replaces>,
     /// Whether a leg of this call came from another call, or took another's place.
     pub(crate) moved: bool,
     /// New legs of a call agree on a session.
@@ -140,7 +144,7 @@ impl Shard {
         };
         self.note_transfer(key, record);
         match &refer.replaces {
-            Some(replaces) => self.put_through_attended(now, key, replaces, out),
+            Some(replaces) => self.put_through_attended(now, key, replaces, &refer, out),
             None => self.put_through_blind(now, key, &refer, out),
         }
         Ok(())

@@ -30,6 +30,8 @@ impl Shard {
         let Ok(message) = invite.parse() else { return false };
         let replaces = match Replaces::of(&message) {
             Ok(None) => return false,
+            // Another shard is asked, when the call is routed.
+            Ok(Some(replaces)) if self.elsewhere(&replaces).is_some() => return false,
             Ok(Some(replaces)) => Ok(replaces),
             Err(reject) => Err(Refusal::dialog(reject.status, reject.reason)),
         };
@@ -139,11 +141,18 @@ impl Shard {
         let beside = || self.listeners.iter().position(|it| it.advertised.ip() == flow.local.ip());
         let listener = &self.listeners[named.or_else(beside).unwrap_or(0)];
         let here = self.calls.get(key).and_then(|call| call.media.as_ref()).map(|media| media.pairs[at(side)]);
-        if here.is_none_or(|pair| self.pools[pair.pool()].address() != listener.local.ip()) {
+        let local = here.map(|pair| self.pools[pair.pool()].address());
+        let (Some(local), tied) = (local, self.is_tied(flow)) else {
+            return Err(Refusal::internal("call is gone"));
+        };
+        if !tied && local != listener.local.ip() {
             return Err(Refusal::sdp("it came to another address than the call has its media on"));
         }
-        let fresh = LegSession::new(self.random.u64() >> 16, media_address(listener));
-        let origin = Origin { signalling: flow.remote.ip(), latch: self.config.latch };
+        // Between shards, RTP stays on this host.
+        let address = if tied { local } else { media_address(listener) };
+        let fresh = LegSession::new(self.random.u64() >> 16, address);
+        let signalling = if tied { local } else { flow.remote.ip() };
+        let origin = Origin { signalling, latch: self.config.latch };
         let Some(media) = self.calls.get_mut(key).and_then(|call| call.media.as_mut()) else {
             return Err(Refusal::internal("call is gone"));
         };

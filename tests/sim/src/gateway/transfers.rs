@@ -20,26 +20,31 @@ pub enum Transfer {
     Busy,
     /// RFC 5589 §7, of somebody who is held.
     Attended,
+    /// The same where the two calls are on different shards.
+    Across,
 }
 
 impl Transfer {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Blind, Self::Held, Self::Busy, Self::Attended];
+    pub const ALL: [Self; 5] = [Self::Blind, Self::Held, Self::Busy, Self::Attended, Self::Across];
 }
 
 /// The call that is transferred, and the one that it is transferred to.
 const CALLS: [u64; 2] = [1, 2];
+/// A seed.
+const ACROSS: u64 = 1;
 
 pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Report {
-    let mut random = Random::new(1);
+    // The Call-IDs that come of it fall to different shards, where there are two.
+    let mut random = Random::new(ACROSS);
     let places = Places::V4;
-    let attended = transfer == Transfer::Attended;
+    let attended = matches!(transfer, Transfer::Attended | Transfer::Across);
     let plan = |serial: u64, at: u64| CallPlan {
         hang_up: None,
         rtp: None,
         ..CallPlan::plain(Time::from_millis(at), serial, places.gateway())
     };
-    let holds = matches!(transfer, Transfer::Held | Transfer::Attended);
+    let holds = attended || transfer == Transfer::Held;
     let refer = ReferPlan { after: Duration::from_secs(6), serial: CALLS[1], attended, holds };
     let mut plans = vec![CallPlan {
         refer: Some(refer),
@@ -62,6 +67,9 @@ pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Rep
     );
     let mut town = blueprint(&mut random, places, callers, vec![carrier], Duration::from_secs(60));
     (town.shards, town.chain, town.ask, town.slow_store, town.stranger) = (1, false, false, false, false);
+    if transfer == Transfer::Across {
+        town.shards = 2;
+    }
     town.link = Link::default();
     let mark = |town: &mut Town| {
         let (number, network) = (fault / 4, &mut town.world.network);
@@ -117,8 +125,9 @@ fn judge(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
         (Some(of), Some(to)) if of.status == expected && (to.status == 200 || expected != 200) => {}
         other => wrong.push(format!("the records say {other:?}")),
     }
-    if cdrs.len() != 2 {
-        wrong.push(format!("{} records of two calls", cdrs.len()));
+    let calls = if transfer == Transfer::Across { 3 } else { 2 };
+    if cdrs.len() != calls {
+        wrong.push(format!("{} records of {calls} calls", cdrs.len()));
     }
     wrong
 }
