@@ -429,7 +429,7 @@ fn an_invite_takes_the_place_of_a_leg(io: &str) {
     let mut scene = Scene::new(io, 1, "");
     let (a, mut b, _, invited) = scene.call("1002");
     let (gateway, offer) = (scene.sip(), scene.carol.voice.sdp("sendrecv"));
-    let mut attempt = |carol: &mut Party, fields: &str| {
+    let attempt = |carol: &mut Party, fields: &str| {
         let mut x = carol.phone.invite_with(Way::Udp(gateway), gateway, "1002", fields, &offer);
         let answer = carol.phone.answered(&mut x);
         (x, answer)
