@@ -176,6 +176,7 @@ fn profile_text(profile: &Profile) -> String {
     if profile.large_requests == LargeRequests::Udp {
         text.push_str(", large requests over UDP");
     }
+    let _ = write!(text, ", REFER {}", profile.transfer.name());
     text
 }
 

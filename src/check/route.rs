@@ -175,6 +175,7 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     if !attempt.profile.early_media {
         text.push_str(", no early media");
     }
+    let _ = write!(text, ", REFER {}", attempt.profile.transfer.name());
     text
 }
 
@@ -209,6 +210,7 @@ fn as_json(question: &Question<'_>, told: &Explanation<'_>, settings: &Settings)
             "profile": attempt.profile.name,
             "called": attempt.called,
             "calling": attempt.calling,
+            "transfer": attempt.profile.transfer.name(),
         })
     };
     let groups = told.groups.iter().map(|group| {

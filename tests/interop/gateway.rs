@@ -52,12 +52,16 @@ impl Gateway {
 
     /// The JSON that a path of the API answers.
     pub(crate) fn get(&self, path: &str) -> Value {
+        let body = self.text(path);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+    }
+
+    fn text(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// Waits for so many records of calls that are over; the oldest first.
@@ -80,6 +84,30 @@ impl Gateway {
         let cdr = self.cdrs(1).remove(0);
         assert_eq!(cdr["status"], status, "{cdr}");
         cdr
+    }
+
+    /// The records of all calls once they are over, at least so many.
+    pub(crate) fn all_cdrs(&self, least: usize) -> Vec<Value> {
+        self.wait_calls(0);
+        let mut cdrs = Vec::new();
+        crate::place::wait_until(&format!("{least} records"), || {
+            cdrs = self.get("/api/v1/cdrs?limit=100")["cdrs"].as_array().cloned().unwrap_or_default();
+            cdrs.len() >= least
+        });
+        cdrs
+    }
+
+    /// Waits until so many transfers were carried out.
+    pub(crate) fn wait_transferred(&self, count: u64) {
+        crate::place::wait_until(&format!("{count} transfers"), || {
+            let executed = self
+                .text("/metrics")
+                .lines()
+                .filter(|line| line.starts_with("trunkline_transfers_executed_total"))
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum::<f64>();
+            executed >= count as f64
+        });
     }
 
     /// Waits until so many calls stand.

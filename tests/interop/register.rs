@@ -200,6 +200,18 @@ fn different_phones(scene: &Scene) -> (Gateway, Linphone, Baresip) {
     (gateway, linphone, baresip)
 }
 
+/// The same, and a trunk that takes 1003.
+pub(crate) fn phones_and_trunk(scene: &Scene, carol: SocketAddr) -> (Gateway, Linphone, Baresip) {
+    let route = format!(
+        "{MD5}[[trunk]]\nname = \"carol\"\npeers = [\"{carol}\"]\n[[route]]\nprefix = \"1003\"\nto = [\"carol\"]\n"
+    );
+    let gateway = registrar_with(scene, &route);
+    let (linphone, _) = linphone(scene, "1001", &gateway);
+    let baresip = phone(scene, "1002", gateway.sip, "udp", "secret1002", "");
+    baresip.wait_log("200 OK (trunkline) [1 binding]");
+    (gateway, linphone, baresip)
+}
+
 pub(crate) fn linphone_calls_baresip(scene: &Scene) {
     let (gateway, mut alice, mut bob) = different_phones(scene);
     alice.order(&format!("call sip:1002@{}", gateway.sip));

@@ -465,7 +465,7 @@ const GIVES_UP: &str = "
     < 487
     > ACK";
 
-const RINGS: &str = "
+pub(crate) const RINGS: &str = "
     < INVITE
     > 180
     < CANCEL

@@ -4,7 +4,7 @@ use crate::Flow;
 use crate::gateway::{Gateway, packets};
 use crate::kamailio::{Kamailio, LOOSE, relay};
 use crate::place::{Scene, own_address, wait_until};
-use crate::rfc3665::{ANSWERS, LISTENS, NUMBER, TALKS, assert_voice, between, let_talk, phone, trunk};
+use crate::rfc3665::{ANSWERS, LISTENS, NUMBER, RINGS, TALKS, assert_voice, between, let_talk, phone, trunk};
 use crate::sipp::Sipp;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -23,14 +23,24 @@ pub(crate) fn flows() -> Vec<Flow> {
             "baresip holds its caller, calls a third, hangs up there and resumes: two records";
         "2.3", "Music on hold", "SIPp, GW, SIPp and a music server", yes music,
             "the callee's re-INVITE names the music server's address; its RTP reaches the caller";
-        "2.4", "Transfer, unattended", "SIPp, GW, SIPp", no refer_refused,
-            "REFER is answered 405 with Allow; the call goes on";
-        "2.4", "Transfer, unattended", "SIPp, GW, baresip", no refer_of_baresip,
-            "the same: baresip reports the refusal and keeps the call";
-        "2.5", "Transfer, attended", "SIPp, GW, SIPp", no refer_refused,
-            "as 2.4: neither REFER nor Replaces is executed";
-        "2.6", "Transfer, instant messaging", "SIPp, GW, SIPp", no refer_refused,
-            "as 2.4";
+        "2.4", "Transfer, unattended", "SIPp, GW, SIPp and SIPp", yes transfer,
+            "the caller refers: 202, NOTIFY with 100, 180, 200; the callee and the target talk on, by the first one's session";
+        "2.4", "Transfer, unattended", "SIPp, GW, SIPp and SIPp", yes transfer_failed,
+            "the target is busy: NOTIFY with 486, the call goes on";
+        "2.4", "Transfer, unattended", "SIPp, GW, baresip and SIPp", yes transfer_by_baresip,
+            "baresip refers its caller and hears that it is done";
+        "2.4", "Transfer, unattended", "SIPp, GW, SIPp and baresip", yes transfer_to_baresip,
+            "baresip is the target and talks with the first callee: RTP both ways";
+        "2.4", "Transfer, unattended", "linphone, GW, baresip and SIPp", yes transfer_by_linphone,
+            "linphone refers baresip, which talks with the target";
+        "2.4", "Transfer, unattended", "SIPp, GW, SIPp", yes transfer_passed,
+            "transfer = pass: REFER reaches the other side, its NOTIFYs the referrer";
+        "2.5", "Transfer, attended", "SIPp and SIPp, GW, SIPp and SIPp", yes transfer_attended,
+            "Refer-To with Replaces: both far ends are joined, the consultation leg gets BYE";
+        "2.5", "Transfer, attended", "linphone, GW, baresip and baresip", yes transfer_attended_by_linphone,
+            "linphone holds baresip, calls a third party, and has both put through to each other: re-INVITE to baresip";
+        "2.6", "Transfer, instant messaging", "SIPp, GW, SIPp", no message_refused,
+            "a MESSAGE outside of a call is answered 403; the REFER that it asks for would be executed as in 2.4";
         "2.7", "Forwarding, unconditional", "SIPp, GW, Kamailio, SIPp", yes forwarded,
             "the proxy forwards; 181 reaches the caller";
         "2.8", "Forwarding, busy", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_busy,
@@ -51,14 +61,14 @@ pub(crate) fn flows() -> Vec<Flow> {
             "403 of the callee's proxy reaches the caller";
         "2.14", "Outgoing call screening", "SIPp, GW", yes screened_out,
             "the gateway screens: a number without route is answered 404, and no carrier is asked";
-        "2.15", "Call park", "SIPp, GW, SIPp", no refer_refused,
-            "as 2.4: parking takes REFER and Replaces";
-        "2.16", "Call pickup", "SIPp, GW", no replaces_refused,
-            "Replaces (RFC 3891) is not executed: an INVITE that requires it is answered 420";
+        "2.15", "Call park", "SIPp, GW, SIPp, SIPp and SIPp", yes parked,
+            "the callee refers its caller to the park server; an INVITE with Replaces takes the call up from there";
+        "2.16", "Call pickup", "SIPp, GW, SIPp and SIPp", yes picked_up,
+            "an INVITE with Replaces and early-only takes the ringing phone's place; that one gets CANCEL";
         "2.17", "Automatic redial", "SIPp, GW, SIPp", yes crate::outside::redial,
             "486; the caller subscribes to the callee's dialog, is told when it is over, and calls again";
         "2.18", "Click to dial", "SIPp, GW", no refer_outside_refused,
-            "REFER is answered 405 with Allow";
+            "a REFER outside of a call is answered 403";
     }
 }
 
@@ -248,31 +258,303 @@ fn music(scene: &Scene) {
     assert_eq!(cdr["media"]["callee"]["remote"], place.to_string(), "{cdr}");
 }
 
-fn refer_refused(scene: &Scene) {
+/// Trunks for two callees, 1002 and 1003.
+fn two_trunks(bob: SocketAddr, carol: SocketAddr) -> ([String; 2], &'static str) {
+    const ROUTES: &str =
+        "[[route]]\nprefix = \"1002\"\nto = [\"bob\"]\n[[route]]\nprefix = \"1003\"\nto = [\"carol\"]\n";
+    ([format!("bob={bob}"), format!("carol={carol}")], ROUTES)
+}
+
+/// A caller who has the callee put through, and hears that it is done.
+const REFERS: &str = "
+    > INVITE sdp
+    < 180?
+    < 200
+    > ACK
+    pause 200
+    > REFER | Refer-To: <sip:1003@gateway>
+    < 202
+    < NOTIFY ~100_Trying
+    > 200
+    < NOTIFY ~180_Ringing
+    > 200
+    < NOTIFY ~200_OK ~terminated;reason=noresource
+    > 200
+    > BYE
+    < 200";
+
+/// A target that is told who refers.
+const IS_TARGET: &str = "
+    < INVITE ~Referred-By:
+    > 180
+    pause 200
+    > 200 sdp
+    < ACK
+    pause 500
+    > BYE
+    < 200";
+
+fn transfer(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let carol = Sipp::callee(scene, "carol", &IS_TARGET.replace(" ~Referred-By:", ""));
+    let (trunks, routes) = two_trunks(bob.at(), carol.at());
+    let gateway = Gateway::start(scene, &trunks, routes);
+    Sipp::caller(scene, "alice", "1002", gateway.sip, REFERS).finish(1);
+    carol.finish(1);
+    bob.finish(1);
+    assert_transferred(&gateway.cdrs(2), "1003");
+}
+
+/// The first call was transferred to the second.
+fn assert_transferred(cdrs: &[serde_json::Value], to: &str) {
+    let part = |name: &str| cdrs.iter().find(|cdr| cdr["transfer"]["part"] == name);
+    let (referred, target) = (part("referred"), part("target"));
+    let (Some(referred), Some(target)) = (referred, target) else { panic!("{cdrs:?}") };
+    assert_eq!(
+        (&referred["transfer"]["to"], &referred["transfer"]["status"]),
+        (&to.into(), &200.into()),
+        "{cdrs:?}"
+    );
+    assert_eq!(referred["transfer"]["call"], target["id"], "{cdrs:?}");
+}
+
+fn transfer_failed(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", ANSWERS);
+    let carol = Sipp::callee(scene, "carol", "< INVITE\n> 486\n< ACK");
+    let (trunks, routes) = two_trunks(bob.at(), carol.at());
+    let gateway = Gateway::start(scene, &trunks, routes);
+    let caller =
+        REFERS.replace("    < NOTIFY ~180_Ringing\n    > 200\n", "").replace("~200_OK", "~486_Busy_Here");
+    Sipp::caller(scene, "alice", "1002", gateway.sip, &caller).finish(1);
+    carol.finish(1);
+    bob.finish(1);
+    let cdrs = gateway.cdrs(2);
+    assert!(cdrs.iter().any(|cdr| cdr["status"] == 200 && cdr["transfer"]["status"] == 486), "{cdrs:?}");
+}
+
+fn transfer_by_baresip(scene: &Scene) {
+    let mut bob = phone(scene, "1002", "answermode=auto");
+    let carol = Sipp::callee(scene, "carol", ANSWERS);
+    let (trunks, routes) = two_trunks(bob.at, carol.at());
+    let gateway = Gateway::start(scene, &trunks, routes);
+    let caller = "
+        > INVITE sdp
+        < 180?
+        < 200
+        > ACK
+        pause 2000
+        > BYE
+        < 200";
+    let alice = Sipp::caller(scene, "alice", "1002", gateway.sip, caller);
+    bob.wait_for("CALL_ESTABLISHED");
+    bob.order(&format!("transfer sip:1003@{}", gateway.sip));
+    bob.wait_for("CALL_CLOSED");
+    alice.finish(1);
+    carol.finish(1);
+    assert_transferred(&gateway.cdrs(2), "1003");
+}
+
+fn transfer_to_baresip(scene: &Scene) {
+    let bob = Sipp::callee_at(scene, "bob", own_address(), ANSWERS, &["-rtp_echo"]);
+    let mut carol = phone(scene, "1003", "answermode=manual");
+    let (trunks, routes) = two_trunks(bob.at(), carol.at);
+    let gateway = Gateway::start(scene, &trunks, routes);
+    let alice = Sipp::caller(scene, "alice", "1002", gateway.sip, REFERS);
+    carol.wait_for("CALL_INCOMING");
+    // NOTIFY tells of ringing first.
+    std::thread::sleep(Duration::from_millis(300));
+    carol.order("accept");
+    carol.wait_for("CALL_ESTABLISHED");
+    alice.finish(1);
+    let_talk();
+    carol.order("hangup");
+    bob.finish(1);
+    let cdrs = gateway.cdrs(2);
+    assert_transferred(&cdrs, "1003");
+    assert_voice(cdrs.iter().find(|cdr| cdr["dialled"] == "1003").unwrap());
+}
+
+fn transfer_by_linphone(scene: &Scene) {
+    let carol = Sipp::callee(scene, "carol", ANSWERS);
+    let (gateway, mut alice, mut bob) = crate::register::phones_and_trunk(scene, carol.at());
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    bob.order("accept");
+    alice.wait_for("Media streams established");
+    alice.order(&format!("transfer sip:1003@{}", gateway.sip));
+    gateway.wait_transferred(1);
+    bob.order("hangup");
+    carol.finish(1);
+    assert_transferred(&gateway.all_cdrs(2), "1003");
+}
+
+/// Linphone has a call with each of two phones and puts them through to each other.
+fn transfer_attended_by_linphone(scene: &Scene) {
+    let mut carol = phone(scene, "1003", "answermode=auto");
+    let (gateway, mut alice, mut bob) = crate::register::phones_and_trunk(scene, carol.at);
+    alice.order(&format!("call sip:1002@{}", gateway.sip));
+    bob.wait_for("CALL_INCOMING");
+    bob.order("accept");
+    alice.wait_for("Media streams established");
+    alice.order("pause");
+    alice.wait_for("is now paused");
+    alice.order(&format!("call sip:1003@{}", gateway.sip));
+    alice.wait_for("Media streams established");
+    alice.order("transfer 1 --to-call 2");
+    gateway.wait_transferred(1);
+    let_talk();
+    bob.order("hangup");
+    carol.wait_for("CALL_CLOSED");
+    let cdrs = gateway.all_cdrs(2);
+    assert!(cdrs.iter().any(|cdr| cdr["transfer"]["part"] == "referred"), "{cdrs:?}");
+}
+
+fn transfer_passed(scene: &Scene) {
     let callee = "
         < INVITE
         > 180
         > 200 sdp
         < ACK
-        pause 100
-        > REFER | Refer-To: <sip:1003@127.0.0.1>
-        < 405 ~Allow:
-        pause 100
+        pause 200
+        > REFER | Refer-To: <sip:1003@elsewhere.invalid>
+        < 202
+        < NOTIFY ~100_Trying
+        > 200
+        < NOTIFY ~200_OK ~terminated
+        > 200
         > BYE
         < 200";
-    between(scene, LISTENS, callee, 200);
+    let caller = "
+        > INVITE sdp
+        < 180
+        < 200
+        > ACK
+        < REFER ~1003@elsewhere.invalid ~Referred-By:
+        > 202
+        > NOTIFY body=message/sipfrag;version=2.0:SIP/2.0_100_Trying | Event: refer | Subscription-State: active;expires=60
+        < 200
+        > NOTIFY body=message/sipfrag;version=2.0:SIP/2.0_200_OK | Event: refer | Subscription-State: terminated;reason=noresource
+        < 200
+        < BYE
+        > 200";
+    let bob = Sipp::callee(scene, "bob", callee);
+    let config = "[[profile]]\nname = \"passes\"\ntransfer = \"pass\"\n";
+    let gateway = Gateway::start(scene, &[format!("carrier={},profile=passes", bob.at())], config);
+    Sipp::caller(scene, "alice", NUMBER, gateway.sip, caller).finish(1);
+    bob.finish(1);
+    let cdr = gateway.cdr(200);
+    assert_eq!(
+        (&cdr["transfer"]["part"], &cdr["transfer"]["status"]),
+        (&"passed".into(), &200.into()),
+        "{cdr}"
+    );
 }
 
-fn refer_of_baresip(scene: &Scene) {
-    let mut bob = phone(scene, NUMBER, "answermode=auto");
-    let gateway = Gateway::start(scene, &trunk(bob.at), "");
-    let alice = Sipp::caller(scene, "alice", NUMBER, gateway.sip, &LISTENS.replace("< 180", "< 180?"));
-    bob.wait_for("CALL_ESTABLISHED");
-    bob.order("transfer sip:1003@127.0.0.1");
-    bob.wait_for("TRANSFER_FAILED");
-    bob.order("hangup");
+fn message_refused(scene: &Scene) {
+    outside(scene, "> MESSAGE body=text/plain:transfer\n< 403");
+}
+
+/// The dialog that a SIPp has with the gateway, as Replaces names it to the gateway; escaped for a URI if `in_uri`. Waits
+/// until its peer's tag is known.
+fn dialog_of(sipp: &Sipp, is_caller: bool, in_uri: bool) -> String {
+    let mut found = String::new();
+    wait_until("a dialog with both tags", || {
+        let messages = sipp.messages();
+        let tagged = messages.split("UDP message").find(|message| {
+            message.contains("CSeq: 1 INVITE")
+                && message.lines().any(|it| it.starts_with("To:") && it.contains(";tag="))
+        });
+        let Some(message) = tagged else { return false };
+        let field =
+            |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let tag = |name: &str| {
+            field(name).split(";tag=").nth(1).unwrap_or_default().split(';').next().unwrap_or_default()
+        };
+        let (theirs, ours) = if is_caller { (tag("To:"), tag("From:")) } else { (tag("From:"), tag("To:")) };
+        found = format!("{};to-tag={theirs};from-tag={ours}", field("Call-ID:"));
+        true
+    });
+    if in_uri { found.replace('@', "%40").replace(';', "%3B").replace('=', "%3D") } else { found }
+}
+
+fn transfer_attended(scene: &Scene) {
+    let (bob, carol) = (Sipp::callee(scene, "bob", ANSWERS), Sipp::callee(scene, "carol", HANGS_UP_LATE));
+    let (trunks, routes) = two_trunks(bob.at(), carol.at());
+    let gateway = Gateway::start(scene, &trunks, routes);
+    let consultation = Sipp::caller(scene, "consultation", "1003", gateway.sip, LISTENS);
+    gateway.wait_calls(1);
+    let dialog = dialog_of(&consultation, true, true);
+    let caller = REFERS
+        .replace("    < NOTIFY ~180_Ringing\n    > 200\n", "")
+        .replace("<sip:1003@gateway>", &format!("<sip:1003@gateway?Replaces={dialog}>"));
+    Sipp::caller(scene, "alice", "1002", gateway.sip, &caller).finish(1);
+    consultation.finish(1);
+    carol.finish(1);
+    bob.finish(1);
+    let cdrs = gateway.all_cdrs(2);
+    assert!(
+        cdrs.iter().any(|cdr| cdr["transfer"]["part"] == "referred" && cdr["transfer"]["status"] == 200),
+        "{cdrs:?}"
+    );
+}
+
+/// A callee that answers and hangs up after everybody else was put through.
+const HANGS_UP_LATE: &str = "
+    < INVITE
+    > 180
+    > 200 sdp
+    < ACK
+    pause 4000
+    > BYE
+    < 200";
+
+fn parked(scene: &Scene) {
+    let bob = "
+        < INVITE
+        > 180
+        > 200 sdp
+        < ACK
+        pause 200
+        > REFER | Refer-To: <sip:1003@park>
+        < 202
+        < NOTIFY ~100_Trying
+        > 200
+        < NOTIFY ~200_OK ~terminated
+        > 200
+        > BYE
+        < 200";
+    let bob = Sipp::callee(scene, "bob", bob);
+    // No 180: the park server answers at once.
+    let park = Sipp::callee(scene, "park", &ANSWERS.replace("    > 180\n", ""));
+    let (trunks, routes) = two_trunks(bob.at(), park.at());
+    let gateway = Gateway::start(scene, &trunks, routes);
+    let alice = Sipp::caller(scene, "alice", "1002", gateway.sip, LISTENS);
+    gateway.wait_transferred(1);
+    bob.finish(1);
+    let dialog = dialog_of(&park, false, false);
+    let carol =
+        TALKS.replace("> INVITE sdp", &format!("> INVITE sdp | Require: replaces | Replaces: {dialog}"));
+    Sipp::caller(scene, "carol", "1002", gateway.sip, &carol.replace("< 180", "< 180?")).finish(1);
+    park.finish(1);
     alice.finish(1);
-    gateway.cdr(200);
+    let cdrs = gateway.all_cdrs(2);
+    assert!(cdrs.iter().any(|cdr| cdr["transfer"]["part"] == "replaced"), "{cdrs:?}");
+}
+
+fn picked_up(scene: &Scene) {
+    let bob = Sipp::callee(scene, "bob", RINGS);
+    let gateway = Gateway::start(scene, &trunk(bob.at()), "");
+    let alice = Sipp::caller(scene, "alice", NUMBER, gateway.sip, LISTENS);
+    let dialog = dialog_of(&bob, false, false);
+    let carol = TALKS.replace(
+        "> INVITE sdp",
+        &format!("> INVITE sdp | Require: replaces | Replaces: {dialog};early-only"),
+    );
+    Sipp::caller(scene, "carol", NUMBER, gateway.sip, &carol.replace("< 180", "< 180?")).finish(1);
+    bob.finish(1);
+    alice.finish(1);
+    let cdrs = gateway.all_cdrs(1);
+    assert!(cdrs.iter().any(|cdr| cdr["status"] == 200 && cdr["transfer"]["part"] == "replaced"), "{cdrs:?}");
 }
 
 fn join_refused(scene: &Scene) {
@@ -282,15 +564,8 @@ fn join_refused(scene: &Scene) {
     );
 }
 
-fn replaces_refused(scene: &Scene) {
-    outside(
-        scene,
-        "> INVITE sdp | Require: replaces | Replaces: abc;to-tag=1;from-tag=2;early-only\n< 420 ~Unsupported:_replaces\n> ACK",
-    );
-}
-
 fn refer_outside_refused(scene: &Scene) {
-    outside(scene, "> REFER | Refer-To: <sip:1003@127.0.0.1>\n< 405 ~Allow:");
+    outside(scene, "> REFER | Refer-To: <sip:1003@127.0.0.1>\n< 403");
 }
 
 /// A request that ends at the gateway: nothing of it reaches the carrier.

@@ -271,7 +271,8 @@ impl Writer<'_> {
                     self.line(&format!("Content-Type: {kind}"));
                     self.line("Content-Length: [len]");
                     self.body.push('\n');
-                    self.line(text);
+                    // A blank cannot stand in a word.
+                    self.line(&text.replace('_', " "));
                 }
                 None => self.line("Content-Length: 0"),
             }

@@ -43,6 +43,7 @@ mod stir;
 mod tls;
 mod torture;
 mod trace;
+mod transfer;
 mod trunk_registration;
 mod trunks;
 mod voice;

@@ -452,6 +452,57 @@ impl Phone {
         self.in_dialog(dialog, method, dialog.cseq, &branch, sdp);
     }
 
+    /// A request within the call that has more header fields and no body; its final response.
+    pub(crate) fn request_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str) -> Message {
+        self.begin_request_with(dialog, method, fields);
+        self.final_response(&dialog.call_id.clone(), &format!("{} {method}", dialog.cseq))
+    }
+
+    /// The same, the response yet to come.
+    pub(crate) fn begin_request_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str) {
+        self.in_dialog_with(dialog, method, fields, &with_body(""));
+    }
+
+    /// NOTIFY of a transfer, the response yet to come.
+    pub(crate) fn notify(&mut self, dialog: &mut Dialog, fields: &str, fragment: &str) {
+        let body = format!(
+            "Content-Type: message/sipfrag;version=2.0\r\nContent-Length: {}\r\n\r\n{fragment}",
+            fragment.len()
+        );
+        self.in_dialog_with(dialog, "NOTIFY", fields, &body);
+    }
+
+    fn in_dialog_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str, body: &str) {
+        dialog.cseq += 1;
+        let text = format!(
+            "{method} {} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n{}{fields}{body}",
+            dialog.target,
+            self.via(dialog.way, &format!("z9hG4bK{}", unique())),
+            dialog.local,
+            dialog.remote,
+            dialog.call_id,
+            dialog.cseq,
+            self.contact(dialog.way),
+        );
+        self.send(dialog.way, &text);
+    }
+
+    /// A request outside of any call that has more header fields; its final response.
+    pub(crate) fn outside(&mut self, gateway: SocketAddr, method: &str, fields: &str) -> Message {
+        let word = unique();
+        let way = Way::Udp(gateway);
+        let text = format!(
+            "{method} sip:{gateway} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: <sip:a@{}>;tag={word}\r\nTo: <sip:{gateway}>\r\n\
+             Call-ID: {word}\r\nCSeq: 7 {method}\r\n{}{fields}{}",
+            self.via(way, &format!("z9hG4bK{word}")),
+            self.host(),
+            self.contact(way),
+            with_body(""),
+        );
+        self.send(way, &text);
+        self.final_response(&word, &format!("7 {method}"))
+    }
+
     /// Hangs up, and is answered 200.
     pub(crate) fn bye(&mut self, dialog: &mut Dialog) {
         let answer = self.request(dialog, "BYE", "");

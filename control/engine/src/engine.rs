@@ -298,7 +298,7 @@ impl Engine {
 
     fn count(&mut self, trunk: &TrunkName, what: impl FnOnce(&mut History)) {
         // A call to a registered phone went over no trunk.
-        if trunk.as_str().starts_with(link::USER_PREFIX) {
+        if [link::USER_PREFIX, link::WORKER_PREFIX].iter().any(|it| trunk.as_str().starts_with(it)) {
             return;
         }
         if let Some(history) = self.trunks.get_mut(trunk) {

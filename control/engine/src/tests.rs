@@ -174,6 +174,7 @@ fn end(call: CallId, attempts: Vec<Attempt>) -> Event {
         media: None,
         identity: None,
         session_id: None,
+        transfer: None,
     }))
 }
 

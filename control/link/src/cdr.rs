@@ -49,6 +49,9 @@ pub struct Cdr {
     /// Session-ID of the call from the caller's side (RFC 7989): `UUID;remote=UUID`; `None` in records of older versions.
     #[serde(default)]
     pub session_id: Option<String>,
+    /// The transfer it took part in, the last if there were several; `None` if there was none.
+    #[serde(default)]
+    pub transfer: Option<Transfer>,
 }
 
 impl Cdr {
@@ -56,6 +59,35 @@ impl Cdr {
     pub fn talked_us(&self) -> u64 {
         self.answered.map_or(0, |answered| self.ended.since(answered))
     }
+}
+
+/// A transfer that a call took part in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The part it took.
+    pub part: Part,
+    /// The number of who asked for it.
+    pub by: String,
+    /// The number that the other side was to be put through to.
+    pub to: String,
+    /// What came of it: 200 if it was done, else the status of the failure; 0 if nothing had come of it when the call ended.
+    pub status: u16,
+    /// The other call of the transfer, if there was one.
+    pub call: Option<CallId>,
+}
+
+/// The part of a call in a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// One of its sides asked that the other be put through (REFER), and the gateway did so or tried.
+    Referred,
+    /// It was made, or carried on with another side, because of the transfer of another call.
+    Target,
+    /// One of its sides was replaced by another caller (INVITE with Replaces).
+    Replaced,
+    /// The REFER of one of its sides was handed on to the other.
+    Passed,
 }
 
 /// One peer tried for a call.

@@ -18,7 +18,7 @@ mod trace;
 mod trunk_registration;
 
 pub use abuse::{Alarm, AlarmKind, Ban, BanReason};
-pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Reason, Side, StreamFacts};
+pub use cdr::{Attempt, Cdr, End, LegMedia, Media, Part, Reason, Side, StreamFacts, Transfer};
 pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
@@ -36,6 +36,10 @@ pub const VERSION: u16 = 1;
 
 /// What a call to a registered phone has in place of a trunk's name, with the user's name behind it; no trunk is called so.
 pub const USER_PREFIX: &str = "user:";
+
+/// What a call has in place of a trunk's name whose far end is a call of another worker, with that worker's number behind
+/// it; no trunk is called so.
+pub const WORKER_PREFIX: &str = "worker:";
 
 /// Text that mostly is a constant of the sender, so that saying it costs no allocation.
 pub type Text = std::borrow::Cow<'static, str>;

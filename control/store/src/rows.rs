@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// The columns that [`read`] expects, in its order.
 pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
      source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media, \
-     verstat, attest, origid, identity_cause, signed, session_id";
+     verstat, attest, origid, identity_cause, signed, session_id, transfer";
 
 /// Leaves a trace of a call at its start; a record that comes twice changes nothing.
 pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
@@ -51,15 +51,16 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
     let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
     let attempts = serde_json::to_string(&cdr.attempts).map_err(json)?;
     let media = cdr.media.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
+    let transfer = cdr.transfer.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
     let identity = cdr.identity.as_ref();
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
                 trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
-                attempts, media, verstat, attest, origid, identity_cause, signed, session_id)
+                attempts, media, verstat, attest, origid, identity_cause, signed, session_id, transfer)
              VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
                 :trunk, :peer, :status, :side, :q850, :cause, :pdd, :setup, :caller_sip, :callee_sip,
-                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed, :session_id)",
+                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed, :session_id, :transfer)",
         )?
         .execute(named_params! {
             ":call": number(cdr.call),
@@ -89,6 +90,7 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
             ":identity_cause": identity.and_then(|it| it.cause.as_deref()),
             ":signed": identity.and_then(|it| it.signed.as_deref()),
             ":session_id": cdr.session_id,
+            ":transfer": transfer,
         })
         .map(drop)
 }
@@ -189,6 +191,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         media: media.map(|text| json(20, &text)).transpose()?,
         identity: identity(row)?,
         session_id: row.get(26)?,
+        transfer: row.get::<_, Option<String>>(27)?.map(|text| json(27, &text)).transpose()?,
     })
 }
 

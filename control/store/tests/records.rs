@@ -44,6 +44,7 @@ fn a_record_comes_back_as_it_was() {
         media: None,
         identity: None,
         session_id: None,
+        transfer: None,
         answered: None,
         routed: None,
         callee_sip_call_id: None,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
+use switch::TransferPolicy;
 use switch::profile::{
     BUILT_IN, EarlyDialogs, FieldName, LargeRequests, LateOffers, NumberFormat, NumberPlan, Pattern,
     RULES_MAX, Redirects, Telling, Template,
@@ -37,6 +38,9 @@ pub struct Profile {
     /// How a request goes that is too large for a datagram: `tcp` or `udp`.
     #[serde(default)]
     pub large_requests: Option<String>,
+    /// What is done with its REFERs: `execute`, `pass` or `refuse`.
+    #[serde(default)]
+    pub transfer: Option<String>,
     /// How long a peer may say nothing at all.
     #[serde(default)]
     pub no_response: Option<Span>,
@@ -181,6 +185,11 @@ fn build(
         })?;
     }
     manner(profile, &mut made, key)?;
+    if let Some(text) = &profile.transfer {
+        made.transfer = TransferPolicy::named(text).ok_or_else(|| {
+            ConfigError::new(key("transfer"), format!("\"{text}\" is none; one of execute, pass, refuse"))
+        })?;
+    }
     if let Some(span) = profile.no_response {
         if span.0.is_zero() {
             return Err(ConfigError::new(
@@ -313,7 +322,7 @@ mod tests {
         let settings = settings(
             "[[profile]]\nname = \"p\"\nbase = \"q\"\nno_answer = \"40s\"\nheaders.add = { X-Trunk = \"{trunk}\" }\n\
              headers.rewrite = { X-Colour = \"{value}!\" }\n[[profile]]\nname = \"q\"\nbase = \"ims\"\ntrusted = false\n\
-             early_media = false\nnumbers = { called = \"national\", country = \"86\" }\n\
+             early_media = false\ntransfer = \"execute\"\nnumbers = { called = \"national\", country = \"86\" }\n\
              headers.pass = [\"X-*\"]\nheaders.remove = [\"Subject\"]\n",
         )
         .unwrap();
@@ -321,6 +330,7 @@ mod tests {
         assert_eq!((profile.name.as_str(), profile.trusted, profile.early_media), ("p", false, false));
         assert!(profile.passes("X-A") && profile.passes("P-Charging-Vector") && !profile.passes("Subject"));
         assert_eq!((profile.add.len(), profile.rewrite.len()), (1, 1));
+        assert_eq!(profile.transfer, switch::TransferPolicy::Execute, "the base's is pass");
         assert_eq!(profile.no_answer.unwrap().as_secs(), 40);
         assert_eq!(profile.called("+862155550123"), "02155550123");
         assert_eq!(profile.calling("862155550123"), "+862155550123");
@@ -353,6 +363,7 @@ mod tests {
             ("early_dialogs = \"last\"", "early_dialogs: \"last\" is not known; one of latest, first"),
             ("late_offer = \"no\"", "late_offer: \"no\" is not known; one of pass, offer"),
             ("large_requests = \"sctp\"", "large_requests: \"sctp\" is not known; one of tcp, udp"),
+            ("transfer = \"yes\"", "profile \"p\": transfer: \"yes\" is none; one of execute, pass, refuse"),
             ("no_response = \"0s\"", "no_response: 0s would give every peer up"),
             ("[[profile]]\nname = \"p\"", "profile \"p\": name: two profiles have it"),
             ("[[profile]]\nname = \"pbx\"", "profile \"pbx\": name: a built-in profile has it"),

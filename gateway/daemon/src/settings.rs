@@ -161,8 +161,8 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
             if trunk.name.is_empty() {
                 return Err(ConfigError::new(key("name"), "give the trunk a name"));
             }
-            if trunk.name.starts_with(link::USER_PREFIX) {
-                let error = "no trunk's name may begin with \"user:\"; records call phones so";
+            if [link::USER_PREFIX, link::WORKER_PREFIX].iter().any(|it| trunk.name.starts_with(it)) {
+                let error = "no trunk's name may begin with \"user:\" or \"worker:\"; records call phones and workers so";
                 return Err(ConfigError::new(key("name"), error));
             }
             if file.trunks.iter().filter(|other| other.name == trunk.name).count() > 1 {

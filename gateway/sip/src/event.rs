@@ -137,6 +137,9 @@ pub struct Destination {
 pub struct LegId(pub(crate) Key);
 
 impl LegId {
+    /// Names no leg, ever: whatever is asked of it fails.
+    pub const NONE: Self = Self(Key::from_bits(u64::MAX));
+
     /// A small number: an index for the owner's own table. Not given to another leg before this one's
     /// [`Event::Gone`] was taken.
     pub const fn index(self) -> usize {
@@ -181,6 +184,10 @@ impl UsageId {
     }
 }
 
+/// The subscription that an accepted REFER made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub(crate) Key);
+
 /// A received message, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -194,6 +201,12 @@ impl Received {
         // The body is the tail of the message, which is shorter than 4 GiB.
         let body = (bytes.len() - message.body().len()) as u32;
         Self { bytes: bytes.into(), body }
+    }
+
+    /// A message that was written here, as if it had been received; `None` if it is none.
+    pub fn written(text: &str, body: &[u8]) -> Option<Self> {
+        let bytes = [text.as_bytes(), body].concat();
+        Some(Self::of(&Message::parse(&bytes).ok()?))
     }
 
     /// The whole message.

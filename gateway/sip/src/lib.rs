@@ -18,6 +18,7 @@ mod shards;
 mod stats;
 pub mod stun;
 pub mod transaction;
+pub mod transfer;
 pub mod treatment;
 mod websocket;
 
@@ -26,7 +27,7 @@ pub use endpoint::{Census, Endpoint, glare_pause};
 pub use error::{LegError, StartError};
 pub use event::{
     Body, Destination, Event, Failure, Flow, Held, Invite, LegFacts, LegId, LegState, Link, LostCause,
-    Received, Register, Registering, Request, RequestId, Transport, UsageId,
+    Received, Register, Registering, Request, RequestId, SubscriptionId, Transport, UsageId,
 };
 pub use nat::{Nat, is_private, shows_nat};
 pub use shards::Shards;

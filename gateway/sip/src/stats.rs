@@ -122,6 +122,10 @@ counters! {
     intervals_raised,
     /// SUBSCRIBEs refused with 503, or not sent, since too many dialogs without a call stood (RFC 6665).
     usages_full,
+    /// NOTIFYs sent to who asked for a transfer, retransmissions aside (RFC 3515).
+    notifies_sent,
+    /// Those that were not taken: refused, or not answered.
+    notifies_refused,
     /// Timers not set since the wheel was full; cannot happen while limits hold, else the state ends at once.
     timers_full,
 }

@@ -13,6 +13,7 @@ use crate::redirect::Redirection;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
+use crate::transfer::TIE;
 use crate::trunk::{
     Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk, TrunkConfig,
 };
@@ -156,6 +157,8 @@ impl Shard {
         }
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
+        let tied = way.over.is_some_and(|(held, _)| held.stream == TIE);
+        let local = self.listeners[way.listener].local.ip();
         // A phone speaks for its own numbers alone, wherever it is.
         let caller_trusted = self
             .calls
@@ -166,6 +169,10 @@ impl Shard {
         call.agreed = false;
         let demanded = call.offer_demanded || way.profile.late_offer == LateOffers::Offer;
         call.offer_ours = call.late_offer && demanded;
+        if let Some(media) = call.media.as_mut().filter(|_| tied) {
+            // Between shards, RTP stays on this host.
+            media.sessions[1].name_address(local);
+        }
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {
                 // The caller may have been told of a session already: only its codecs are left to choose from.
@@ -208,6 +215,14 @@ impl Shard {
             history::tell(&mut written.fields, &message, way.profile.diversions, &known);
         if !way.profile.trusted {
             from = call.privacy.hide(&mut written.fields).unwrap_or(from);
+        }
+        if let Some(number) = call.transferring.referred_by.as_deref() {
+            // RFC 3892: who refers, as we know him.
+            let (number, host) = (way.profile.calling(number), session::host(advertised.ip()));
+            written.fields.push(("Referred-By".to_owned(), format!("<sip:{number}@{host}>")));
+        }
+        if let Some(replaces) = call.transferring.replaces.as_ref().filter(|_| tied) {
+            written.fields.push(("Replaces".to_owned(), replaces.to_string()));
         }
         let departure = Departure {
             config: &self.config.identity,

@@ -11,7 +11,7 @@ use crate::status::Refusal;
 use crate::trunk::Evidence;
 use link::{CallAnswered, End, Event as LinkEvent, Phase, Reason, Side};
 use sansio::{Key, Mailbox, Outbox, Time};
-use sip::message::Method;
+use sip::message::{Method, Name};
 use sip::{Body, Event, LegId, LostCause, Received};
 
 impl Shard {
@@ -21,6 +21,9 @@ impl Shard {
             Event::Request { id, method: Method::Register, message, flow, .. } => {
                 self.on_register(now, id, &message, &flow, out);
             }
+            Event::Request { id, method: Method::Refer, leg, message, .. } => {
+                self.on_refer(now, id, leg, &message, out);
+            }
             Event::Request { id, method, leg: None, message, flow } => {
                 self.on_outside(now, (id, None), method, &message, &flow, out);
             }
@@ -29,6 +32,11 @@ impl Shard {
             }
             Event::InUsage { usage, id, method, message, .. } => {
                 self.on_in_usage(now, usage, id, method, &message);
+            }
+            Event::Request { id, method: Method::Notify, leg: Some(leg), message, .. }
+                if is_of_transfer(&message) =>
+            {
+                self.on_notify(now, id, leg, &message);
             }
             Event::Request { id, method, leg: Some(leg), message, .. } => {
                 self.on_request(now, id, method, leg, &message)
@@ -112,7 +120,9 @@ impl Shard {
             Event::Reinvite { message, .. } => self.on_change(now, key, side, Change::Reinvite, &message),
             Event::Update { message, .. } => self.on_change(now, key, side, Change::Update, &message),
             Event::ReinviteDone { status, message, .. } | Event::UpdateDone { status, message, .. } => {
-                self.on_change_done(now, key, side, status, message.as_ref());
+                if !self.mended(now, key, side, status, message.as_ref(), out) {
+                    self.on_change_done(now, key, side, status, message.as_ref());
+                }
             }
             Event::RefreshDue { .. } => self.on_refresh_due(now, key, side, leg),
             Event::Invite { .. }
@@ -135,6 +145,7 @@ impl Shard {
         (status, fork, reliable): (u16, u8, bool),
         message: &Received,
     ) {
+        self.target_rings(now, key, status);
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
         let authorised = self.calls.get(key).and_then(|call| self.authorisation(call, message));
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -290,6 +301,9 @@ impl Shard {
             let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer, heard_us };
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
+        if self.target_answered(now, key, out) {
+            return;
+        }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
         let reason = reason.iter().map(|text| ("Reason", text.as_str()));
         let headers: Vec<(&str, &str)> = reason.chain(extensions::required(message)).collect();
@@ -331,11 +345,17 @@ impl Shard {
     fn on_bye(&mut self, now: Time, key: Key, side: Side, message: &Received, out: &mut Outbox<Mail>) {
         let (reasons, cause) = message.parse().map(|bye| relay::reasons(&bye)).unwrap_or_default();
         let headers: Vec<(&str, &str)> = reasons.iter().map(|text| ("Reason", text.as_str())).collect();
+        if self.referrer_left(now, key, side) {
+            return;
+        }
         let status = self.status_so_far(key);
         self.finish(now, key, self.end(side, status, cause.unwrap_or(16), "normal"), &headers, out);
     }
 
     fn on_lost(&mut self, now: Time, key: Key, side: Side, why: LostCause, out: &mut Outbox<Mail>) {
+        if self.referrer_left(now, key, side) {
+            return;
+        }
         let who = name(side);
         let (q850, cause) = match why {
             LostCause::NoAck => (102, format!("{who} sent no ACK")),
@@ -385,4 +405,11 @@ pub(crate) const fn name(side: Side) -> &'static str {
         Side::Gateway => "gateway",
         Side::Operator => "operator",
     }
+}
+
+/// Whether a NOTIFY is about a REFER (RFC 3515 §2.4.4): a package of its own among those that calls may carry.
+fn is_of_transfer(message: &Received) -> bool {
+    let Ok(notify) = message.parse() else { return false };
+    let package = notify.header(Name::Event).and_then(|event| event.split(|byte| *byte == b';').next());
+    package.is_some_and(|package| package.trim_ascii().eq_ignore_ascii_case(b"refer"))
 }

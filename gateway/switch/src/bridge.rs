@@ -4,7 +4,7 @@
 //! and leaves from the other leg's socket towards the other peer. Sequence numbers, timestamps and SSRCs are left as
 //! they are, so RTCP is relayed as it is too; only a payload type that the legs number differently is rewritten.
 
-use crate::leg_media::{LegMedia, PayloadMap, Remote};
+use crate::leg_media::{Direction, LegMedia, PayloadMap, Remote};
 use crate::ports::Pair;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -88,6 +88,33 @@ impl Bridge {
         let leg = self.legs(side).0;
         *leg = LegMedia::new(*leg.pair());
         self.expect(now);
+    }
+
+    /// The media of a side and that of a side of another bridge change places, ports and all.
+    pub fn swap_leg(&mut self, now: Time, side: Side, other: &mut Self, place: Side) {
+        core::mem::swap(&mut self.legs[side as usize], &mut other.legs[place as usize]);
+        for bridge in [self, other] {
+            for leg in &mut bridge.legs {
+                leg.payload_map = PayloadMap::default();
+                // Who it is expected to send to is another.
+                leg.expected_since = None;
+            }
+            bridge.expect(now);
+        }
+    }
+
+    /// Nothing is taken from a side any more and nothing sent to it; what was counted stays.
+    pub fn silence(&mut self, now: Time, side: Side) {
+        let remote = Remote {
+            rtp: None,
+            rtcp: None,
+            policy: rtp::Policy::Strict,
+            direction: Direction::INACTIVE,
+            payload_types: 0,
+            formats: Vec::new(),
+            event_type: None,
+        };
+        self.set_remote(now, side, &remote);
     }
 
     /// How payload types of packets from `side` are changed on their way.

@@ -11,6 +11,7 @@ use crate::profile::{EarlyDialogs, Redirects};
 use crate::redirect::Redirected;
 use crate::resync::Resync;
 use crate::session::{Described, LegSession};
+use crate::transfer::Transferring;
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -89,6 +90,8 @@ pub(crate) struct Call {
     pub(crate) ends: Ends,
     /// Whether the callee tried now is told of them.
     pub(crate) shows_ends: bool,
+    /// Its part in transfers.
+    pub(crate) transferring: Transferring,
     pub(crate) draft: Draft,
 }
 
@@ -158,6 +161,10 @@ pub(crate) struct Draft {
     pub(crate) callee_sip_call_id: Option<String>,
     pub(crate) trunk: Option<TrunkName>,
     pub(crate) peer: Option<SocketAddr>,
+    /// The last transfer it took part in.
+    pub(crate) transfer: Option<link::Transfer>,
+    /// What was heard until one of its legs went to another call.
+    pub(crate) media: Option<link::Media>,
 }
 
 /// What a leg's number means to the shard: kept from the leg's start until it is gone, which may be after its call.
@@ -191,12 +198,25 @@ impl Call {
         trunk.map_or_else(Vec::new, |trunk| trunk.config.codecs.clone())
     }
 
-    /// The other leg of a side, if it is there.
-    pub(crate) const fn other(&self, side: Side) -> Option<LegId> {
+    /// The leg of a side, if it is there.
+    pub(crate) fn leg(&self, side: Side) -> Option<LegId> {
         match side {
-            Side::Caller => self.callee,
-            _ => Some(self.caller),
+            Side::Caller => Some(self.caller).filter(|leg| *leg != LegId::NONE),
+            _ => self.callee,
         }
+    }
+
+    /// Puts a leg in a side's place.
+    pub(crate) fn set_leg(&mut self, side: Side, leg: LegId) {
+        match side {
+            Side::Caller => self.caller = leg,
+            _ => self.callee = Some(leg).filter(|leg| *leg != LegId::NONE),
+        }
+    }
+
+    /// The other leg of a side, if it is there.
+    pub(crate) fn other(&self, side: Side) -> Option<LegId> {
+        self.leg(across(side))
     }
 }
 

@@ -51,6 +51,7 @@ impl Shard {
         headers: &[(&str, &str)],
         out: &mut Outbox<Mail>,
     ) {
+        self.leave_transfer(now, key, out);
         if self.calls.get(key).is_some_and(|call| call.trying.is_some()) {
             // Given up by the caller or by us: that says nothing of the peer.
             self.drop_attempt(now, key, &end);
@@ -74,6 +75,7 @@ impl Shard {
             let _ = self.endpoint.bye(now, leg, headers);
         }
         self.session_ends(now, &call, end.side);
+        let status = end.status;
         if let Some(recorder) = self.endpoint.recorder_mut() {
             Self::bind_again(recorder, &call);
         }
@@ -85,6 +87,9 @@ impl Shard {
         let dropped = self.spool.push(now, record.clone());
         self.stats.cdrs_dropped += u64::from(dropped);
         self.tell(Event::CallEnded(record), out);
+        if let Some(of) = call.transferring.target_of {
+            self.target_failed(now, of, status, out);
+        }
     }
 
     fn drop_attempt(&mut self, now: Time, key: Key, end: &End) {
@@ -124,9 +129,10 @@ impl Shard {
             pdd_us: draft.ringing.map(since),
             setup_us: draft.answered.map(since),
             end,
-            media: call.media.as_ref().map(session::summary),
+            media: draft.media.clone().or_else(|| call.media.as_ref().map(session::summary)),
             identity: call.identity.record.clone(),
             session_id: Some(call.ends.record()),
+            transfer: draft.transfer.clone(),
         })
     }
 

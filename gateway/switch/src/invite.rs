@@ -10,6 +10,7 @@ use crate::privacy::{self, Privacy};
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
+use crate::transfer::Transferring;
 use crate::trunk::Hunt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -24,14 +25,14 @@ const PORTS_AWAITED: (Duration, Duration) = (Duration::from_secs(5), Duration::f
 const ROUTE_ASKED: Duration = Duration::from_millis(500);
 
 /// What is read from an INVITE before it is a call.
-struct Asked {
-    sip_call_id: String,
-    from: String,
-    dialled: String,
+pub(crate) struct Asked {
+    pub(crate) sip_call_id: String,
+    pub(crate) from: String,
+    pub(crate) dialled: String,
     /// The number that a user of ours is asserted with.
-    asserted: Option<String>,
-    privacy: Privacy,
-    diversions: u32,
+    pub(crate) asserted: Option<String>,
+    pub(crate) privacy: Privacy,
+    pub(crate) diversions: u32,
 }
 
 impl Shard {
@@ -44,11 +45,20 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         self.judge_nat(leg, &flow);
+        if self.is_tied(&flow) {
+            if !self.replaces(now, leg, &invite, &flow, out) {
+                self.refuse_tied(now, leg);
+            }
+            return;
+        }
         // Refused before any state is made for it.
         let Admission::Taken(user) = self.admits(now, leg, &invite, &flow, out) else { return };
         if self.service != Service::Open {
             self.stats.calls_draining_refused += 1;
             return self.refuse(now, leg, &Refusal::draining());
+        }
+        if self.replaces(now, leg, &invite, &flow, out) {
+            return;
         }
         if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
             self.stats.calls_limit_refused += 1;
@@ -92,6 +102,7 @@ impl Shard {
                     call.offer = offer;
                     call.user = user;
                 }
+                self.note_elsewhere(call);
                 match self.take_tolls(now, call, out) {
                     Ok(()) => self.verify_identity(now, call, out),
                     Err(refusal) => self.end_refused(now, call, &refusal, out),
@@ -145,7 +156,8 @@ impl Shard {
         let _ = self.endpoint.reject_with(now, leg, refusal.status, words, &headers, body);
     }
 
-    fn open(
+    /// Makes a call of what was asked; its caller's leg may be [`LegId::NONE`].
+    pub(crate) fn open(
         &mut self,
         now: Time,
         leg: LegId,
@@ -181,6 +193,8 @@ impl Shard {
             callee_sip_call_id: None,
             trunk: None,
             peer: None,
+            transfer: None,
+            media: None,
         };
         let listener = self.listener_of(&flow);
         let late_offer = invite.body().is_empty();
@@ -224,15 +238,18 @@ impl Shard {
                 identity: crate::identity::Standing::new(user),
                 ends,
                 shows_ends: true,
+                transferring: Transferring::default(),
                 draft,
             })
             .ok()?;
         self.stats.calls_started += 1;
         self.setups += 1;
         self.ids.insert(id, call);
-        self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
-        self.bind_caller(call);
-        self.tell_ends(call);
+        if leg != LegId::NONE {
+            self.put_slot(LegSlot { leg, call, side: Side::Caller, seizure: None });
+            self.bind_caller(call);
+            self.tell_ends(call);
+        }
         self.tell(Event::CallStarted(Box::new(record)), out);
         Some(call)
     }
@@ -247,6 +264,10 @@ impl Shard {
                 call.timer = timer;
             }
             return;
+        }
+        if let Some(owner) = call.transferring.replaces.as_ref().and_then(|replaces| self.elsewhere(replaces))
+        {
+            return self.route_elsewhere(now, key, owner, out);
         }
         if self.config.users.has(call.number()) {
             return self.route_to_user(now, key, out);

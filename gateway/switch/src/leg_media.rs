@@ -314,6 +314,11 @@ impl LegMedia {
         (self.payload_type != NOT_HEARD).then_some(self.payload_type)
     }
 
+    /// Whether it is known where its peer takes media.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.latch.target().is_some()
+    }
+
     /// Whether a payload type was agreed upon.
     #[inline]
     pub(crate) const fn negotiated(&self, payload_type: u8) -> bool {

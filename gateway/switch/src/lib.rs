@@ -56,6 +56,7 @@ mod shard;
 mod stats;
 mod status;
 mod toll;
+mod transfer;
 pub mod trunk;
 mod users;
 
@@ -71,4 +72,5 @@ pub use realm::{MediaPlace, Realm, realm_of};
 pub use shard::{Census, Shard};
 pub use sip::Shards;
 pub use stats::Stats;
+pub use transfer::TransferPolicy;
 pub use users::{Accounts, Users};

@@ -53,6 +53,13 @@ pub enum Mail {
         /// The bytes.
         bytes: Box<[u8]>,
     },
+    /// A SIP message from a shard to another, about a dialog between the two of them.
+    Tied {
+        /// Who wrote it.
+        from: u16,
+        /// The message.
+        bytes: Box<[u8]>,
+    },
     /// ICMP refused a datagram; the kernel tells one shard, and any may have sent it.
     Unreachable {
         /// The socket, by number.

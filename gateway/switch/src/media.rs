@@ -109,13 +109,14 @@ impl Shard {
     /// From where a side's media is to come, as far as its signalling tells.
     pub(crate) fn origin_of(&self, call: &Call, side: Side) -> Origin {
         let (leg, remote) = match side {
-            Side::Caller => (Some(call.caller), call.flow.remote),
+            Side::Caller => (call.leg(side), call.flow.remote),
             _ => (call.callee, call.draft.peer.unwrap_or(call.flow.remote)),
         };
         let facts = leg.and_then(|leg| self.endpoint.leg(leg));
         let behind_nat = facts.as_ref().is_some_and(|facts| facts.behind_nat);
-        // A peer behind a NAT may have moved since the call began.
-        let signalling = facts.filter(|_| behind_nat).map_or(remote, |facts| facts.flow.remote).ip();
+        // A peer behind a NAT may have moved since the call began; a leg that was put through has its own.
+        let moved = behind_nat || call.transferring.moved;
+        let signalling = facts.filter(|_| moved).map_or(remote, |facts| facts.flow.remote).ip();
         Origin { signalling, behind_nat, latch: self.config.latch }
     }
 

@@ -336,10 +336,20 @@ impl Shard {
 
     /// A call is over: so is the session of its callee, who hung up if `by` says so.
     pub(crate) fn session_ends(&mut self, now: Time, call: &Call, by: Side) {
-        if let Some(session) = call.callee.and_then(|leg| self.sessions.open.get_mut(&leg)) {
+        // A leg that came from another call may be one of a trunk on the caller's side.
+        for side in [Side::Caller, Side::Callee] {
+            if let Some(leg) = call.leg(side) {
+                self.session_of_leg_ends(now, leg, by == side);
+            }
+        }
+    }
+
+    /// The session of a leg is over, if it has one; its peer hung up if `completed` says so.
+    pub(crate) fn session_of_leg_ends(&mut self, now: Time, leg: LegId, completed: bool) {
+        if let Some(session) = self.sessions.open.get_mut(&leg) {
             session.ended.get_or_insert(now);
             // Its BYE was answered 200 before it was told to us (RFC 3261 §15.1.2).
-            session.completed |= by == Side::Callee;
+            session.completed |= completed;
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct LegSession {
     last: Vec<u8>,
     /// What the peer described last, see [`Described::substance`].
     heard: Option<u64>,
+    /// The same in its words.
+    said: Vec<u8>,
     /// The speech codecs agreed upon, by payload type.
     codecs: Vec<(u8, String)>,
 }
@@ -33,7 +35,24 @@ pub(crate) struct LegSession {
 impl LegSession {
     /// A session of this identifier in which the gateway names `address`.
     pub(crate) const fn new(id: u64, address: IpAddr) -> Self {
-        Self { origin: LocalOrigin::new(id), address, last: Vec::new(), heard: None, codecs: Vec::new() }
+        Self {
+            origin: LocalOrigin::new(id),
+            address,
+            last: Vec::new(),
+            heard: None,
+            said: Vec::new(),
+            codecs: Vec::new(),
+        }
+    }
+
+    /// Names another address from now on.
+    pub(crate) const fn name_address(&mut self, address: IpAddr) {
+        self.address = address;
+    }
+
+    /// What the peer described last; empty before it did.
+    pub(crate) fn said(&self) -> &[u8] {
+        &self.said
     }
 
     /// What the gateway said on this leg last.
@@ -78,6 +97,8 @@ pub(crate) struct Described {
     codecs: Vec<(u8, String)>,
     /// A hash of all it says but who says it and in which version (`o=`).
     substance: u64,
+    /// It itself.
+    body: Vec<u8>,
 }
 
 /// From where and by which rule a side's media is latched.
@@ -125,7 +146,23 @@ impl Described {
             event_type: audio.codecs().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
             substance: substance(body),
+            body: body.into(),
         })
+    }
+
+    /// Which way media flows, from its peer's point of view.
+    pub(crate) const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The speech codecs by payload type, the preferred one first.
+    pub(crate) fn codecs(&self) -> &[(u8, String)] {
+        &self.codecs
+    }
+
+    /// The payload type of telephone events.
+    pub(crate) const fn event_type(&self) -> Option<u8> {
+        self.event_type
     }
 }
 
@@ -137,19 +174,48 @@ pub(crate) fn anchor(
     towards: Side,
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
+    // RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
+    let held = anchored(&parse(body)?)?.1.connection.is_some_and(|connection| connection.is_unspecified());
+    let direction = if held { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
+    rewrite(body, media, towards, codecs, direction)
+}
+
+/// Answers an offer of `towards` in its own words: of its codecs those named, the gateway's address, the direction turned
+/// round (RFC 3264 §6.1).
+pub(crate) fn mirror(
+    body: &[u8],
+    media: &mut CallMedia,
+    towards: Side,
+    codecs: &[String],
+) -> Result<Vec<u8>, Refusal> {
+    let offered = Described::read(body)?.direction;
+    let direction = match (offered.sends, offered.receives) {
+        (true, true) => sdp::Direction::SendRecv,
+        (true, false) => sdp::Direction::RecvOnly,
+        (false, true) => sdp::Direction::SendOnly,
+        (false, false) => sdp::Direction::Inactive,
+    };
+    rewrite(&crate::transfer::open(body), media, towards, codecs, direction)
+}
+
+fn rewrite(
+    body: &[u8],
+    media: &mut CallMedia,
+    towards: Side,
+    codecs: &[String],
+    direction: sdp::Direction,
+) -> Result<Vec<u8>, Refusal> {
     let session = parse(body)?;
-    let (index, audio) = anchored(&session)?;
+    let (index, _) = anchored(&session)?;
     let mut ports = [0u16; sdp::MEDIA_MAX];
     ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
-    // RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
-    let held = audio.connection.is_some_and(|connection| connection.is_unspecified());
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
     let leg = &mut media.sessions[at(towards)];
     let relay = Relay {
         address: leg.address,
         ports: &ports[..session.media.len().min(sdp::MEDIA_MAX)],
         codecs: &names,
-        direction: if held { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv },
+        direction,
     };
     let mut out = Vec::with_capacity(body.len() + 64);
     sdp::rewrite(&session, &relay, &mut leg.origin, &mut out)
@@ -210,6 +276,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
         event_type: described.event_type,
     };
     media.sessions[at(side)].heard = Some(described.substance);
+    media.sessions[at(side)].said.clone_from(&described.body);
     media.sessions[at(side)].codecs.clone_from(&described.codecs);
     media.bridge.set_remote(now, side.into(), &remote);
 }

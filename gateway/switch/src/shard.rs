@@ -48,6 +48,10 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
+    /// Who had the other side put through has not hung up.
+    Referrer(Key),
+    /// Legs that came together try again to agree on a session.
+    Mend(Key),
     /// Probe a peer.
     Probe { trunk: usize, peer: usize, since: Time, generation: u32 },
     /// A request outside of calls has waited long enough for 100.
@@ -320,8 +324,9 @@ impl Shard {
     pub fn census(&self) -> Census {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
-            let resync = call.resync.as_ref().is_some_and(|it| it.timer.is_some());
-            usize::from(call.timer.is_some()) + usize::from(call.media_timer.is_some()) + usize::from(resync)
+            let resync = call.resync.as_ref().and_then(|it| it.timer);
+            [call.timer, call.media_timer, resync].iter().flatten().count()
+                + call.transferring.timers().count()
         };
         Census {
             calls: self.calls.len(),
@@ -402,6 +407,7 @@ impl Shard {
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);
             }
+            Mail::Tied { from, bytes } => self.tied(now, from, &bytes),
             Mail::Write { stream, remote, bytes } => self.endpoint.write_for(stream, remote, &bytes),
             Mail::Unreachable { socket, destination } => {
                 self.endpoint.handle_unreachable(now, socket, destination);
@@ -430,6 +436,8 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Referrer(call) => self.referrer_stays(now, call, out),
+                Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
                     self.probe(now, trunk, peer, since, generation);
                 }
@@ -466,8 +474,9 @@ impl Shard {
         while let Some(event) = self.endpoint.poll_event() {
             self.on_event(now, event, out);
         }
+        let me = self.shards.me;
         self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {
-            out.mail(Mailbox(holder), Mail::Write { stream, remote, bytes: bytes.into() });
+            Self::mail_out(me, holder, stream, remote, bytes, out);
         });
         self.copy_messages(out);
         self.stop_if_done(now, out);
@@ -517,6 +526,7 @@ const fn place(socket: SocketId) -> Option<(usize, usize, bool)> {
 /// What the endpoint knows or hands over: REGISTER once there are users who may, and what passes outside of calls.
 pub(crate) fn methods(config: &Config, table: &TrunkTable) -> Vec<Method> {
     let mut methods = vec![Method::Options, Method::Prack, Method::Update, Method::Info, Method::Message];
+    methods.extend(Shard::METHODS);
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }
@@ -540,7 +550,7 @@ fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::
     // Whoever keeps to what it is told is not taken for idle.
     sip.timers.idle = sip.timers.idle.max(config.nat.flow_timer + Duration::from_secs(15));
     sip.passed = outside::END_TO_END.map(str::to_owned).into();
-    sip.extensions.push(String::from("100rel"));
+    sip.extensions.extend(["100rel", "replaces", "norefersub"].map(String::from));
     // Media and its resources are the callee's and the caller's to speak about (RFC 3312).
     sip.transparent.push(String::from("precondition"));
     if !config.session_expires.is_zero() {

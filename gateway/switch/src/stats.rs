@@ -50,6 +50,26 @@ counters! {
     calls_attempts_failed,
     /// Calls refused by a rule against toll fraud.
     calls_fraud_refused,
+    /// Transfers asked for with REFER.
+    transfers_asked,
+    /// Transfers that the gateway carried out: the other side was put through.
+    transfers_executed,
+    /// Transfers accepted and not done: the target failed, or a side hung up.
+    transfers_failed,
+    /// REFERs refused (400, 403, 416, 481, 491, 503, 603).
+    transfers_refused,
+    /// REFERs handed on to the other side of the call.
+    transfers_passed,
+    /// Transfers to a dialog of another worker, and INVITEs to replace one: carried out by a call between the two workers, or refused where a REFER is handed on.
+    transfers_elsewhere,
+    /// Calls ended after a transfer since one side did not take the other's session.
+    transfers_mute,
+    /// INVITEs that were to replace a leg (Replaces).
+    replaces_asked,
+    /// Those that did.
+    replaces_done,
+    /// Those refused (400, 481, 486, 488, 491, 603).
+    replaces_refused,
     /// Calls ended because one side sent no media.
     calls_media_timeout,
     /// Peers tried.

@@ -82,6 +82,11 @@ impl Refusal {
         Self::new(503, 34, true, "no RTP ports free")
     }
 
+    /// A dialog cannot be replaced (RFC 3891 §3).
+    pub(crate) fn dialog(status: u16, why: &str) -> Self {
+        Self::new(status, q850(status), false, why)
+    }
+
     pub(crate) fn internal(why: &str) -> Self {
         Self::new(500, 41, false, why)
     }

@@ -180,6 +180,7 @@ impl Agent {
             rtp: (0, 0),
             refreshes: 0,
             reinvites: 0,
+            told: Vec::new(),
             moved: None,
         };
         if self.held.insert(leg, Held { record, script, talking: false, over: false }).is_some() {

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use link::{Attempt, CallId, Cdr, Identity, Media, Reason, ShardId, Side, Text};
+use link::{Attempt, CallId, Cdr, Identity, Media, Reason, ShardId, Side, Text, Transfer};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -49,6 +49,7 @@ pub(super) struct Record {
     media: Option<Media>,
     identity: Option<Identity>,
     session_id: Option<String>,
+    transfer: Option<Transfer>,
     caller_sip_call_id: String,
     callee_sip_call_id: Option<String>,
     worker: ShardId,
@@ -108,6 +109,7 @@ impl From<Cdr> for Record {
             media: it.media,
             identity: it.identity,
             session_id: it.session_id,
+            transfer: it.transfer,
             caller_sip_call_id: it.caller_sip_call_id,
             callee_sip_call_id: it.callee_sip_call_id,
             worker: it.shard,

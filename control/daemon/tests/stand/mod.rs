@@ -236,6 +236,7 @@ pub fn cdr(call: u64, status: u16) -> Cdr {
         media: None,
         identity: None,
         session_id: None,
+        transfer: None,
     }
 }
 

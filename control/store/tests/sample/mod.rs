@@ -88,6 +88,13 @@ pub fn ended(call: u64) -> Cdr {
             cause: Some("438 Invalid Identity Header: the signature is wrong".into()),
             signed: Some("C".into()),
         }),
+        transfer: Some(link::Transfer {
+            part: link::Part::Referred,
+            by: "1000".into(),
+            to: "1003".into(),
+            status: 486,
+            call: Some(CallId(call + 1)),
+        }),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod invite;
 pub(crate) mod reliable;
 pub(crate) mod session;
+pub(crate) mod subscription;
 pub(crate) mod usage;
 
 use crate::message::{Elements, Message, Name, NameAddr, Uri, unfold};

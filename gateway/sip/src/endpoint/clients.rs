@@ -31,6 +31,8 @@ pub(crate) enum Owner {
     Update(Key),
     /// The leg that this BYE ends.
     Bye(Key),
+    /// The subscription that this NOTIFY is for.
+    Notify(Key),
     /// The application.
     Request,
     /// The application, for a request in this dialog without a call.

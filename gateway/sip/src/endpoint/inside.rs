@@ -49,6 +49,7 @@ impl Endpoint {
             Method::Update if self.config.methods.contains(&method) => {
                 self.receive_update(now, flow, request, hash, leg_key);
             }
+            Method::Subscribe if self.refresh_transfer(now, flow, request, hash, leg_key) => {}
             _ if self.config.methods.contains(&method) => {
                 if self.accepts(flow, request) {
                     self.receive_for_owner(now, flow, request, hash, Some(leg_key));
@@ -178,7 +179,12 @@ impl Endpoint {
         let mut dialog = leg.dialog.clone();
         let mut all = lines.to_vec();
         session_id::line(&mut all, leg.session_id.as_deref());
-        self.send_bye_of(now, &mut dialog, flow, owner, &all)
+        let sent = self.send_bye_of(now, &mut dialog, flow, owner, &all);
+        // A subscription may go on in the dialog (RFC 5057 §4.1).
+        if let Some(leg) = self.legs.get_mut(leg_key) {
+            leg.dialog.local_cseq = dialog.local_cseq;
+        }
+        sent
     }
 
     /// Sends a re-INVITE; `ReinviteDone` follows (status 491: the peer sent one at the same time, RFC 3261 §14.1 says

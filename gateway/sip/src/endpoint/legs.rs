@@ -54,6 +54,7 @@ impl Endpoint {
         self.stop_repeating(key);
         self.session_stop(key);
         self.provisionals_stop(key);
+        self.subscriptions_keep(key);
         let Some(leg) = self.legs.retire(key) else { return };
         self.held -= leg.dialog.len() as u64;
         self.held -= leg.challenged.map_or(0, |challenged| challenged.len()) as u64;

@@ -14,6 +14,7 @@ mod servers;
 mod session;
 mod session_id;
 mod streams;
+mod subscriptions;
 mod timers;
 mod uac;
 mod uas;
@@ -26,6 +27,7 @@ pub use session::glare_pause;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::dialog::invite::Leg;
+use crate::dialog::subscription::Subscription;
 use crate::dialog::usage::Usage;
 use crate::event::{Event, Link, Transport};
 use crate::message::Method;
@@ -56,6 +58,8 @@ pub struct Census {
     pub dialogs: usize,
     /// Dialogs without a call.
     pub usages: usize,
+    /// Subscriptions that REFERs made.
+    pub subscriptions: usize,
     /// Timers set.
     pub timers: usize,
     /// TCP connections, standing or being made.
@@ -124,6 +128,8 @@ pub struct Endpoint {
     legs: Slab<Leg>,
     /// Dialogs without a call.
     usages: Slab<Usage>,
+    /// What REFERs subscribed to.
+    subscriptions: Slab<Subscription>,
     events: VecDeque<Event>,
     /// Whether reliable provisional responses (RFC 3262) are among the extensions.
     reliable: bool,
@@ -164,6 +170,7 @@ impl Endpoint {
             pending: HashMap::default(),
             legs: Slab::new(limits.legs),
             usages: Slab::new(limits.usages),
+            subscriptions: Slab::new(limits.legs),
             events: VecDeque::new(),
             reliable: config.extensions.iter().any(|tag| tag == "100rel"),
             udp_only: BTreeSet::new(),
@@ -286,6 +293,7 @@ impl Endpoint {
             legs: self.legs.len(),
             dialogs: self.legs.iter().filter(|(_, leg)| !leg.dialog.parts().remote_tag.is_empty()).count(),
             usages: self.usages.len(),
+            subscriptions: self.subscriptions.len(),
             timers: self.wheel.len(),
             connections: self.wire.connections.len(),
             events: self.events.len(),

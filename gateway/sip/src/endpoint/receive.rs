@@ -10,6 +10,7 @@ use crate::message::{
 };
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::server_invite;
+use crate::transfer::Replaces;
 use crate::treatment::Treatment;
 use core::net::SocketAddr;
 use sansio::{Key, SocketId, Time};
@@ -84,6 +85,10 @@ impl Endpoint {
             self.stats.retransmissions_absorbed += 1;
             self.server_input(now, key, servers::Input::Request);
             return;
+        }
+        if let Err(reject) = Replaces::of(request) {
+            self.stats.malformed_refused += 1;
+            return self.refuse(request, flow, reject.status, Some(reject.reason), b"");
         }
         if !self.has_room() {
             self.stats.transactions_full += 1;

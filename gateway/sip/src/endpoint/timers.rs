@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Provisional(Key),
     /// A session is to be refreshed, or has run out.
     Session(Key),
+    /// What a REFER subscribed to has run out.
+    Subscription(Key),
     /// A connection being made, or idle.
     Connection(StreamId),
 }
@@ -78,6 +80,7 @@ impl Endpoint {
             Timer::Repeat(key) => self.repeat(now, key),
             Timer::Provisional(key) => self.provisional_repeat(now, key),
             Timer::Session(key) => self.session_timer(now, key),
+            Timer::Subscription(key) => self.subscription_timer(now, key),
             Timer::Connection(stream) => self.connection_timer(now, stream),
         }
     }

@@ -198,6 +198,11 @@ impl Endpoint {
                     self.leg_finish(now, leg);
                 }
             }
+            Owner::Notify(subscription) => {
+                if status >= 200 {
+                    self.notify_answered(now, subscription, key, status < 300);
+                }
+            }
             Owner::Request | Owner::Usage(_) => {
                 if let Owner::Usage(usage) = owner {
                     self.usage_response(usage, response);
@@ -447,6 +452,7 @@ impl Endpoint {
                 self.update_failed(now, key, leg, status);
             }
             Owner::Bye(leg) => self.leg_finish(now, leg),
+            Owner::Notify(subscription) => self.notify_answered(now, subscription, key, false),
             Owner::Request | Owner::Usage(_) => {
                 self.events.push_back(Event::RequestFailed { id: crate::RequestId(key), cause });
             }

@@ -10,4 +10,5 @@ mod refusals;
 mod reliable;
 mod session;
 mod torture;
+mod transfer;
 mod transport;

@@ -18,6 +18,7 @@ pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
 use crate::outside::Passing;
+use crate::transfer::TransferPolicy;
 use core::time::Duration;
 
 /// The names of the built-in profiles.
@@ -43,6 +44,8 @@ pub struct Profile {
     pub late_offer: LateOffers,
     /// How a request goes that is too large for a datagram.
     pub large_requests: LargeRequests,
+    /// What is done with its REFERs.
+    pub transfer: TransferPolicy,
     /// How long a peer may say nothing at all; none: as for all trunks.
     pub no_response: Option<Duration>,
     /// How long the callee may ring; none: as for all trunks.
@@ -85,10 +88,16 @@ impl Profile {
         const IMS: [&str; 4] =
             ["P-Asserted-Identity", "Privacy", "P-Charging-Vector", "P-Access-Network-Info"];
         match name {
-            "carrier-strict" => Some(Self::of(name, false, &[], NumberFormat::E164)),
+            "carrier-strict" => Some(Self {
+                transfer: TransferPolicy::Refuse,
+                ..Self::of(name, false, &[], NumberFormat::E164)
+            }),
             "carrier-lenient" => Some(Self::default()),
             "pbx" => Some(Self::of(name, true, &[&USUAL[..], &PBX].concat(), NumberFormat::AsIs)),
-            "ims" => Some(Self::of(name, true, &[&USUAL[..], &IMS].concat(), NumberFormat::E164)),
+            "ims" => Some(Self {
+                transfer: TransferPolicy::Pass,
+                ..Self::of(name, true, &[&USUAL[..], &IMS].concat(), NumberFormat::E164)
+            }),
             _ => None,
         }
     }
@@ -106,6 +115,7 @@ impl Profile {
             },
             late_offer: if name == "carrier-strict" { LateOffers::Offer } else { LateOffers::Pass },
             large_requests: LargeRequests::Tcp,
+            transfer: TransferPolicy::default(),
             no_response: None,
             no_answer: None,
             nat: None,

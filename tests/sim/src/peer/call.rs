@@ -76,6 +76,11 @@ pub(super) struct Call {
     pub(super) unacked: BTreeMap<u32, Unacked>,
     /// CSeq of INVITEs of the other side whose 2xx was acknowledged.
     pub(super) acked: Vec<u32>,
+    /// What it asked to be put through to; empty if it did not.
+    pub(super) refer_to: String,
+    /// What NOTIFYs told of that, and whether one was the last.
+    pub(super) told: Vec<u16>,
+    pub(super) told_all: bool,
     /// What was said and is due of RFC 3262 and RFC 4028.
     pub(super) extras: Extras,
     pub(super) started: Time,
@@ -161,6 +166,7 @@ impl Peer {
             rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
             refreshes: call.extras.refreshes,
             reinvites: call.reinvites,
+            told: call.told.clone(),
             moved: call.media.as_ref().and_then(|media| Some((media.moved?, media.received_moved))),
         }
     }

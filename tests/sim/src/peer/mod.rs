@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod media;
+mod refer;
 mod requests;
 mod responses;
 mod script;
@@ -15,6 +16,7 @@ mod text;
 mod transport;
 mod write;
 
+pub use refer::ReferPlan;
 pub use script::{Behaviour, CallPlan, Outcome, Probed, Record, Role, Skills, Verdict};
 pub use text::Text;
 
@@ -62,6 +64,8 @@ enum Step {
     Cancel,
     HangUp,
     Reinvite,
+    Hold,
+    Refer,
     Ring,
     EarlyMedia,
     Verdict,

@@ -47,6 +47,7 @@ impl Peer {
             ("OPTIONS", None) => self.probe(&key, text),
             ("CANCEL", None) => self.cancelled(&key, text, bytes),
             ("INVITE" | "BYE" | "UPDATE" | "PRACK", Some(_)) => self.inside(&key, text, bytes),
+            ("NOTIFY", Some(_)) => self.notified(&key, text, bytes),
             (method, _) => {
                 self.fault(&format!("an unexpected {method}"), bytes);
                 self.reply(&key, text, 481);
@@ -144,6 +145,9 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            refer_to: String::new(),
+            told: Vec::new(),
+            told_all: false,
             extras: Extras::default(),
             started: self.now,
             answered: None,

@@ -1,5 +1,6 @@
 //! What a scripted peer is told to do: the calls it makes, how it answers, how it ends.
 
+use super::ReferPlan;
 use sansio::Time;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct CallPlan {
     pub hang_up: Option<Duration>,
     /// Change the session this long after the answer.
     pub reinvite: Option<Duration>,
+    /// Have the other side put through.
+    pub refer: Option<ReferPlan>,
     /// Send audio packets this often; `None`: no RTP at all.
     pub rtp: Option<Duration>,
     /// Without a final answer for this long something is wrong.
@@ -67,6 +70,7 @@ impl CallPlan {
             cancel: None,
             hang_up: Some(Duration::from_secs(10)),
             reinvite: None,
+            refer: None,
             rtp: Some(Duration::from_millis(200)),
             patience: Duration::from_secs(240),
             skills: Skills::NONE,
@@ -203,6 +207,8 @@ pub struct Record {
     pub refreshes: u32,
     /// Session changes that went through, begun by either side.
     pub reinvites: u32,
+    /// What NOTIFYs told of a transfer that it asked for.
+    pub told: Vec<u16>,
     /// When this peer's audio had moved to another port by a session change, and packets received there since.
     pub moved: Option<(Time, u64)>,
 }

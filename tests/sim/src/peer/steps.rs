@@ -48,6 +48,9 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            refer_to: String::new(),
+            told: Vec::new(),
+            told_all: false,
             extras: Extras::default(),
             started: self.now,
             answered: None,
@@ -200,6 +203,8 @@ impl Peer {
             (Step::Cancel, State::Inviting) => self.cancel(id),
             (Step::HangUp, State::Talking) => self.hang_up(id),
             (Step::Reinvite, State::Talking) => self.reinvite(id),
+            (Step::Hold, State::Talking) => self.hold(id),
+            (Step::Refer, State::Talking) => self.refer(id),
             (Step::Patience, State::Inviting) if role == Role::Caller => {
                 let serial = call.serial;
                 self.gap(format!("call {serial} has no final answer in spite of all patience"));

@@ -62,6 +62,9 @@ impl Peer {
         if method == "INVITE" {
             let _ = write!(head, "Allow: {}\r\n", call.skills().allow());
         }
+        if method == "REFER" {
+            let _ = write!(head, "Contact: {}\r\nRefer-To: {}\r\n", self.contact(call.way), call.refer_to);
+        }
         call.write_extras(&mut head, method);
         finish(head, body)
     }

@@ -1,0 +1,221 @@
+//! Transfer: a side of a call asks that the other be put through to somebody else (RFC 3515, RFC 5589), or an INVITE
+//! asks to take a leg's place (RFC 3891).
+//!
+//! The gateway executes a REFER itself. For a blind one it makes a second call, the **target call**, that has no caller
+//! yet: it is admitted, routed and hunted as a call by the referrer would be. Once it is answered, the leg to be put
+//! through moves into it with its RTP ports; the first call keeps the referrer's leg until that hangs up. For an attended
+//! one the second call is there already, and the leg takes the place of the referrer's other leg in it. If that call is
+//! another shard's, see [`tie`].
+
+mod attended;
+mod blind;
+mod join;
+mod pass;
+mod policy;
+mod replace;
+mod sessions;
+mod tie;
+
+pub use policy::TransferPolicy;
+pub(crate) use sessions::open;
+pub(crate) use tie::TIE;
+
+use crate::mail::Mail;
+use crate::shard::{Service, Shard};
+use core::time::Duration;
+use link::{Part, Phase, Side};
+use sansio::{Key, Outbox, Time, TimerId};
+use sip::message::Method;
+use sip::transfer::{Refer, Replaces};
+use sip::{LegId, LegState, Received, RequestId, SubscriptionId};
+
+/// How long a referrer whose call was put through may take to hang up.
+const HANG_UP: Duration = Duration::from_secs(4);
+
+/// What a call has to do with transfers.
+#[derive(Debug, Default)]
+pub(crate) struct Transferring {
+    /// A side has asked that the other be put through.
+    pub(crate) asked: Option<Asked>,
+    /// The call whose leg is to become the caller of this one, as long as this one is not answered.
+    pub(crate) target_of: Option<Key>,
+    /// The number of who referred, for the target to be told (RFC 3892).
+    pub(crate) referred_by: Option<String>,
+    /// The dialog of another shard that this call is to replace.
+    pub(crate) replaces: Option<Replaces>,
+    /// Whether a leg of this call came from another call, or took another's place.
+    pub(crate) moved: bool,
+    /// New legs of a call agree on a session.
+    pub(crate) mending: Option<join::Mending>,
+    /// A REFER was handed on: by which side, with which CSeq.
+    pub(crate) passed: Option<(Side, u32)>,
+}
+
+/// A transfer that a side asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Who asked.
+    pub(crate) by: Side,
+    /// How he is told.
+    pub(crate) subscription: Option<SubscriptionId>,
+    /// The target call; `None` once the other side was put through.
+    pub(crate) target: Option<Key>,
+    /// Whether he has hung up without waiting for the end.
+    pub(crate) left: bool,
+    /// When he is hung up upon.
+    pub(crate) timer: Option<TimerId>,
+}
+
+impl Transferring {
+    /// The timers it holds.
+    pub(crate) fn timers(&self) -> impl Iterator<Item = TimerId> {
+        let mending = self.mending.as_ref().and_then(|mending| mending.timer);
+        self.asked.as_ref().and_then(|asked| asked.timer).into_iter().chain(mending)
+    }
+}
+
+impl Shard {
+    /// A REFER came in (RFC 3515 §2.4.2).
+    pub(crate) fn on_refer(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        leg: Option<LegId>,
+        message: &Received,
+        out: &mut Outbox<Mail>,
+    ) {
+        self.stats.transfers_asked += 1;
+        if let Err(status) = self.refer(now, id, leg, message, out) {
+            self.stats.transfers_refused += 1;
+            // It may have timed out meanwhile: then nobody waits for the answer.
+            let _ = self.endpoint.respond(now, id, status, &[], None);
+        }
+    }
+
+    fn refer(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        leg: Option<LegId>,
+        message: &Received,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let refer =
+            message.parse().map_err(|_| 400_u16).and_then(|it| Refer::read(&it).map_err(|it| it.status))?;
+        // Nobody has the gateway place calls but within a call of his.
+        let leg = leg.ok_or(403_u16)?;
+        let (key, by) = self.slot(leg).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
+        if !self.is_current(key, by, leg) {
+            return Err(481);
+        }
+        match self.transfer_policy(leg) {
+            TransferPolicy::Refuse => return Err(603),
+            TransferPolicy::Pass => return self.pass_refer(now, id, (key, by), &refer),
+            TransferPolicy::Execute => {}
+        }
+        let call = self.calls.get(key).ok_or(481_u16)?;
+        let stands = |leg: Option<LegId>| {
+            let facts = leg.and_then(|leg| self.endpoint.leg(leg));
+            facts.is_some_and(|facts| facts.state == LegState::Confirmed)
+        };
+        if call.phase != Phase::Answered
+            || call.transferring.asked.is_some()
+            || call.transferring.mending.is_some()
+        {
+            // Not answered, or a transfer is under way: it may be asked for again.
+            return Err(491);
+        }
+        if !stands(Some(leg)) || !stands(call.other(by)) {
+            return Err(491);
+        }
+        if self.service != Service::Open {
+            return Err(503);
+        }
+        let lasting = self.config.no_answer + Duration::from_secs(60);
+        let accepted = self.endpoint.accept_refer(now, id, leg, refer.id, refer.subscribes, lasting);
+        let subscription = accepted.map_err(|_| 503_u16)?;
+        let asked = Asked { by, subscription, target: None, left: false, timer: None };
+        let number = crate::session::user_of(refer.target.as_bytes());
+        if let Some(call) = self.calls.get_mut(key) {
+            call.transferring.asked = Some(asked);
+        }
+        let record = link::Transfer {
+            part: Part::Referred,
+            by: self.number_at(key, by),
+            to: number,
+            status: 0,
+            call: None,
+        };
+        self.note_transfer(key, record);
+        match &refer.replaces {
+            Some(replaces) => self.put_through_attended(now, key, replaces, &refer, out),
+            None => self.put_through_blind(now, key, &refer, out),
+        }
+        Ok(())
+    }
+
+    /// NOTIFY is for those who subscribed: only the peer that a REFER was handed on to has anything to say
+    /// (RFC 6665 §4.1.3).
+    pub(crate) fn on_notify(&mut self, now: Time, id: RequestId, leg: LegId, message: &Received) {
+        let passed = self.pass_notify(now, id, leg, message).is_some();
+        if !passed {
+            let _ = self.endpoint.respond(now, id, 481, &[], None);
+        }
+    }
+
+    /// What is done with the REFERs of a leg: as the profile of its trunk says; a phone's are executed.
+    fn transfer_policy(&self, leg: LegId) -> TransferPolicy {
+        let Some(remote) = self.endpoint.leg(leg).map(|facts| facts.flow.remote) else {
+            return TransferPolicy::default();
+        };
+        let peers = || {
+            let trunks = self.table.trunks().iter();
+            trunks.flat_map(|trunk| trunk.peers.iter().map(move |peer| (trunk, peer.config.address)))
+        };
+        let same = |ip: core::net::IpAddr| ip.to_canonical() == remote.ip().to_canonical();
+        let at = |exact: bool| {
+            peers().find(|(_, address)| same(address.ip()) && (!exact || address.port() == remote.port()))
+        };
+        // A peer's connection to us comes from any port.
+        at(true)
+            .or_else(|| at(false))
+            .map_or_else(TransferPolicy::default, |(trunk, _)| trunk.config.profile.transfer)
+    }
+
+    /// The number of a side.
+    pub(crate) fn number_at(&self, key: Key, side: Side) -> String {
+        let Some(draft) = self.calls.get(key).map(|call| &call.draft) else { return String::new() };
+        match side {
+            Side::Caller => draft.from.clone(),
+            _ => draft.dialled.clone(),
+        }
+    }
+
+    /// Writes a transfer into a call's record.
+    fn note_transfer(&mut self, key: Key, transfer: link::Transfer) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.draft.transfer = Some(transfer);
+        }
+    }
+
+    /// The transfer that a side of this call asked for has come to an end: he is told, and it stands in the record.
+    fn conclude(&mut self, now: Time, key: Key, status: u16, other: Option<Key>) {
+        let other = other.and_then(|other| self.calls.get(other)).map(|call| call.id);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(transfer) = &mut call.draft.transfer {
+            transfer.status = status;
+            transfer.call = other.or(transfer.call);
+        }
+        if status < 300 {
+            self.stats.transfers_executed += 1;
+        } else {
+            self.stats.transfers_failed += 1;
+        }
+        if let Some(subscription) = call.transferring.asked.as_ref().and_then(|asked| asked.subscription) {
+            self.endpoint.notify(now, subscription, status, true);
+        }
+    }
+
+    /// The methods that transfer adds to those that are understood.
+    pub(crate) const METHODS: [Method; 2] = [Method::Refer, Method::Notify];
+}

@@ -1,0 +1,57 @@
+//! A transfer in which each datagram in turn is lost, doubled, overtaken or late.
+
+#![allow(clippy::panic, reason = "a test fails by it")]
+
+use sim::scene::{Options, Transfer, one_transfer};
+
+/// A transfer with hold and consultation takes some 60 datagrams, and what a fault adds.
+const DATAGRAMS: u64 = 72;
+
+fn survives(transfer: Transfer) {
+    let mut failures = Vec::new();
+    for fault in 0..4 * DATAGRAMS {
+        let report = one_transfer(fault, transfer, Options::default());
+        if !report.violations.is_empty() {
+            failures.push((fault, report.violations));
+        }
+    }
+    let Some((first, _)) = failures.first() else { return };
+    let kind = |fault: u64| ["lost", "doubled", "overtaken", "late"][(fault % 4) as usize];
+    let told: Vec<String> = failures
+        .iter()
+        .map(|(fault, wrong)| format!("datagram {} {}: {wrong:#?}", fault / 4, kind(*fault)))
+        .collect();
+    let log = one_transfer(*first, transfer, Options { keep_log: true, ..Options::default() }).text;
+    let log: Vec<&str> = log.lines().filter(|line| !line.ends_with(" timeout")).collect();
+    panic!(
+        "{transfer:?}: {} faults break it:\n{}\nthe first:\n{}",
+        told.len(),
+        told.join("\n"),
+        log.join("\n")
+    );
+}
+
+#[test]
+fn a_blind_transfer_survives_any_single_fault() {
+    survives(Transfer::Blind);
+}
+
+#[test]
+fn a_transfer_of_who_is_held_survives_any_single_fault() {
+    survives(Transfer::Held);
+}
+
+#[test]
+fn a_transfer_to_who_is_busy_survives_any_single_fault() {
+    survives(Transfer::Busy);
+}
+
+#[test]
+fn an_attended_transfer_survives_any_single_fault() {
+    survives(Transfer::Attended);
+}
+
+#[test]
+fn an_attended_transfer_between_shards_survives_any_single_fault() {
+    survives(Transfer::Across);
+}
