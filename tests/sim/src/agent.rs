@@ -180,6 +180,9 @@ impl Agent {
             rtp: (0, 0),
             refreshes: 0,
             reinvites: 0,
+            inside: (0, 0),
+            told: 0,
+            rtcp: (0, 0),
             moved: None,
         };
         if self.held.insert(leg, Held { record, script, talking: false, over: false }).is_some() {

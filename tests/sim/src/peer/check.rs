@@ -23,8 +23,8 @@ impl Peer {
         if text.get("Content-Length").and_then(|value| value.parse().ok()) != Some(text.body.len()) {
             wrong.push(format!("Content-Length {:?} is not {}", text.get("Content-Length"), text.body.len()));
         }
-        if !text.body.is_empty() && text.field("Content-Type") != "application/sdp" {
-            wrong.push("a body that is not said to be SDP".to_owned());
+        if !text.body.is_empty() && text.field("Content-Type") != super::write::content_type(text.method()) {
+            wrong.push("a body that is not said to be what it is".to_owned());
         }
         match text.status() {
             None => self.check_request(text, &mut wrong),
