@@ -1,7 +1,7 @@
 //! What a scripted peer does in the middle of a call, asks for before it takes one, and does again when it was asked for
 //! something itself: hold and codec changes, INFO and MESSAGE, passwords and session intervals.
 
-use super::call::{Call, Client, Script, Shape, State};
+use super::call::{Client, Script, Shape, State};
 use super::digest;
 use super::script::{CallPlan, Demands, Inside};
 use super::{Peer, Step, Text};
@@ -141,12 +141,13 @@ impl Peer {
     pub(super) fn told_done(&mut self, client: &Client, status: u16, bytes: &[u8]) {
         let Some(call) = self.calls.get_mut(&client.call) else { return };
         call.doings.served += u32::from(status == 200);
-        let over = |call: &Call| call.state == State::Ended;
-        // RFC 3261 §12.2.2: one that a later request overtook may be refused. Where messages come when nobody expects them any
-        // more, the other side may be gone, or not yet there.
-        let excused = status == 500 || (self.lenient && matches!(status, 481 | 488));
-        if status != 200 && !excused && !over(call) {
-            self.fault("a request inside the call that was not answered 200", bytes);
+        match status {
+            // RFC 3261 §12.2.2: a later request overtook it. Or the call's other leg has nobody yet to hear it.
+            200 | 488 | 500 => {}
+            _ if call.state == State::Ended => {}
+            // Their BYE may be on its way still; else the other side has forgotten the call.
+            481 => call.unknown_there = true,
+            _ => self.fault("a request inside the call that was not answered 200", bytes),
         }
     }
 }
