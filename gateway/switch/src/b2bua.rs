@@ -374,6 +374,12 @@ impl Shard {
             LostCause::Unanswered => 480,
             _ => self.status_so_far(key),
         };
+        if matches!(why, LostCause::NoPrack | LostCause::Unanswered)
+            && let Some(call) = self.calls.get_mut(key)
+        {
+            // The callee's answer never got to the caller: to him, and in the record, the call was refused.
+            call.draft.answered = None;
+        }
         let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
         self.finish(now, key, end, headers, out);
     }

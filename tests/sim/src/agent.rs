@@ -181,6 +181,9 @@ impl Agent {
             refreshes: 0,
             reinvites: 0,
             told: Vec::new(),
+            inside: (0, 0),
+            informed: 0,
+            rtcp: (0, 0),
             moved: None,
         };
         if self.held.insert(leg, Held { record, script, talking: false, over: false }).is_some() {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod flow;
 mod gateway;
 mod log;
 mod mail;
@@ -25,7 +26,7 @@ mod world;
 
 pub use log::EventLog;
 pub use mail::PostOffice;
-pub use network::{Fate, Link, Network, NetworkStats};
+pub use network::{Fate, Link, Network, NetworkStats, Passage};
 pub use node::{Node, NodeId, Pace};
 pub use plant::{Defect, Plant, Twist};
 pub use world::{Ended, World};

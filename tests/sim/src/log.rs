@@ -9,6 +9,7 @@ pub struct EventLog {
     hash: u64,
     lines: u64,
     keep: bool,
+    off: bool,
     text: String,
     line: String,
 }
@@ -16,11 +17,24 @@ pub struct EventLog {
 impl EventLog {
     /// An empty log that keeps its text if `keep` is set, and only hashes it otherwise.
     pub const fn new(keep: bool) -> Self {
-        Self { hash: fnv(&[], OFFSET), lines: 0, keep, text: String::new(), line: String::new() }
+        Self { hash: fnv(&[], OFFSET), lines: 0, keep, off: false, text: String::new(), line: String::new() }
+    }
+
+    /// A log that nothing is written to: for runs so many that writing would take longer than running.
+    pub fn off() -> Self {
+        Self { off: true, ..Self::new(false) }
+    }
+
+    /// Whether nothing is written to it.
+    pub const fn is_off(&self) -> bool {
+        self.off
     }
 
     /// Writes one line: the time, who, and what.
     pub fn line(&mut self, now: Time, who: &str, what: fmt::Arguments<'_>) {
+        if self.off {
+            return;
+        }
         self.line.clear();
         // Writing to a String does not fail.
         let _ = writeln!(self.line, "{now} {who} {what}");

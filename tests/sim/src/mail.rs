@@ -5,7 +5,7 @@
 
 use crate::NodeId;
 use sansio::{Mailbox, Random, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Who owns which mailbox, and how long letters take.
@@ -14,6 +14,8 @@ pub struct PostOffice {
     boxes: BTreeMap<(u16, Mailbox), NodeId>,
     last: BTreeMap<(NodeId, NodeId), Time>,
     waiting: BTreeMap<NodeId, usize>,
+    /// Whose mailboxes are full whatever waits in them: their readers stand still.
+    pub full: BTreeSet<NodeId>,
     /// The longest a letter takes, drawn evenly from zero.
     pub delay_max: Duration,
     /// The chance that a letter waits far longer (its reader was not scheduled), and for how long at most.
@@ -31,6 +33,7 @@ impl PostOffice {
             boxes: BTreeMap::new(),
             last: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            full: BTreeSet::new(),
             delay_max: Duration::from_micros(100),
             late: (0.0, Duration::ZERO),
             capacity: 65_536,
@@ -51,7 +54,7 @@ impl PostOffice {
     /// When a letter posted now arrives; `None` if the mailbox is full.
     pub(crate) fn post(&mut self, now: Time, from: NodeId, to: NodeId, random: &mut Random) -> Option<Time> {
         let waiting = self.waiting.entry(to).or_default();
-        if *waiting >= self.capacity {
+        if *waiting >= self.capacity || self.full.contains(&to) {
             self.dropped += 1;
             return None;
         }
@@ -96,5 +99,8 @@ mod tests {
         assert_eq!(office.dropped, 1);
         office.taken(NodeId(1));
         assert!(office.post(Time::ZERO, NodeId(2), NodeId(1), &mut random).is_some());
+        office.full.insert(NodeId(2));
+        assert_eq!(office.post(Time::ZERO, NodeId(1), NodeId(2), &mut random), None);
+        assert_eq!(office.dropped, 2);
     }
 }

@@ -1,6 +1,6 @@
 //! A random mix of calls: what callers do, what carriers do, and what must come of it.
 
-use crate::peer::{Behaviour, CallPlan, Outcome, Verdict};
+use crate::peer::{Behaviour, CallPlan, Inside, Outcome, Verdict};
 use sansio::{Random, Time};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,6 +44,8 @@ pub struct Menu {
     pub late_offer: f64,
     /// Chance of session changes, by either side.
     pub reinvite: f64,
+    /// Chance that a side holds the other, resumes, changes its codec or sends INFO.
+    pub inside: f64,
     /// How often RTP is sent.
     pub rtp: Option<Duration>,
     /// Chance that the call is no plain one: refused, cancelled, raced.
@@ -58,11 +60,21 @@ impl Default for Menu {
             tcp: 0.2,
             late_offer: 0.1,
             reinvite: 0.2,
+            inside: 0.15,
             rtp: None,
             odd: 0.5,
         }
     }
 }
+
+/// What a side may do in the middle of a call.
+const DOINGS: [&[(u64, Inside)]; 5] = [
+    &[(500, Inside::Hold), (3000, Inside::Resume)],
+    &[(2000, Inside::Hold), (2300, Inside::Resume), (2600, Inside::Hold)],
+    &[(1000, Inside::Codec), (4000, Inside::Resume)],
+    &[(300, Inside::Info), (600, Inside::Message), (900, Inside::Info)],
+    &[(800, Inside::Empty)],
+];
 
 /// Calls with what is expected of them.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +95,8 @@ impl Mix {
     /// Draws a mix: calls number `first` and up, to `to`.
     pub fn draw(random: &mut Random, menu: &Menu, first: u64, to: SocketAddr) -> Self {
         let mut mix = Self::default();
+        // A source of its own, so that seeds from before sides did anything inside calls still mean what they did.
+        let mut more = random.clone().fork();
         for serial in first..first + menu.calls {
             let at = Time::ZERO + millis(random, 500, 500 + menu.within.as_millis() as u64);
             let mut plan = CallPlan::plain(at, serial, to);
@@ -104,6 +118,11 @@ impl Mix {
             }
             plan.reinvite = random.chance(menu.reinvite).then(|| millis(random, 0, 5000));
             answer.reinvite = random.chance(menu.reinvite).then(|| millis(random, 0, 5000));
+            for inside in [&mut plan.inside, &mut answer.inside] {
+                if more.chance(menu.inside) {
+                    *inside = DOINGS[more.below(DOINGS.len() as u64) as usize];
+                }
+            }
             let mut expect = Expect::Answered;
             if random.chance(menu.odd) {
                 expect = make_odd(random, &mut plan, &mut answer);

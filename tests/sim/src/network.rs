@@ -1,5 +1,6 @@
 //! The network: what becomes of a datagram between two hosts. Small, seeded, without IO of its own.
 
+use crate::log::digest;
 use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +70,27 @@ enum Mark {
     Lost,
     Double,
     Held(Duration),
+    Stalled(Duration),
+}
+
+/// A datagram that was handed to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// When.
+    pub at: Time,
+    /// The host that sent it.
+    pub from: IpAddr,
+    /// The host it is for.
+    pub to: IpAddr,
+}
+
+/// A message none of whose copies arrives before a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stall {
+    from: IpAddr,
+    to: IpAddr,
+    content: u64,
+    until: Time,
 }
 
 /// The links between hosts, by IP address.
@@ -80,6 +102,9 @@ pub struct Network {
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     /// What happens to single datagrams (counted from 0 over everything sent) whatever the links say.
     marked: BTreeMap<u64, Mark>,
+    stalls: Vec<Stall>,
+    /// Every datagram handed to the network, in order, if that is kept.
+    passages: Option<Vec<Passage>>,
     last: BTreeMap<(IpAddr, IpAddr), Time>,
     stats: NetworkStats,
 }
@@ -93,6 +118,8 @@ impl Network {
             links: BTreeMap::new(),
             cuts: BTreeSet::new(),
             marked: BTreeMap::new(),
+            stalls: Vec::new(),
+            passages: None,
             last: BTreeMap::new(),
             stats: NetworkStats { sent: 0, lost: 0, duplicated: 0, reordered: 0 },
         }
@@ -140,6 +167,22 @@ impl Network {
         self.marked.insert(number, Mark::Held(span));
     }
 
+    /// Holds the `number`-th datagram and every later copy of it between the same hosts back until `span` after it was
+    /// first sent: to both ends the message is lost with all its retransmissions, and comes when nobody expects it any more.
+    pub fn stall(&mut self, number: u64, span: Duration) {
+        self.marked.insert(number, Mark::Stalled(span));
+    }
+
+    /// Keeps a list of every datagram from now on.
+    pub fn keep_passages(&mut self) {
+        self.passages = Some(Vec::new());
+    }
+
+    /// Every datagram since [`Self::keep_passages`], in the order of their numbers.
+    pub fn passages(&self) -> &[Passage] {
+        self.passages.as_deref().unwrap_or_default()
+    }
+
     /// Whether `from` → `to` is cut.
     pub fn is_cut(&self, from: IpAddr, to: IpAddr) -> bool {
         self.cuts.contains(&(from, to))
@@ -151,8 +194,9 @@ impl Network {
     }
 
     /// Decides about a datagram that leaves now.
-    pub fn send(&mut self, now: Time, from: SocketAddr, to: SocketAddr, len: usize) -> Fate {
+    pub fn send(&mut self, now: Time, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Fate {
         let (from, to) = (from.ip(), to.ip());
+        let len = payload.len();
         let link = self.link(from, to);
         let number = self.stats.sent;
         self.stats.sent += 1;
@@ -165,7 +209,13 @@ impl Network {
         let first = self.arrival(now, from, to, link, held);
         let second = now + link.delay + self.up_to(link.jitter) + self.up_to(link.reorder_by);
         let oversize = link.mtu != 0 && len > link.mtu;
+        if let Some(passages) = &mut self.passages {
+            passages.push(Passage { at: now, from, to });
+        }
         let mark = self.marked.get(&number);
+        if let Some(Mark::Stalled(span)) = mark {
+            self.stalls.push(Stall { from, to, content: digest(payload), until: now + *span });
+        }
         let lost = lost || mark == Some(&Mark::Lost);
         if lost || oversize || self.is_cut(from, to) {
             self.stats.lost += 1;
@@ -174,6 +224,14 @@ impl Network {
         if let Some(Mark::Held(span)) = mark {
             self.stats.reordered += 1;
             return Fate { first: Some(now + link.delay + *span), second: None };
+        }
+        let stalled = self
+            .stalls
+            .iter()
+            .find(|it| (it.from, it.to) == (from, to) && it.until > now && it.content == digest(payload));
+        if let Some(stall) = stalled {
+            self.stats.reordered += 1;
+            return Fate { first: Some(stall.until), second: None };
         }
         let twice = twice || mark == Some(&Mark::Double);
         self.stats.duplicated += u64::from(twice);
@@ -234,7 +292,7 @@ mod tests {
         let mut network = Network::new(Random::new(3), link);
         let (a, b) = addresses();
         let times: Vec<_> =
-            (0..200).map(|at| network.send(Time::from_millis(at), a, b, 100).first.unwrap()).collect();
+            (0..200).map(|at| network.send(Time::from_millis(at), a, b, b"x").first.unwrap()).collect();
         assert!(times.is_sorted());
         assert_eq!(network.stats(), NetworkStats { sent: 200, ..NetworkStats::default() });
     }
@@ -247,7 +305,7 @@ mod tests {
         let mut previous = Time::ZERO;
         let mut overtaken = 0;
         for at in 0..10_000 {
-            if let Some(first) = network.send(Time::from_millis(at), a, b, 100).first {
+            if let Some(first) = network.send(Time::from_millis(at), a, b, b"x").first {
                 overtaken += u32::from(first < previous);
                 previous = first;
             }
@@ -264,12 +322,25 @@ mod tests {
         let mut network = Network::new(Random::new(5), Link::default());
         let (a, b) = addresses();
         network.cut(a.ip(), b.ip());
-        assert_eq!(network.send(Time::ZERO, a, b, 1).first, None);
-        assert!(network.send(Time::ZERO, b, a, 1).first.is_some());
+        assert_eq!(network.send(Time::ZERO, a, b, b"x").first, None);
+        assert!(network.send(Time::ZERO, b, a, b"x").first.is_some());
         network.heal(a.ip(), b.ip());
-        assert!(network.send(Time::ZERO, a, b, 1).first.is_some());
+        assert!(network.send(Time::ZERO, a, b, b"x").first.is_some());
         network.doom(4);
-        assert!(network.send(Time::ZERO, a, b, 1).first.is_some());
-        assert_eq!(network.send(Time::ZERO, a, b, 1).first, None, "number 4 is doomed");
+        assert!(network.send(Time::ZERO, a, b, b"x").first.is_some());
+        assert_eq!(network.send(Time::ZERO, a, b, b"x").first, None, "number 4 is doomed");
+    }
+
+    #[test]
+    fn a_stalled_message_comes_late_with_all_its_copies_and_nothing_else_does() {
+        let mut network = Network::new(Random::new(6), Link::default());
+        let (a, b) = addresses();
+        network.stall(0, Duration::from_secs(40));
+        let (early, late) = (Time::from_millis(500), Time::from_millis(40_000));
+        assert_eq!(network.send(Time::ZERO, a, b, b"x").first, Some(late));
+        assert_eq!(network.send(early, a, b, b"x").first, Some(late));
+        assert_eq!(network.send(early, a, b, b"y").first, Some(Time::from_millis(501)));
+        assert_eq!(network.send(early, b, a, b"x").first, Some(Time::from_millis(501)));
+        assert_eq!(network.send(late, a, b, b"x").first, Some(Time::from_millis(40_001)));
     }
 }

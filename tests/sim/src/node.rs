@@ -25,6 +25,8 @@ pub struct Pace {
     pub drain_between: f64,
     /// Datagrams that wait for the node at most (receive buffer); more are dropped and counted.
     pub backlog: usize,
+    /// Datagrams it may send before they are carried out.
+    pub packets: u32,
 }
 
 impl Default for Pace {
@@ -35,6 +37,7 @@ impl Default for Pace {
             stall_max: Duration::from_millis(100),
             drain_between: 0.5,
             backlog: 4096,
+            packets: 4096,
         }
     }
 }
@@ -111,7 +114,7 @@ impl<A: Machine> Node<A> {
             process,
             pace,
             plant: None,
-            outbox: Outbox::new(4096, 16),
+            outbox: Outbox::new(pace.packets, 16),
             inbox: VecDeque::new(),
             sockets: BTreeMap::new(),
             closed: Vec::new(),

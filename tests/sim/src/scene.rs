@@ -186,6 +186,7 @@ pub fn draw_pace(random: &mut Random) -> Pace {
         stall_max: Duration::from_millis(1 + random.below(300)),
         drain_between: random.unit(),
         backlog: 4096,
+        packets: 4096,
     }
 }
 
@@ -197,7 +198,8 @@ fn endpoints(topology: Topology, seed: u64, options: Options) -> Report {
     let places = Places::draw(&mut random);
     let (left, right) = (places.host(1, 0), places.host(9, 0));
     let mut world = World::new(random.u64(), draw_link(&mut random), options.keep_log);
-    let menu = Menu { calls: 4 + random.below(6), ..Menu::default() };
+    // The application answers as it likes: it knows of no hold.
+    let menu = Menu { calls: 4 + random.below(6), inside: 0.0, ..Menu::default() };
     let out = Mix::draw(&mut random, &menu, 1, right);
     let back = Mix::draw(&mut random, &menu, 1001, left);
     let mut nodes = Vec::new();

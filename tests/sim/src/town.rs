@@ -13,7 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use switch::registrar::Registrar;
 use switch::trunk::{GroupConfig, TrunkConfig, TrunkTable};
-use switch::{Config, Listener, RtpPorts, Shard, Shards, Start};
+use switch::{Config, Listener, RtpPorts, Shard, Shards, Start, StreamListener};
+
+/// The gateway's socket for WebSockets.
+const WEB: SocketId = SocketId(2);
 
 /// Everything that travels between the town's threads.
 #[derive(Debug)]
@@ -46,8 +49,8 @@ pub struct Wrapped<A: Machine> {
 }
 
 impl<A: Machine> Wrapped<A> {
-    fn new(machine: A) -> Self {
-        Self { machine, outbox: Outbox::new(2048, 8), wire: None }
+    fn new(machine: A, packets: u32) -> Self {
+        Self { machine, outbox: Outbox::new(packets, 8), wire: None }
     }
 
     fn handle(
@@ -257,15 +260,20 @@ pub struct Blueprint {
     pub stranger: bool,
     /// How many addresses a stranger lays siege from; 0: there is no siege.
     pub siege: u32,
+    /// Whether the gateway takes WebSockets too, at [`Places::web`].
+    pub web: bool,
 }
 
 /// The gateway's process: what it is started with, and started again.
 #[derive(Clone, Debug)]
 struct Process {
     count: u16,
+    packets: u32,
     place: SocketAddr,
+    web: Option<SocketAddr>,
     rtp_ports: RtpPorts,
     config: Config,
+    registrar: Arc<Registrar>,
     routing: Arc<RoutingSnapshot>,
     routes: RouteTable,
 }
@@ -284,28 +292,36 @@ impl Process {
                 local: self.place,
                 advertised: self.place,
             }],
-            streams: Vec::new(),
+            streams: self.web_listener().into_iter().collect(),
             tls: false,
             rtp_ports: self.rtp_ports,
             table,
-            registrar: Arc::new(Registrar::new(&[0; 32])),
+            registrar: self.registrar.clone(),
             routing: self.routing.clone(),
             wall_at_zero: EPOCH,
             seed,
         };
-        let mut shard = Wrapped::new(Shard::new(now, start));
+        let mut shard = Wrapped::new(Shard::new(now, start), self.packets);
         shard.wire = (self.config.observing.ring > 0).then(Vec::new);
         Member::Shard(Box::new(shard))
     }
 
     fn control(&self) -> Member {
         let config = control::Config { epoch: EPOCH, ..control::Config::default() };
-        Member::Control(Box::new(Wrapped::new(Engine::new(config, self.routes.clone()))))
+        Member::Control(Box::new(Wrapped::new(Engine::new(config, self.routes.clone()), self.packets)))
+    }
+
+    fn web_listener(&self) -> Option<StreamListener> {
+        let (socket, transport) = (WEB, sip::Transport::Ws);
+        self.web.map(|local| StreamListener { socket, transport, local, advertised: local })
     }
 
     fn bind(&self, world: &mut World<Member>, node: NodeId) {
         world.bind(node, SIGNALLING, self.place);
         world.listen(node, LISTENER, self.place);
+        if let Some(web) = self.web {
+            world.listen(node, WEB, web);
+        }
     }
 }
 
@@ -356,9 +372,12 @@ impl Town {
         let rtp_ports = RtpPorts { low: 20_000, high: 20_000 + plan.pairs * plan.shards * 2 - 1 };
         let process = Process {
             count: plan.shards,
+            packets: plan.pace.packets / 2,
             place,
+            web: plan.web.then(|| plan.places.web()),
             rtp_ports,
             config: plan.config.clone(),
+            registrar: Arc::new(Registrar::new(&[0; 32])),
             routing: Arc::new(routing),
             routes,
         };
@@ -524,6 +543,7 @@ impl Town {
                 desk.due.clear();
             }
         });
+        self.process.registrar = Arc::new(Registrar::new(&[0; 32]));
         let (process, fresh) = (self.process.clone(), table.clone());
         self.world.at(back, move |world| {
             let now = world.now();
@@ -582,8 +602,13 @@ impl Town {
             let (name, streams) = (it.name.clone(), it.streams_open());
             let Member::Shard(shard) = &it.machine else { continue };
             let census = shard.machine.census();
-            // What names stand for is asked again and again, as long as shards run.
-            if (switch::Census { questions: 0, ..census }) != switch::Census::default() {
+            // What names stand for is asked again and again, and trunks are registered, as long as shards run.
+            let mut passing = switch::Census { questions: 0, registrants: 0, ..census };
+            if census.registrants > 0 {
+                let legs = (census.sip.legs, census.sip.dialogs);
+                passing.sip = sip::Census { legs: legs.0, dialogs: legs.1, ..sip::Census::default() };
+            }
+            if passing != switch::Census::default() {
                 left.push(format!("{name} still holds {census:?}"));
             }
             if taken + streams > 0 {
@@ -611,6 +636,11 @@ impl Town {
             left.push(format!("{} of {} questions were answered", desk.answers, desk.asked()));
         }
         left
+    }
+
+    /// Bindings of phones that the gateway holds.
+    pub fn bindings(&self) -> usize {
+        self.process.registrar.bindings()
     }
 
     /// What went over the shards' signalling sockets so far, shard by shard; empty unless messages are recorded.
@@ -679,6 +709,11 @@ impl Places {
     /// The gateway's address.
     pub fn gateway(self) -> SocketAddr {
         self.host(5, 0)
+    }
+
+    /// The gateway's address for WebSockets.
+    pub fn web(self) -> SocketAddr {
+        SocketAddr::new(self.gateway().ip(), 5080)
     }
 
     /// How the addresses of network `net` begin, as text.

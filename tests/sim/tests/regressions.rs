@@ -36,6 +36,7 @@ fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint 
         ask_until: Time::ZERO,
         stranger: false,
         siege: 0,
+        web: false,
     }
 }
 

@@ -120,6 +120,7 @@ fn play(flow: &Flow, fault: Option<(u64, u64)>) -> (Vec<String>, usize) {
         ask_until: Time::ZERO,
         stranger: false,
         siege: 0,
+        web: false,
     };
     let mut town = Town::build(&mut Random::new(7), blueprint, fault.is_some()).unwrap();
     match fault {

@@ -5,7 +5,7 @@ use super::servers::Owner;
 use super::timers::Timer;
 use super::{Endpoint, compose, session_id};
 use crate::error::LegError;
-use crate::event::{Body, Event, Flow, LegId, LegState, LostCause, Received};
+use crate::event::{Body, Event, Failure, Flow, LegId, LegState, LostCause, Received};
 use crate::message::{Message, Method};
 use crate::transaction::key::Arrived;
 use sansio::{Key, Time};
@@ -32,6 +32,9 @@ impl Endpoint {
         };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
         let early = matches!(method, Method::Update | Method::Info) && !leg.earlies.is_empty();
+        if method == Method::Bye && leg.outgoing && leg.invite.is_some() && leg.forks.len() == 1 {
+            return self.receive_early_bye(now, flow, request, hash, leg_key);
+        }
         if leg.outgoing && leg.is_unanswered() && !early {
             // The peer may not speak before its answer; its 2xx may have been lost, and will come again.
             return self.refuse_counted(flow, request, 481);
@@ -57,6 +60,32 @@ impl Endpoint {
             }
             _ => self.refuse_method(flow, request),
         }
+    }
+
+    /// BYE of a callee whose answer never came: it has waited 64 × T1 for the ACK (RFC 3261 §13.3.1.4). The call will not be
+    /// answered any more; a 2xx that is still on its way is acknowledged and ended.
+    fn receive_early_bye(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        request: &Arrived<'_, '_>,
+        hash: u64,
+        leg_key: Key,
+    ) {
+        match self.server_insert(request, hash, flow, Owner::Nobody, None) {
+            Some(key) => self.server_answer(now, key, 200, None),
+            None => self.refuse(request, flow, 200, None, b""),
+        }
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
+        let Some(client) = leg.invite.take() else { return };
+        let cause = match leg.state {
+            LegState::Cancelling => Failure::AnsweredLate,
+            _ => Failure::Status { status: 480, reason: "Temporarily Unavailable".into(), retry_after: None },
+        };
+        self.client_cancel(now, client, None);
+        self.client_orphan(now, client, true);
+        self.events.push_back(Event::Failed { leg: LegId(leg_key), cause, message: None });
+        self.leg_finish(now, leg_key);
     }
 
     /// BYE (RFC 3261 §15.1.2): answered at once, whatever else is pending is answered 487.

@@ -1,4 +1,4 @@
-//! Chaos: lines are cut and healed, one way or both, carriers die and return, threads stall. Whatever happens,
+//! Chaos: lines are cut and healed, one way or both, carriers die and return, threads stall, mailboxes are full. Whatever happens,
 //! nobody breaks a rule in what does arrive, and in the end the gateway holds nothing.
 
 use super::{blueprint, conduct, records};
@@ -74,10 +74,14 @@ fn mishap(town: &mut Town, places: Places, fate: &mut Random, from: Time, to: Ti
     let node = peers[fate.below(peers.len() as u64) as usize];
     let Some(place) = town.peer(node).map(|peer| peer.address().ip()) else { return };
     let center = places.gateway().ip();
-    match fate.below(4) {
+    match fate.below(5) {
         0 => town.world.at(from, move |world| world.network.part(place, center)),
         1 => town.world.at(from, move |world| world.network.cut(place, center)),
         2 => town.world.at(from, move |world| world.network.cut(center, place)),
+        3 => {
+            let shard = town.shards[fate.below(town.shards.len() as u64) as usize];
+            fill(town, shard, from, to);
+        }
         _ if town.carriers.contains(&node) => {
             let seed = fate.u64();
             town.world.at(from, move |world| world.kill(node));
@@ -86,6 +90,12 @@ fn mishap(town: &mut Town, places: Places, fate: &mut Random, from: Time, to: Ti
         _ => {}
     }
     town.world.at(to, move |world| world.network.heal(place, center));
+}
+
+/// A shard's mailbox is full from `from` to `to`: what other threads have for it is dropped.
+pub(super) fn fill(town: &mut Town, shard: NodeId, from: Time, to: Time) {
+    town.world.at(from, move |world| world.post.full.extend([shard]));
+    town.world.at(to, move |world| world.post.full.retain(|full| *full != shard));
 }
 
 /// Brings a peer back that died, without its calls.

@@ -1,11 +1,12 @@
 //! A mix of everything over lines as bad as the seed draws them.
 
+use super::chaos::fill;
 use super::{audit, blueprint, compare, conduct, records};
 use crate::mix::{Menu, Mix};
 use crate::peer::{Behaviour, Peer};
 use crate::scene::{Options, Report, Topology, draw_link, draw_pace, outcome};
 use crate::town::{Places, Town};
-use sansio::Random;
+use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use std::time::Duration;
 pub(crate) fn mixed(seed: u64, options: Options) -> Report {
     let mut random = Random::new(seed ^ 0x6d69_7865_6400);
     let places = Places::draw(&mut random);
+    // A source of its own, so that seeds from before there were full mailboxes still mean what they did.
+    let mut fate = random.clone().fork();
+    let fills = if fate.chance(0.3) { 1 + fate.below(4) } else { 0 };
     let menu = Menu {
         calls: 5 + random.below(8),
         rtp: random.chance(0.5).then(|| Duration::from_millis(200)),
@@ -23,7 +27,9 @@ pub(crate) fn mixed(seed: u64, options: Options) -> Report {
     let carriers_count = 1 + random.below(3) as usize;
     let mut answers: Vec<BTreeMap<u64, Behaviour>> = vec![BTreeMap::new(); carriers_count];
     for index in 0..1 + random.below(2) as usize {
-        let mix = Mix::draw(&mut random, &menu, 1 + 1000 * index as u64, places.gateway());
+        let mut mix = Mix::draw(&mut random, &menu, 1 + 1000 * index as u64, places.gateway());
+        // What a full mailbox drops is sent again over UDP, and lost for good over TCP.
+        mix.plans.iter_mut().for_each(|plan| plan.tcp &= fills == 0);
         callers.push(Peer::new(places.host(1, index), random.u64(), mix.plans.clone()));
         for (serial, behaviour) in &mix.answers {
             // Some carriers fail this call in a way that sends it on; one at least takes it as drawn.
@@ -53,10 +59,17 @@ pub(crate) fn mixed(seed: u64, options: Options) -> Report {
     plan.link = draw_link(&mut random);
     plan.pace = draw_pace(&mut random);
     for carrier in &mut plan.carriers {
-        if random.chance(0.2) {
+        if random.chance(0.2) && fills == 0 {
             carrier.1.peers[0].transport = sip::Transport::Tcp;
         }
     }
+    let script = move |town: &mut Town| {
+        for _ in 0..fills {
+            let shard = town.shards[fate.below(town.shards.len() as u64) as usize];
+            let from = Time::from_millis(500 + fate.below(menu.within.as_millis() as u64));
+            fill(town, shard, from, from + Duration::from_millis(fate.below(800)));
+        }
+    };
     let judge = |town: &mut Town| {
         let records = records(town);
         let mut wrong: Vec<String> = whole.judge(|serial| outcome(&records, serial)).collect();
@@ -64,5 +77,5 @@ pub(crate) fn mixed(seed: u64, options: Options) -> Report {
         wrong.extend(audit(town, &records));
         (wrong, records)
     };
-    conduct(Topology::Gateway, seed, options, &mut random, plan, menu.within, |_| {}, &BTreeSet::new(), judge)
+    conduct(Topology::Gateway, seed, options, &mut random, plan, menu.within, script, &BTreeSet::new(), judge)
 }

@@ -102,6 +102,7 @@ fn blueprint(
         ask_until: Time::ZERO + until,
         stranger: random.chance(0.3),
         siege: 0,
+        web: false,
     }
 }
 
@@ -175,17 +176,30 @@ fn compare(records: &[Record]) -> Vec<String> {
         if let (Outcome::Answered, Some(answered), Some(ended)) =
             (caller.outcome, caller.answered, caller.ended)
         {
+            // On hold nothing need be heard.
+            let held = caller.inside.0 > 0 || far.iter().any(|record| record.inside.0 > 0);
             for (own, others) in [(caller, &far[..]), (far.first().unwrap_or(&caller), &[caller][..])] {
                 let sends = others.iter().any(|other| other.rtp.0 > 5);
                 let long = own.moved.is_some_and(|(at, _)| ended.since(at) > Duration::from_secs(4));
-                if sends && long && own.moved.is_some_and(|(_, heard)| heard == 0) {
+                if sends && long && !held && own.moved.is_some_and(|(_, heard)| heard == 0) {
                     wrong.push(format!("call {}: audio did not follow to the new port: {own:?}", own.serial));
                 }
             }
             let talked = ended.since(answered) > Duration::from_secs(3) && !caller.cancelled;
             let heard = far.iter().any(|record| record.rtp.1 > 0);
             let spoke = far.iter().any(|record| record.rtp.0 > 5);
-            if talked && caller.rtp.0 > 5 && spoke && (caller.rtp.1 == 0 || !heard) {
+            let reported = ended.since(answered) > Duration::from_secs(12) && far.len() == 1;
+            let reports = |record: &Record| record.rtcp.0 > 8;
+            let deaf = |record: &Record| record.rtcp.1 == 0;
+            if reported
+                && !caller.cancelled
+                && reports(caller)
+                && far.iter().all(|it| reports(it))
+                && (deaf(caller) || far.iter().any(|it| deaf(it)))
+            {
+                wrong.push(format!("call {} has no RTCP both ways: {caller:?} {far:?}", caller.serial));
+            }
+            if talked && !held && caller.rtp.0 > 5 && spoke && (caller.rtp.1 == 0 || !heard) {
                 wrong.push(format!("call {} has no audio both ways: {caller:?} {far:?}", caller.serial));
             }
         }

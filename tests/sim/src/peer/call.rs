@@ -2,7 +2,7 @@
 
 use super::Peer;
 use super::media::Media;
-use super::script::{Behaviour, CallPlan, Outcome, Record, Role, Skills};
+use super::script::{Behaviour, CallPlan, Inside, Outcome, Record, Role, Skills};
 use super::skills::Extras;
 use super::transport::Way;
 use sansio::Time;
@@ -25,6 +25,29 @@ pub(super) enum State {
 pub(super) enum Script {
     Caller(CallPlan),
     Carrier(Behaviour),
+}
+
+/// The session that a peer offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) direction: &'static str,
+    pub(super) formats: &'static [u8],
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { direction: "sendrecv", formats: &[0, 8, 101] }
+    }
+}
+
+/// What was done in the middle of a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Doings {
+    pub(super) begun: u32,
+    pub(super) served: u32,
+    pub(super) told: u32,
+    /// The re-INVITE under way is one of them.
+    pub(super) pending: Option<Inside>,
 }
 
 /// A 2xx that waits for its ACK.
@@ -69,6 +92,12 @@ pub(super) struct Call {
     pub(super) reinvite_out: Option<u32>,
     pub(super) reinvites: u32,
     pub(super) sdp_version: u32,
+    pub(super) shape: Shape,
+    pub(super) doings: Doings,
+    /// The header line with our credentials, once we were asked for them.
+    pub(super) credentials: String,
+    /// The least session interval that the other side agrees to, once it said so.
+    pub(super) min_se: Option<u32>,
     pub(super) media: Option<Media>,
     /// ACKs to 2xx by CSeq, to be sent again.
     pub(super) acks: BTreeMap<u32, Vec<u8>>,
@@ -164,9 +193,12 @@ impl Peer {
             cancelled: call.cancelled,
             byes: (call.bye_sent, call.bye_received),
             rtp: call.media.as_ref().map_or((0, 0), |media| (media.sent, media.received)),
+            rtcp: call.media.as_ref().map_or((0, 0), |media| media.rtcp),
             refreshes: call.extras.refreshes,
             reinvites: call.reinvites,
             told: call.told.clone(),
+            inside: (call.doings.begun, call.doings.served),
+            informed: call.doings.told,
             moved: call.media.as_ref().and_then(|media| Some((media.moved?, media.received_moved))),
         }
     }

@@ -23,12 +23,8 @@ impl Peer {
         if text.get("Content-Length").and_then(|value| value.parse().ok()) != Some(text.body.len()) {
             wrong.push(format!("Content-Length {:?} is not {}", text.get("Content-Length"), text.body.len()));
         }
-        let (kind, body) = match text.method() {
-            "NOTIFY" => ("message/sipfrag;version=2.0", "a status line"),
-            _ => ("application/sdp", "SDP"),
-        };
-        if !text.body.is_empty() && text.field("Content-Type") != kind {
-            wrong.push(format!("a body that is not said to be {body}"));
+        if !text.body.is_empty() && text.field("Content-Type") != super::write::content_type(text.method()) {
+            wrong.push("a body that is not said to be what it is".to_owned());
         }
         match text.status() {
             None => self.check_request(text, &mut wrong),

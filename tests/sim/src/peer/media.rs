@@ -5,12 +5,39 @@ use super::transport::Effect;
 use super::{Peer, Role, Step, Text, Timer};
 use sansio::{SocketId, Time};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Bytes of the fixed RTP header.
 const HEADER: usize = 12;
 /// RTP ports of a peer start here, two apart.
 const FIRST_PORT: u16 = 20_000;
 const FIRST_SOCKET: u32 = 1000;
+/// From the number of a socket for RTP to that of the one for its RTCP, on the next port (RFC 3550 §11).
+const RTCP: u32 = 1 << 20;
+/// A sender report goes out about this often, counted in packets of audio.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Bytes of a sender report and of the head of an item of source description, up to the mark in it.
+const REPORT_HEADER: usize = 28 + 4 + 4 + 2;
+
+/// A compound packet of a sender report and a name that carries the mark (RFC 3550 §6.4.1, §6.5).
+fn sender_report(serial: u64, role: Role, sent: u64) -> Vec<u8> {
+    let ssrc = (serial as u32 * 2 + u32::from(role == Role::Carrier)).to_be_bytes();
+    let mut packet = vec![0x80, 200, 0, 6];
+    packet.extend_from_slice(&ssrc);
+    packet.extend_from_slice(&[0; 12]);
+    packet.extend_from_slice(&(sent as u32).to_be_bytes());
+    packet.extend_from_slice(&(sent as u32 * 160).to_be_bytes());
+    let name = format!("mark {serial} {role:?} {sent} ");
+    let mut item = vec![1, name.len() as u8];
+    item.extend_from_slice(name.as_bytes());
+    // One zero at least ends the list.
+    item.resize((item.len() / 4 + 1) * 4, 0);
+    packet.extend_from_slice(&[0x81, 202, 0, 1 + (item.len() / 4) as u8]);
+    packet.extend_from_slice(&ssrc);
+    packet.extend_from_slice(&item);
+    packet
+}
 
 /// The audio of one call at this peer.
 #[derive(Clone, Debug)]
@@ -25,6 +52,8 @@ pub(super) struct Media {
     pub(super) running: bool,
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// RTCP packets sent and received.
+    pub(super) rtcp: (u64, u64),
     pub(super) last: Option<Time>,
     /// Since when the other side knows of the present port, if it is not the first; packets received on it since.
     pub(super) moved: Option<Time>,
@@ -50,13 +79,20 @@ impl Peer {
             running: false,
             sent: 0,
             received: 0,
+            rtcp: (0, 0),
             last: None,
             moved: None,
             received_moved: 0,
         });
-        self.media.insert(socket, id.to_owned());
-        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
+        self.open_pair(id, socket, port);
         port
+    }
+
+    fn open_pair(&mut self, id: &str, socket: SocketId, port: u16) {
+        for (socket, port) in [(socket, port), (SocketId(socket.0 + RTCP), port + 1)] {
+            self.media.insert(socket, id.to_owned());
+            self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
+        }
     }
 
     /// Moves a call's audio to another port; the old one stays open for what is under way.
@@ -71,8 +107,7 @@ impl Peer {
         media.port = FIRST_PORT + (number as u16 % 20_000) * 2;
         (media.moved, media.received_moved) = (None, 0);
         let (socket, port) = (media.socket, media.port);
-        self.media.insert(socket, id.to_owned());
-        self.effects.push(Effect::Open(socket, SocketAddr::new(self.address.ip(), port)));
+        self.open_pair(id, socket, port);
     }
 
     /// The other side has taken a session change of ours.
@@ -139,6 +174,13 @@ impl Peer {
             packet.extend_from_slice(&(serial as u32 * 2 + u32::from(role == Role::Carrier)).to_be_bytes());
             packet.extend_from_slice(format!("mark {serial} {role:?} {} ", media.sent).as_bytes());
             packet.resize(HEADER + 160, b'.');
+            let each = (REPORT.as_nanos() / interval.as_nanos().max(1)).max(1) as u64;
+            if media.sent.is_multiple_of(each) {
+                let report = sender_report(serial, role, media.sent);
+                let remote = SocketAddr::new(remote.ip(), remote.port() + 1);
+                media.rtcp.0 += 1;
+                self.effects.push(Effect::Send(SocketId(media.sender.0 + RTCP), remote, report));
+            }
             media.sent += 1;
             self.stats.rtp_sent += 1;
             self.effects.push(Effect::Send(media.sender, remote, packet));
@@ -153,14 +195,19 @@ impl Peer {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let (serial, role) = (call.serial, call.role);
         let Some(media) = &mut call.media else { return };
-        let mark = payload.get(HEADER..).map(String::from_utf8_lossy).unwrap_or_default();
+        let report = socket.0 >= FIRST_SOCKET + RTCP;
+        let header = if report { REPORT_HEADER } else { HEADER };
+        let mark = payload.get(header..).map(String::from_utf8_lossy).unwrap_or_default();
         let mut words = mark.split(' ');
         let other = if role == Role::Caller { "Carrier" } else { "Caller" };
         let right = words.next() == Some("mark")
             && words.next() == Some(serial.to_string().as_str())
             && words.next() == Some(other);
-        let (from, before) = (media.remote, media.remote_before);
-        if right {
+        let above = |place: SocketAddr| SocketAddr::new(place.ip(), place.port() + u16::from(report));
+        let (from, before) = (media.remote.map(above), media.remote_before.map(above));
+        if right && report {
+            media.rtcp.1 += 1;
+        } else if right {
             media.received += 1;
             media.received_moved += u64::from(socket == media.socket);
             media.last = Some(now);
@@ -174,7 +221,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn schedule(&mut self, id: &str, after: Option<std::time::Duration>, step: Step) {
+    pub(super) fn schedule(&mut self, id: &str, after: Option<Duration>, step: Step) {
         if let Some(after) = after {
             self.after(after, Timer::Do(id.to_owned(), step));
         }

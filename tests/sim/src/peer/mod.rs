@@ -5,8 +5,11 @@
 
 mod call;
 mod check;
+mod digest;
+mod doings;
 mod media;
 mod refer;
+mod register;
 mod requests;
 mod responses;
 mod script;
@@ -14,10 +17,15 @@ mod skills;
 mod steps;
 mod text;
 mod transport;
+mod web;
 mod write;
 
 pub use refer::ReferPlan;
-pub use script::{Behaviour, CallPlan, Outcome, Probed, Record, Role, Skills, Verdict};
+pub use register::Standing;
+pub use script::{
+    Behaviour, CallPlan, Demands, Inside, Login, Outcome, PhonePlan, Probed, Record, RegistrarHabit, Role,
+    Skills, Verdict,
+};
 pub use text::Text;
 
 use call::{Call, Client, Server};
@@ -56,6 +64,10 @@ enum Timer {
     Rtp(String),
     /// A step of the script.
     Do(String, Step),
+    /// Register the phone of this plan.
+    Register(usize),
+    /// Take back the binding of this plan's phone.
+    Leave(usize),
 }
 
 /// A step of a call's script.
@@ -72,6 +84,7 @@ enum Step {
     Patience,
     Refresh,
     Expire,
+    Inside(Inside),
 }
 
 /// Counts of a peer.
@@ -109,9 +122,19 @@ pub struct Peer {
     /// Send requests inside a dialog over the connection that its INVITE came on, if that still stands, rather
     /// than over one of its own (RFC 5923).
     pub reuse: bool,
+    /// The network may bring what nobody expects any more: a dialog that grows from such a message is none of this peer's,
+    /// is refused with 481, and is nobody's fault.
+    pub lenient: bool,
+    /// Whether the connections it makes are WebSockets (RFC 7118).
+    pub web: bool,
+    /// How it treats REGISTER; without a habit nobody shall register here.
+    pub registrar: Option<RegistrarHabit>,
     /// More calls than this at once are a violation (as carrier).
     pub calls_max: Option<u64>,
     plans: Vec<CallPlan>,
+    phones: Vec<register::Phone>,
+    bindings: BTreeMap<String, Time>,
+    nonces: u64,
     calls: BTreeMap<String, Call>,
     clients: BTreeMap<(String, String), Client>,
     servers: BTreeMap<(String, String), Server>,
@@ -143,8 +166,14 @@ impl Peer {
             moved_to: None,
             probed: Probed::Status(200),
             reuse: true,
+            lenient: false,
+            web: false,
+            registrar: None,
             calls_max: None,
             plans,
+            phones: Vec::new(),
+            bindings: BTreeMap::new(),
+            nonces: 0,
             calls: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -258,7 +287,7 @@ impl Peer {
         let forgotten = self
             .calls
             .values()
-            .filter(|call| call.unknown_there && !call.bye_received)
+            .filter(|call| call.unknown_there && !call.bye_received && !self.lenient)
             .map(|call| format!("the other side had forgotten call {} when told BYE", call.serial));
         calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).collect()
     }
@@ -307,6 +336,8 @@ impl Peer {
                 Timer::ResendReliable(call, number) => self.resend_reliable(call, number),
                 Timer::Rtp(call) => self.send_rtp(call),
                 Timer::Do(call, step) => self.step(&call, step),
+                Timer::Register(phone) => self.register(phone),
+                Timer::Leave(phone) => self.leave(phone),
             }
         }
     }

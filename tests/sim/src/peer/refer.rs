@@ -23,7 +23,7 @@ impl Peer {
         call.sdp_version += 1;
         let version = call.sdp_version;
         let port = self.open_media(id);
-        let body = self.write_sdp(port, version).replace("a=sendrecv", "a=sendonly");
+        let body = self.write_sdp(id, port, version).replace("a=sendrecv", "a=sendonly");
         self.begin_inside(id, "INVITE", &body);
     }
 

@@ -1,6 +1,6 @@
 //! What a scripted peer does with requests, and what it holds against them.
 
-use super::call::{Call, Script, Server, State};
+use super::call::{Call, Doings, Script, Server, Shape, State};
 use super::script::{Outcome, Probed, Role, Verdict};
 use super::skills::Extras;
 use super::text::{uri_of, user_of};
@@ -46,7 +46,10 @@ impl Peer {
             ("INVITE", None) => self.invited(back, text, bytes),
             ("OPTIONS", None) => self.probe(&key, text),
             ("CANCEL", None) => self.cancelled(&key, text, bytes),
-            ("INVITE" | "BYE" | "UPDATE" | "PRACK", Some(_)) => self.inside(&key, text, bytes),
+            ("REGISTER", None) => self.registers(&key, text, bytes),
+            ("INVITE" | "BYE" | "UPDATE" | "PRACK" | "INFO" | "MESSAGE", Some(_)) => {
+                self.inside(&key, text, bytes);
+            }
             ("NOTIFY", Some(_)) => self.notified(&key, text, bytes),
             (method, _) => {
                 self.fault(&format!("an unexpected {method}"), bytes);
@@ -114,6 +117,12 @@ impl Peer {
             return;
         }
         let behaviour = self.answers.get(&serial).unwrap_or(&self.default).clone();
+        if let Some((status, lines)) = self.demand(&behaviour.demands, text, bytes) {
+            let key = (text.branch().to_owned(), "INVITE".to_owned());
+            let tag = self.token("dt");
+            let response = self.write_response_with(way, text, status, &tag, &lines, "");
+            return self.conclude(&key, status, &response);
+        }
         let tag = self.token("ct");
         let call = Call {
             id: id.clone(),
@@ -141,6 +150,10 @@ impl Peer {
             reinvite_out: None,
             reinvites: 0,
             sdp_version: 1,
+            shape: Shape::default(),
+            doings: Doings::default(),
+            credentials: String::new(),
+            min_se: None,
             media: None,
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
@@ -172,7 +185,7 @@ impl Peer {
             .find(|call| call.role == Role::Carrier && call.invite_branch == text.branch())
             .map(|call| call.id.clone());
         let Some(id) = found else {
-            if !self.forgotten.contains(text.field("Call-ID")) {
+            if !self.lenient && !self.forgotten.contains(text.field("Call-ID")) {
                 self.fault("a CANCEL that fits no INVITE", bytes);
             }
             self.reply(key, text, 481);
@@ -255,6 +268,7 @@ impl Peer {
         if role == Role::Carrier && first {
             self.schedule(&id, behaviour.hang_up, Step::HangUp);
             self.schedule(&id, behaviour.reinvite, Step::Reinvite);
+            self.schedule_inside(&id, behaviour.inside);
         }
     }
 
@@ -283,7 +297,9 @@ impl Peer {
         let tags = tags_fit(call, text);
         let (state, bye_received, bye_sent) = (call.state, call.bye_received, call.bye_sent);
         if !tags {
-            self.fault("a request with wrong tags", bytes);
+            if !self.lenient {
+                self.fault("a request with wrong tags", bytes);
+            }
             self.reply(key, text, 481);
             return;
         }
@@ -320,6 +336,9 @@ impl Peer {
             self.updated(key, &id, text, bytes);
             return;
         }
+        if matches!(text.method(), "INFO" | "MESSAGE") {
+            return self.told(key, &id, text, bytes);
+        }
         match state {
             State::Ended => {
                 // One that the BYE has overtaken is no fault.
@@ -351,7 +370,7 @@ impl Peer {
         let (version, local) = (call.sdp_version, call.way);
         let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
         let port = self.open_media(id);
-        let body = self.write_sdp(port, version);
+        let body = self.write_answer(id, port, version, bytes);
         let lines = self.grant_again(id, text);
         let response = self.write_response_with(local, text, 200, "", &lines, &body);
         self.conclude(key, 200, &response);

@@ -1,7 +1,7 @@
 //! What a scripted peer does with responses, and what it holds against them.
 
 use super::call::{Call, Client, Script, State};
-use super::script::{Outcome, Role};
+use super::script::{Inside, Outcome, Role};
 use super::text::{place_of, uri_of};
 use super::transport::Way;
 use super::{Peer, Step, Text};
@@ -30,9 +30,13 @@ impl Peer {
             }
             return;
         }
-        if client.done && client.status != 0 {
+        if client.done && client.status == 0 {
+            // The transaction is over: nobody is left to hear it (RFC 3261 §18.1.2).
+            return;
+        }
+        if client.done {
             self.stats.repeats += 1;
-            self.final_again(&client, status, bytes);
+            self.final_again(&client, text, status, bytes);
             return;
         }
         if let Some(client) = self.clients.get_mut(&key) {
@@ -60,6 +64,8 @@ impl Peer {
             "PRACK" => self.prack_done(&client, status, bytes),
             "UPDATE" => self.update_done(&client, text, bytes, status),
             "REFER" if status != 202 => self.fault("a REFER that was not accepted", bytes),
+            "REGISTER" => self.register_done(&client, text, bytes, status),
+            "INFO" | "MESSAGE" => self.told_done(&client, status, bytes),
             "CANCEL" if status != 200 && status != 481 => {
                 self.fault("a CANCEL that was not answered 200", bytes);
             }
@@ -85,7 +91,13 @@ impl Peer {
     }
 
     /// The same final answer once more, or (a fault) another one.
-    fn final_again(&mut self, client: &Client, status: u16, bytes: &[u8]) {
+    fn final_again(&mut self, client: &Client, text: &Text, status: u16, bytes: &[u8]) {
+        let other_dialog = self.calls.get(&client.call).is_some_and(|call| {
+            call.remote_tag.is_some() && text.tag("To") != call.remote_tag.as_deref() && status / 100 == 2
+        });
+        if self.lenient && (status != client.status || other_dialog) {
+            return;
+        }
         if status != client.status {
             self.fault(&format!("a second final answer after {}", client.status), bytes);
             return;
@@ -138,12 +150,22 @@ impl Peer {
     ) {
         if status >= 300 {
             self.ack_failure(key, client, text);
+            if self.try_again(&client.call, text, status) {
+                return;
+            }
             let Some(call) = self.calls.get_mut(&client.call) else { return };
             call.outcome = Outcome::Status(status);
             self.end(&client.call);
             return;
         }
         let Some(call) = self.calls.get_mut(&client.call) else { return };
+        if call.state == State::Ended {
+            // The BYE overtook the answer by far: it is acknowledged, and that is all (RFC 3261 §13.2.2.4).
+            call.outcome = Outcome::Answered;
+            text.field("To").clone_into(&mut call.remote);
+            uri_of(text.field("Contact")).clone_into(&mut call.target);
+            return self.ack_success(client, false, bytes);
+        }
         call.state = State::Talking;
         call.outcome = Outcome::Answered;
         call.answered = Some(self.now);
@@ -168,6 +190,7 @@ impl Peer {
             self.schedule(&client.call, refer.holds.then_some(Duration::from_secs(1)), Step::Hold);
             self.schedule(&client.call, Some(refer.after), Step::Refer);
         }
+        self.schedule_inside(&client.call, plan.inside);
     }
 
     fn reinvite_done(
@@ -185,9 +208,12 @@ impl Peer {
         if status < 300 {
             uri_of(text.field("Contact")).clone_into(&mut call.target);
             call.reinvites += 1;
+            let pending = call.doings.pending.take();
+            call.doings.served += u32::from(pending.is_some());
+            self.check_shape(&client.call, pending, text, bytes);
             self.media_moved(&client.call);
             self.learn_media(&client.call, text, bytes);
-            self.ack_success(client, false, bytes);
+            self.ack_success(client, pending == Some(Inside::Empty), bytes);
             self.session_agreed(&client.call, text, true);
             return;
         }
@@ -236,7 +262,12 @@ impl Peer {
         let way = self.way_inside(&client.call, to, tcp);
         let branch = self.token("z9hG4bKa");
         let port = if with_answer { self.open_media(&client.call) } else { 0 };
-        let body = if with_answer { self.write_sdp(port, 1) } else { String::new() };
+        let body = if with_answer {
+            let version = self.calls.get(&client.call).map_or(1, |call| call.sdp_version);
+            self.write_answer(&client.call, port, version, bytes)
+        } else {
+            String::new()
+        };
         let Some(call) = self.calls.get_mut(&client.call) else { return };
         call.way = way;
         let call = call.clone();

@@ -26,6 +26,71 @@ impl Skills {
         Self { reliable: false, update: false, session: None, refreshes: false, forgets: false };
 }
 
+/// A name and its password (RFC 7616).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The name; also the user in From of calls made with it.
+    pub user: &'static str,
+    /// The password.
+    pub password: &'static str,
+}
+
+/// Something a peer does in the middle of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// A re-INVITE that puts the other side on hold (RFC 3264 §8.4).
+    Hold,
+    /// A re-INVITE that takes it off hold.
+    Resume,
+    /// A re-INVITE that offers A-law alone.
+    Codec,
+    /// A re-INVITE without an offer.
+    Empty,
+    /// An UPDATE without a session (RFC 3311).
+    Update,
+    /// An INFO with a digit (RFC 6086).
+    Info,
+    /// A MESSAGE with text (RFC 3428).
+    Message,
+}
+
+/// What a peer asks for before it takes a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// The password of this name; until it is shown, 407.
+    pub login: Option<Login>,
+    /// A session interval of so many seconds at least; else 422 (RFC 4028 §6).
+    pub min_se: Option<u32>,
+}
+
+/// A registration that a peer keeps as a phone (RFC 3261 §10.2).
+#[derive(Clone, Copy, Debug)]
+pub struct PhonePlan {
+    /// When it registers first.
+    pub at: Time,
+    /// The registrar.
+    pub to: SocketAddr,
+    /// Whose phone it is.
+    pub login: Login,
+    /// Seconds asked for.
+    pub expires: u32,
+    /// How long after each 200 it refreshes; `None`: it lets the binding expire.
+    pub refresh: Option<Duration>,
+    /// When it takes its binding back.
+    pub leave: Option<Time>,
+}
+
+/// How a peer treats REGISTER as the registrar of a carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrarHabit {
+    /// Who may register.
+    pub login: Login,
+    /// Seconds granted at most.
+    pub grants: u32,
+    /// So many requests are answered 503 first.
+    pub failures: u32,
+}
+
 /// A call that a peer shall make.
 #[derive(Clone, Debug)]
 pub struct CallPlan {
@@ -49,6 +114,10 @@ pub struct CallPlan {
     pub reinvite: Option<Duration>,
     /// Have the other side put through.
     pub refer: Option<ReferPlan>,
+    /// What else is done so many milliseconds after the answer.
+    pub inside: &'static [(u64, Inside)],
+    /// Who calls, and the password if it is asked for.
+    pub login: Option<Login>,
     /// Send audio packets this often; `None`: no RTP at all.
     pub rtp: Option<Duration>,
     /// Without a final answer for this long something is wrong.
@@ -71,6 +140,8 @@ impl CallPlan {
             hang_up: Some(Duration::from_secs(10)),
             reinvite: None,
             refer: None,
+            inside: &[],
+            login: None,
             rtp: Some(Duration::from_millis(200)),
             patience: Duration::from_secs(240),
             skills: Skills::NONE,
@@ -95,6 +166,10 @@ pub struct Behaviour {
     pub hang_up: Option<Duration>,
     /// Change the session this long after the ACK.
     pub reinvite: Option<Duration>,
+    /// What else is done so many milliseconds after the ACK.
+    pub inside: &'static [(u64, Inside)],
+    /// What is asked for before the call is taken.
+    pub demands: Demands,
     /// Answer 200 to the INVITE when a CANCEL comes (the answer crossed it).
     pub answer_on_cancel: bool,
     /// Send audio packets this often.
@@ -127,6 +202,8 @@ impl Behaviour {
             after: Duration::from_millis(500),
             hang_up: None,
             reinvite: None,
+            inside: &[],
+            demands: Demands { login: None, min_se: None },
             answer_on_cancel: false,
             rtp: Some(Duration::from_millis(200)),
             skills: Skills::NONE,
@@ -203,12 +280,18 @@ pub struct Record {
     pub byes: (bool, bool),
     /// RTP packets sent and received.
     pub rtp: (u64, u64),
+    /// RTCP packets sent and received.
+    pub rtcp: (u64, u64),
     /// Refreshes of the session that went through, begun by either side (RFC 4028).
     pub refreshes: u32,
     /// Session changes that went through, begun by either side.
     pub reinvites: u32,
     /// What NOTIFYs told of a transfer that it asked for.
     pub told: Vec<u16>,
+    /// What this peer did of [`Inside`]: begun, and answered with 2xx.
+    pub inside: (u32, u32),
+    /// INFO and MESSAGE of the other side's.
+    pub informed: u32,
     /// When this peer's audio had moved to another port by a session change, and packets received there since.
     pub moved: Option<(Time, u64)>,
 }

@@ -2,7 +2,7 @@
 //! timers (RFC 4028); and what it holds against the other side there.
 
 use super::call::{Call, Client, State};
-use super::script::{Role, Skills};
+use super::script::{Inside, Role, Skills};
 use super::text::{parameter, uri_of};
 use super::{GIVE_UP, Peer, Step, T1, Text, Timer};
 use sansio::Time;
@@ -33,10 +33,10 @@ pub(super) struct Extras {
 impl Skills {
     pub(super) const fn allow(self) -> &'static str {
         match (self.reliable, self.update) {
-            (false, false) => "INVITE, ACK, BYE, CANCEL, OPTIONS",
-            (true, false) => "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK",
-            (false, true) => "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE",
-            (true, true) => "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE",
+            (false, false) => "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE",
+            (true, false) => "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK",
+            (false, true) => "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, UPDATE",
+            (true, true) => "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, UPDATE",
         }
     }
 
@@ -69,8 +69,12 @@ impl Call {
                     None => "uas",
                 };
                 let interval = self.extras.session.map_or(asked, |session| session.0);
+                let interval = interval.max(self.min_se.unwrap_or(0));
                 // Writing to a String does not fail.
                 let _ = write!(head, "Session-Expires: {interval};refresher={by}\r\n");
+                if let Some(least) = self.min_se {
+                    let _ = write!(head, "Min-SE: {least}\r\n");
+                }
             }
             "PRACK" => {
                 let _ = write!(head, "RAck: {}\r\n", self.extras.rack);
@@ -249,7 +253,8 @@ impl Peer {
             return;
         };
         let by = parameter(field, "refresher").map(str::to_owned);
-        let wrong = by.is_none() || call.skills().session.is_some_and(|asked| interval > asked.max(90));
+        let most = call.skills().session.unwrap_or(0).max(call.min_se.unwrap_or(90)).max(90);
+        let wrong = by.is_none() || interval > most;
         if call.extras.session.is_some() && again {
             call.extras.refreshes += 1;
         }
@@ -286,7 +291,7 @@ impl Peer {
             String::new()
         } else {
             let port = self.open_media(id);
-            self.write_sdp(port, version)
+            self.write_sdp(id, port, version)
         };
         if let Some(call) = self.calls.get_mut(id) {
             call.extras.refreshing = true;
@@ -327,6 +332,22 @@ impl Peer {
         let Some(call) = self.calls.get_mut(&client.call) else { return };
         call.extras.refreshing = false;
         let (talking, caller) = (call.state == State::Talking, call.role == Role::Caller);
+        if call.doings.pending == Some(Inside::Update) {
+            // Refused for now, it is tried once more.
+            match status {
+                200 => {
+                    call.doings.pending = None;
+                    call.doings.served += 1;
+                }
+                491 | 500 | 503 if talking => {
+                    call.doings.pending = None;
+                    call.doings.begun -= 1;
+                    let wait = Duration::from_secs(if caller { 3 } else { 1 });
+                    self.schedule(&client.call, Some(wait), Step::Inside(Inside::Update));
+                }
+                _ => {}
+            }
+        }
         match status {
             200 => self.session_agreed(&client.call, text, true),
             491 | 500 | 503 if talking => {

@@ -1,6 +1,6 @@
 //! The steps of a peer's script: starting, cancelling, answering, changing, ending a call; and its retransmissions.
 
-use super::call::{Call, Client, Script, State, Unacked};
+use super::call::{Call, Client, Doings, Script, Shape, State, Unacked};
 use super::script::{Behaviour, Outcome, Role, Verdict};
 use super::skills::Extras;
 use super::text::place_of;
@@ -8,6 +8,10 @@ use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, T2, Text, Timer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a peer rings that may not be told of the caller's end.
+const RINGS_MAX: Duration = Duration::from_secs(150);
 
 impl Peer {
     /// Makes the call of a plan.
@@ -24,7 +28,7 @@ impl Peer {
             role: Role::Caller,
             state: State::Inviting,
             way,
-            local: format!("<sip:{}@{}>;tag={tag}", 4000 + plan.serial, self.host()),
+            local: format!("<sip:{}@{}>;tag={tag}", plan.caller(), self.host()),
             remote: format!("<{uri}>"),
             remote_tag: None,
             target: uri.clone(),
@@ -44,6 +48,10 @@ impl Peer {
             reinvite_out: None,
             reinvites: 0,
             sdp_version: 1,
+            shape: Shape::default(),
+            doings: Doings::default(),
+            credentials: String::new(),
+            min_se: None,
             media: None,
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
@@ -59,7 +67,7 @@ impl Peer {
         };
         self.calls.insert(id.clone(), call.clone());
         let port = self.open_media(&id);
-        let body = if plan.late_offer { String::new() } else { self.write_sdp(port, 1) };
+        let body = if plan.late_offer { String::new() } else { self.write_sdp(&id, port, 1) };
         let bytes = self.write_request(&call, "INVITE", &uri, cseq, &branch, &body);
         if let Some(call) = self.calls.get_mut(&id) {
             call.invite.clone_from(&bytes);
@@ -153,6 +161,9 @@ impl Peer {
         }
         client.done = true;
         let (method, id) = (client.method.clone(), client.call.clone());
+        if method == "REGISTER" {
+            return self.register_failed(&id);
+        }
         self.abandon(&id, &method, "without an answer for 32 s");
     }
 
@@ -214,6 +225,7 @@ impl Peer {
             (Step::Verdict, State::Inviting) => self.verdict(id),
             (Step::Refresh, State::Talking) => self.refresh(id),
             (Step::Expire, State::Talking) => self.expire(id),
+            (Step::Inside(what), State::Talking) => self.do_inside(id, what),
             _ => {}
         }
     }
@@ -261,13 +273,16 @@ impl Peer {
         if call.reinvite_out.is_some() || !call.unacked.is_empty() || call.bye_sent {
             return;
         }
+        if call.doings.pending.is_some() {
+            return self.offer_again(id);
+        }
         call.sdp_version += 1;
         let version = call.sdp_version;
         if self.random.chance(0.5) {
             self.move_media(id);
         }
         let port = self.open_media(id);
-        let body = self.write_sdp(port, version);
+        let body = self.write_sdp(id, port, version);
         self.begin_inside(id, "INVITE", &body);
     }
 
@@ -285,6 +300,9 @@ impl Peer {
         self.schedule(id, behaviour.early_media, Step::EarlyMedia);
         if behaviour.verdict != Verdict::RingOn {
             self.schedule(id, Some(behaviour.after), Step::Verdict);
+        } else if self.lenient {
+            // Nobody rings for ever whose caller is gone.
+            self.schedule(id, Some(RINGS_MAX), Step::Verdict);
         }
     }
 
@@ -293,7 +311,7 @@ impl Peer {
         let mut body = String::new();
         if with_media {
             let port = self.open_media(id);
-            body = self.write_sdp(port, 1);
+            body = self.write_answer(id, port, 1, &call.invite);
             if let Ok(invite) = Text::read(&call.invite) {
                 self.learn_media(id, &invite, &call.invite);
             }
@@ -321,7 +339,8 @@ impl Peer {
         match behaviour.verdict {
             Verdict::Answer => self.answer(id),
             Verdict::Refuse(status) => self.refuse(id, status),
-            Verdict::RingOn | Verdict::Silent => {}
+            Verdict::RingOn => self.refuse(id, 480),
+            Verdict::Silent => {}
         }
     }
 
@@ -346,7 +365,8 @@ impl Peer {
             return;
         }
         let port = self.open_media(id);
-        let mut body = self.write_sdp(port, 1);
+        let invite = self.calls.get(id).map(|call| call.invite.clone()).unwrap_or_default();
+        let mut body = self.write_answer(id, port, 1, &invite);
         let lines = self.grant(id);
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.extras.agreed {

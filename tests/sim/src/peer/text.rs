@@ -77,6 +77,18 @@ impl Text {
         parameter(self.field(name), "tag")
     }
 
+    /// The formats of the body's audio.
+    pub fn formats(&self) -> impl Iterator<Item = u8> {
+        let line = self.body.lines().find(|line| line.starts_with("m=audio ")).unwrap_or_default();
+        line.split_ascii_whitespace().skip(3).filter_map(|format| format.parse().ok())
+    }
+
+    /// Which way the body's audio goes, as its writer sees it.
+    pub fn direction(&self) -> &str {
+        let named = |line: &&str| matches!(*line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive");
+        self.body.lines().find(named).map_or("sendrecv", |line| &line[2..])
+    }
+
     /// Where the audio of the body goes: connection address and audio port.
     pub fn media(&self) -> Option<SocketAddr> {
         let line = |kind: &str| self.body.lines().find(|line| line.starts_with(kind));
@@ -124,12 +136,14 @@ pub(super) fn user_of(uri: &str) -> &str {
     rest.split_once('@').map_or("", |(user, _)| user.split(';').next().unwrap_or_default())
 }
 
-/// Where a URI points (an IP address, the port given or 5060) and whether over TCP.
+/// Where a URI points (an IP address, the port given or 5060) and whether over a connection.
 pub(super) fn place_of(uri: &str) -> Option<(SocketAddr, bool)> {
     let rest = uri.strip_prefix("sip:")?;
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let (host, parameters) = host.split_once(';').unwrap_or((host, ""));
-    let tcp = parameters.split(';').any(|p| p.eq_ignore_ascii_case("transport=tcp"));
+    let tcp = parameters
+        .split(';')
+        .any(|p| p.eq_ignore_ascii_case("transport=tcp") || p.eq_ignore_ascii_case("transport=ws"));
     let address = host.parse().or_else(|_| format!("{host}:5060").parse()).ok()?;
     Some((address, tcp))
 }

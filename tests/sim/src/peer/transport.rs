@@ -1,5 +1,6 @@
 //! How a scripted peer's messages travel: datagrams, and streams that it frames itself.
 
+use super::web::{self, Web};
 use super::{Peer, SIGNALLING, text};
 use sansio::{Outbox, SocketId, SocketOptions, StreamEvent, StreamId};
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ impl Way {
 pub(super) struct Stream {
     pub(super) remote: SocketAddr,
     pub(super) buffer: Vec<u8>,
+    pub(super) web: Web,
 }
 
 /// What shall be put into the outbox.
@@ -50,9 +52,10 @@ impl Peer {
     pub(super) fn send(&mut self, way: Way, bytes: &[u8]) {
         match way {
             Way::Udp(to) => self.effects.push(Effect::Send(SIGNALLING, to, bytes.to_vec())),
-            Way::Tcp(stream, _) => {
-                if self.streams.contains_key(&stream) {
-                    self.effects.push(Effect::Write(stream, bytes.to_vec()));
+            Way::Tcp(id, _) => {
+                let Some(stream) = self.streams.get_mut(&id) else { return };
+                if let Some(bytes) = stream.web.wrap(bytes) {
+                    self.effects.push(Effect::Write(id, bytes));
                 }
             }
         }
@@ -68,7 +71,8 @@ impl Peer {
         }
         let stream = StreamId(self.next_stream);
         self.next_stream += 1;
-        self.streams.insert(stream, Stream { remote: to, buffer: Vec::new() });
+        let web = if self.web { Web::Asking(Vec::new()) } else { Web::Not };
+        self.streams.insert(stream, Stream { remote: to, buffer: Vec::new(), web });
         self.effects.push(Effect::Connect(stream, to));
         Way::Tcp(stream, to)
     }
@@ -76,16 +80,29 @@ impl Peer {
     pub(super) fn stream(&mut self, id: StreamId, event: StreamEvent<'_>) {
         match event {
             StreamEvent::Accepted { remote, .. } => {
-                self.streams.insert(id, Stream { remote, buffer: Vec::new() });
+                self.streams.insert(id, Stream { remote, buffer: Vec::new(), web: Web::Not });
             }
-            StreamEvent::Connected { .. } => {}
+            StreamEvent::Connected { .. } => {
+                if self.streams.get(&id).is_some_and(|stream| matches!(stream.web, Web::Asking(_))) {
+                    let request = web::upgrade(self.address);
+                    self.effects.push(Effect::Write(id, request));
+                }
+            }
             StreamEvent::Data(bytes) => {
                 let Some(stream) = self.streams.get_mut(&id) else { return };
                 let remote = stream.remote;
                 stream.buffer.extend_from_slice(bytes);
-                while let Some(framed) =
-                    self.streams.get_mut(&id).and_then(|stream| text::frame(&mut stream.buffer))
-                {
+                let effects = &mut self.effects;
+                if let Err(why) = stream.web.open(&mut stream.buffer, |bytes| {
+                    effects.push(Effect::Write(id, bytes));
+                }) {
+                    self.fault(&why, bytes);
+                }
+                while let Some(framed) = self.streams.get_mut(&id).and_then(|stream| match stream.web {
+                    Web::Not => text::frame(&mut stream.buffer),
+                    Web::Asking(_) => None,
+                    Web::Open => web::frame(&mut stream.buffer),
+                }) {
                     match framed {
                         Ok(message) => self.message(Way::Tcp(id, remote), &message),
                         Err(why) => self.fault(&why, bytes),

@@ -1,6 +1,6 @@
 //! How a scripted peer writes messages.
 
-use super::call::Call;
+use super::call::{Call, Shape};
 use super::transport::Way;
 use super::{Peer, Text};
 use std::fmt::Write;
@@ -25,10 +25,20 @@ const fn reason(status: u16) -> &'static str {
     }
 }
 
-fn finish(mut head: String, body: &str) -> Vec<u8> {
+/// What the bodies of a method are.
+pub(super) fn content_type(method: &str) -> &'static str {
+    match method {
+        "INFO" => "application/dtmf-relay",
+        "MESSAGE" => "text/plain",
+        "NOTIFY" => "message/sipfrag;version=2.0",
+        _ => "application/sdp",
+    }
+}
+
+fn finish(mut head: String, method: &str, body: &str) -> Vec<u8> {
     // Writing to a String does not fail.
     if !body.is_empty() {
-        let _ = write!(head, "Content-Type: application/sdp\r\n");
+        let _ = write!(head, "Content-Type: {}\r\n", content_type(method));
     }
     let _ = write!(head, "Content-Length: {}\r\n\r\n{body}", body.len());
     head.into_bytes()
@@ -36,7 +46,11 @@ fn finish(mut head: String, body: &str) -> Vec<u8> {
 
 impl Peer {
     pub(super) fn contact(&self, way: Way) -> String {
-        let transport = if way.is_udp() { "" } else { ";transport=tcp" };
+        let transport = match (way.is_udp(), self.web) {
+            (true, _) => "",
+            (false, false) => ";transport=tcp",
+            (false, true) => ";transport=ws",
+        };
         format!("<sip:{}{transport}>", self.address)
     }
 
@@ -50,7 +64,11 @@ impl Peer {
         branch: &str,
         body: &str,
     ) -> Vec<u8> {
-        let transport = if call.way.is_udp() { "UDP" } else { "TCP" };
+        let transport = match (call.way.is_udp(), self.web) {
+            (true, _) => "UDP",
+            (false, false) => "TCP",
+            (false, true) => "WS",
+        };
         let mut head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nUser-Agent: Scripted\r\n",
@@ -65,8 +83,11 @@ impl Peer {
         if method == "REFER" {
             let _ = write!(head, "Contact: {}\r\nRefer-To: {}\r\n", self.contact(call.way), call.refer_to);
         }
+        if matches!(method, "INVITE" | "ACK") {
+            head.push_str(&call.credentials);
+        }
         call.write_extras(&mut head, method);
-        finish(head, body)
+        finish(head, method, body)
     }
 
     /// A response to `request`; `tag` is put into To if it has none.
@@ -114,17 +135,48 @@ impl Peer {
         if status == 503 {
             head.push_str("Retry-After: 1\r\n");
         }
-        finish(head, body)
+        finish(head, "", body)
     }
 
-    /// The session of a call: this peer's media address.
-    pub(super) fn write_sdp(&self, port: u16, version: u32) -> String {
+    /// The session that a call offers: this peer's media address.
+    pub(super) fn write_sdp(&self, id: &str, port: u16, version: u32) -> String {
+        let shape = self.calls.get(id).map(|call| call.shape).unwrap_or_default();
+        self.write_session(port, version, shape.direction, shape.formats)
+    }
+
+    /// The session of a call in answer to the message that offered one; an offer if that did not (RFC 3264 §6).
+    pub(super) fn write_answer(&self, id: &str, port: u16, version: u32, offer: &[u8]) -> String {
+        let offer = Text::read(offer).ok().filter(|offer| !offer.body.is_empty());
+        let Some(offer) = offer else { return self.write_sdp(id, port, version) };
+        let own = Shape::default().formats;
+        let formats: Vec<u8> = offer.formats().filter(|format| own.contains(format)).collect();
+        let direction = match offer.direction() {
+            "sendonly" => "recvonly",
+            "recvonly" => "sendonly",
+            other => other,
+        };
+        self.write_session(port, version, direction, &formats)
+    }
+
+    fn write_session(&self, port: u16, version: u32, direction: &str, formats: &[u8]) -> String {
         let ip = self.address.ip();
         let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
-        format!(
+        let list: Vec<String> = formats.iter().map(u8::to_string).collect();
+        let mut sdp = format!(
             "v=0\r\no=peer 7 {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
-             a=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=sendrecv\r\n"
-        )
+             m=audio {port} RTP/AVP {}\r\n",
+            list.join(" ")
+        );
+        for format in formats {
+            let name = match format {
+                0 => "PCMU",
+                8 => "PCMA",
+                _ => "telephone-event",
+            };
+            // Writing to a String does not fail.
+            let _ = write!(sdp, "a=rtpmap:{format} {name}/8000\r\n");
+        }
+        let _ = write!(sdp, "a=ptime:20\r\na={direction}\r\n");
+        sdp
     }
 }

@@ -98,6 +98,10 @@ pub struct World<A: Machine> {
     by_stream: BTreeMap<(NodeId, StreamId), (ConnectionId, usize)>,
     next_connection: ConnectionId,
     next_port: u16,
+    /// Writes on streams so far.
+    writes: u64,
+    /// The write at which a connection breaks, and whether its bytes still arrive.
+    breaks: Option<(u64, bool)>,
 }
 
 impl<A: Machine> World<A>
@@ -125,6 +129,8 @@ where
             by_stream: BTreeMap::new(),
             next_connection: 0,
             next_port: 49_152,
+            writes: 0,
+            breaks: None,
         }
     }
 
@@ -227,6 +233,16 @@ where
         fresh.next_accepted = old.next_accepted;
         self.nodes[node.0] = fresh;
         self.arm(node);
+    }
+
+    /// Breaks a connection at the `number`-th write (from 0) of the whole run, before the bytes have arrived or after.
+    pub const fn break_at(&mut self, number: u64, after: bool) {
+        self.breaks = Some((number, after));
+    }
+
+    /// Writes on streams so far.
+    pub const fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// Runs until nothing is left to happen or `limit` is reached (time stands there then).
@@ -428,7 +444,7 @@ where
                 Twist::Swallow => continue,
                 Twist::Replace(other) => other,
             };
-            let fate = self.network.send(self.now, from, to, payload.len());
+            let fate = self.network.send(self.now, from, to, &payload);
             let sender = (node, send.socket);
             if fate.first.is_none() {
                 self.log.line(self.now, "network", format_args!("loses it"));
@@ -537,6 +553,9 @@ fn pick(owners: &[(NodeId, SocketId)], from: SocketAddr, to: SocketAddr) -> Opti
 }
 
 fn write_arrival<M: Debug>(log: &mut EventLog, now: Time, who: &str, arrival: &Arrival<M>) {
+    if log.is_off() {
+        return;
+    }
     match arrival {
         Arrival::Datagram { socket, source, payload, .. } => {
             log.line(now, who, format_args!("< {source} on {} {}", socket.0, Shown(payload)));

@@ -72,8 +72,14 @@ where
             &self.nodes[node.0].name,
             format_args!("writes {} {}", stream.0, Shown(bytes)),
         );
+        let number = self.writes;
+        self.writes += 1;
+        let breaks = self.breaks.filter(|breaks| breaks.0 == number);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let established = connection.established;
+        if let Some((_, after)) = breaks {
+            return self.snap(id, side, bytes, after);
+        }
         let end = &mut connection.ends[side];
         end.out.extend(bytes);
         if end.out.len() > STREAM_BUFFER {
@@ -82,6 +88,23 @@ where
         } else if established {
             self.pump(id, side);
         }
+    }
+
+    /// Breaks a connection for both its ends; `bytes` that `side` wrote last arrive before, or are lost.
+    fn snap(&mut self, id: ConnectionId, side: usize, bytes: &[u8], after: bool) {
+        self.log.line(self.now, "network", format_args!("breaks the connection"));
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let other = &connection.ends[1 - side];
+        let (node, stream) = (other.node, other.stream);
+        if let Some(stream) = stream.filter(|_| after) {
+            let mut all: Vec<u8> = connection.ends[side].out.drain(..).collect();
+            all.extend_from_slice(bytes);
+            self.arrive(node, Arrival::Data(stream, all));
+        }
+        for end in 0..2 {
+            self.finish(id, end, StreamEnd::Broken(IoError::Reset));
+        }
+        self.connections.remove(&id);
     }
 
     pub(super) fn shut(&mut self, node: NodeId, stream: StreamId) {

@@ -1,0 +1,232 @@
+//! The stage that a flow is played on: who calls, who is called, and how the gateway is set up.
+
+use crate::nameserver::NameServer;
+use crate::peer::{Behaviour, CallPlan, Login, Peer, PhonePlan, RegistrarHabit};
+use crate::town::{Blueprint, Places, Town};
+use crate::{EventLog, Link, Pace};
+use sansio::{Random, Time};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use switch::trunk::{HealthConfig, NamedPeer, PeerConfig, RegistrationConfig, TrunkConfig};
+
+/// The carrier's name in flows with DNS.
+const NAME: &str = "carrier.example";
+
+/// A carrier, with the trunk that leads to it.
+#[derive(Debug)]
+pub struct Carrier {
+    /// How it treats INVITEs.
+    pub answer: Behaviour,
+    /// How it treats REGISTER.
+    pub registrar: Option<RegistrarHabit>,
+    /// Whether nothing listens at its address: ICMP comes back.
+    pub absent: bool,
+    /// The trunk.
+    pub trunk: TrunkConfig,
+}
+
+/// What a flow sets. It begins as one plain call over UDP from one caller to one carrier, without audio: calls are made at
+/// 100 ms, ring, are answered after half a second, and end when the caller hangs up three seconds later.
+#[derive(Debug)]
+pub struct Stage {
+    /// Calls of the caller at `10.1.0.1`; their serials count from 1.
+    pub calls: Vec<CallPlan>,
+    /// Carriers, at `10.9.0.1` and up: each the backup of the one before.
+    pub carriers: Vec<Carrier>,
+    /// Phones at the caller's address.
+    pub phones: Vec<PhonePlan>,
+    /// How calls to those phones are treated.
+    pub phone: Behaviour,
+    /// How the gateway is set up.
+    pub config: switch::Config,
+    /// Whether control is asked about every call.
+    pub ask: bool,
+    /// Whether the first carrier is located by its name.
+    pub named: bool,
+    /// Whether the caller's connections are WebSockets.
+    pub web: bool,
+    /// When everything that shall happen has happened.
+    pub lasts: Duration,
+}
+
+fn silent_health() -> HealthConfig {
+    HealthConfig {
+        open_after: 1_000_000,
+        probe_interval: Duration::ZERO,
+        probe_interval_down: Duration::ZERO,
+        ..HealthConfig::default()
+    }
+}
+
+impl Stage {
+    /// The plain call.
+    pub(super) fn plain() -> Self {
+        let places = Places::V4;
+        let mut config = switch::Config {
+            calls_max: 16,
+            allow: places.network(1).into_iter().collect(),
+            media_timeout: Duration::ZERO,
+            ..switch::Config::default()
+        };
+        // A message lost once must not count as a dead carrier.
+        config.no_response = Duration::from_secs(8);
+        config.no_response_suspect = Duration::from_secs(8);
+        config.no_progress = Duration::from_secs(20);
+        let mut stage = Self {
+            calls: Vec::new(),
+            carriers: Vec::new(),
+            phones: Vec::new(),
+            phone: Behaviour { rtp: None, ..Behaviour::plain() },
+            config,
+            ask: false,
+            named: false,
+            web: false,
+            lasts: Duration::from_secs(30),
+        };
+        stage.add_call(100);
+        stage.add_carrier(Behaviour::plain());
+        stage
+    }
+
+    /// The first call.
+    pub fn call(&mut self) -> &mut CallPlan {
+        &mut self.calls[0]
+    }
+
+    /// What the first carrier does with it.
+    pub fn answer(&mut self) -> &mut Behaviour {
+        &mut self.carriers[0].answer
+    }
+
+    /// One more call of the caller, so many milliseconds after the start.
+    pub fn add_call(&mut self, at: u64) -> &mut CallPlan {
+        let serial = 1 + self.calls.len() as u64;
+        let plan = CallPlan::plain(Time::from_millis(at), serial, Places::V4.gateway());
+        let hang_up = Some(Duration::from_secs(3));
+        self.calls.push(CallPlan { hang_up, rtp: None, ..plan });
+        let last = self.calls.len() - 1;
+        &mut self.calls[last]
+    }
+
+    /// One more carrier, the backup of the last.
+    pub fn add_carrier(&mut self, answer: Behaviour) -> &mut Carrier {
+        let index = self.carriers.len();
+        let mut trunk = TrunkConfig::new(&format!("carrier{index}"), Places::V4.host(9, index));
+        trunk.health = silent_health();
+        let answer = Behaviour { rtp: None, ..answer };
+        self.carriers.push(Carrier { answer, registrar: None, absent: false, trunk });
+        &mut self.carriers[index]
+    }
+
+    /// A user of the gateway.
+    pub fn add_user(&mut self, login: Login) {
+        let mut accounts = (*self.config.users.accounts).clone();
+        accounts.insert(login.user.to_owned(), login.password.to_owned());
+        self.config.users.accounts = Arc::new(accounts);
+    }
+
+    /// A phone of a user, that asks for so many seconds.
+    pub fn add_phone(&mut self, login: Login, expires: u32) -> &mut PhonePlan {
+        self.add_user(login);
+        let to = Places::V4.gateway();
+        let at = Time::from_millis(100);
+        self.phones.push(PhonePlan { at, to, login, expires, refresh: None, leave: None });
+        let last = self.phones.len() - 1;
+        &mut self.phones[last]
+    }
+
+    /// Has the first trunk register with its carrier, which takes this name alone.
+    pub fn register_trunk(&mut self, login: Login, failures: u32) {
+        let carrier = &mut self.carriers[0];
+        let grants = 60;
+        carrier.registrar = Some(RegistrarHabit { login, grants, failures });
+        let address = Places::V4.host(9, 0);
+        let (username, password) = (login.user.to_owned(), login.password.to_owned());
+        carrier.trunk.account = Some(Arc::new(sip::auth::Account { username, password }));
+        carrier.trunk.register = Some(RegistrationConfig {
+            registrar: "sip:carrier.example".into(),
+            aor: format!("sip:{}@carrier.example", login.user),
+            contact_user: login.user.to_owned(),
+            expires: Duration::from_secs(grants.into()),
+            to: PeerConfig { address, transport: sip::Transport::Udp },
+            is_proxy: false,
+            required: true,
+            called_in_to: false,
+            retry_base: Duration::from_secs(4),
+            retry_max: Duration::from_secs(60),
+        });
+    }
+
+    /// Builds the town; `lenient` if messages may arrive that nobody expects any more.
+    pub(super) fn build(mut self, shards: u16, lenient: bool, keep_log: bool) -> Result<Town, String> {
+        let mut random = Random::new(7);
+        let places = Places::V4;
+        let server = SocketAddr::new(places.host(53, 0).ip(), 53);
+        if self.named {
+            let trunk = &mut self.carriers[0].trunk;
+            trunk.peers.clear();
+            let target: Result<locate::Target, _> = NAME.parse();
+            let target = target.map_err(|error| error.to_string())?;
+            trunk.names = vec![NamedPeer { before: 0, target }];
+            self.config.locate = locate::Config {
+                servers: vec![server],
+                timeout: Duration::from_secs(1),
+                families: vec![false],
+                ..locate::Config::default()
+            };
+        }
+        let mut caller = Peer::new(places.host(1, 0), random.u64(), self.calls);
+        caller.default = self.phone;
+        caller.lenient = lenient;
+        caller.web = self.web;
+        for phone in self.phones {
+            caller.add_phone(phone);
+        }
+        let mut absent = Vec::new();
+        let carriers = self.carriers.into_iter().enumerate().map(|(index, carrier)| {
+            let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
+            peer.default = carrier.answer;
+            peer.registrar = carrier.registrar;
+            peer.lenient = lenient;
+            peer.forbidden = vec![places.mark(1), "caller-".to_owned(), "Scripted".to_owned()];
+            if carrier.absent {
+                absent.push(index);
+            }
+            (peer, carrier.trunk)
+        });
+        let carriers: Vec<(Peer, TrunkConfig)> = carriers.collect();
+        caller.forbidden = vec![places.mark(9), "Scripted".to_owned()];
+        let plan = Blueprint {
+            places,
+            shards,
+            callers: vec![caller],
+            carriers,
+            selection: link::Selection::Ordered,
+            chain: true,
+            ask: self.ask,
+            config: self.config,
+            pairs: 16,
+            link: Link::default(),
+            pace: Pace { wake_max: Duration::from_micros(50), packets: 128, ..Pace::default() },
+            slow_store: false,
+            ask_until: Time::from_millis(3000),
+            stranger: false,
+            siege: 0,
+            web: self.web,
+        };
+        let mut town = Town::build(&mut random, plan, keep_log)?;
+        if !keep_log {
+            town.world.log = EventLog::off();
+        }
+        for index in absent {
+            let node = town.carriers[index];
+            town.world.kill(node);
+        }
+        if self.named {
+            let hosts = vec![(0, places.host(9, 0))];
+            town.add_name_server(server, NameServer::new(random.fork(), NAME, hosts, 3600));
+        }
+        Ok(town)
+    }
+}
