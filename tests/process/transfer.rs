@@ -573,6 +573,11 @@ fn a_refer_is_refused(io: &str) {
     let (mut a, mut b, answer, invited) = scene.call("1002");
     let refused = scene.bob.phone.request_with(&mut b, "REFER", "Refer-To: sip:1003@127.0.0.1\r\n");
     assert_eq!(refused.status(), Some(603), "{}", refused.text);
+    assert!(
+        refused.field("allow").contains("BYE") && !refused.field("allow").contains("REFER"),
+        "{}",
+        refused.text
+    );
     talk((&mut scene.alice.voice, answer.audio()), (&mut scene.bob.voice, invited.audio()), 5);
     scene.alice.phone.bye(&mut a);
     scene.bob.is_hung_up(&b);

@@ -42,7 +42,7 @@ impl Shard {
         }
         let Some(displaced) = self.calls.get(other).and_then(|call| call.leg(place)) else { return };
         let (number, target) = (self.number_at(key, by), self.number_at(other, across(place)));
-        if !self.move_leg(now, (key, across(by)), (other, place)) {
+        if !self.move_leg(now, (key, across(by)), (other, place), out) {
             return self.transfer_failed(now, key, 500, out);
         }
         let of = self.calls.get(key).map(|call| call.id);
@@ -66,7 +66,7 @@ impl Shard {
     /// # Errors
     /// 481 if there is none, or in the call that `asks`; 491 if its call is busy with another
     /// transfer.
-    pub(super) fn place_named(&mut self, replaces: &Replaces, asks: Option<Key>) -> Result<(Key, Side), u16> {
+    pub(super) fn place_named(&self, replaces: &Replaces, asks: Option<Key>) -> Result<(Key, Side), u16> {
         let near = self.endpoint.replaced_leg(replaces);
         let named = near.or_else(|| self.endpoint.replaced_leg_from_afar(replaces));
         let (key, side) =

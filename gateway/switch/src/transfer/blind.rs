@@ -146,7 +146,7 @@ impl Shard {
             self.finish(now, target, end, &[], out);
             return true;
         };
-        if !self.move_leg(now, (key, across(by)), (target, Side::Caller)) {
+        if !self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
             let end = self.end(Side::Gateway, 500, 41, "the leg could not be put through");
             self.finish(now, target, end, &[], out);
             self.transfer_failed(now, key, 500, out);

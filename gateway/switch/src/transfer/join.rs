@@ -43,6 +43,7 @@ impl Shard {
         now: Time,
         (from, side): (Key, Side),
         (to, place): (Key, Side),
+        out: &mut Outbox<Mail>,
     ) -> bool {
         let Some(leg) = self.calls.get(from).and_then(|call| call.leg(side)) else { return false };
         let Some(flow) = self.endpoint.leg(leg).map(|facts| facts.flow) else { return false };
@@ -65,6 +66,10 @@ impl Shard {
         self.hold_pair(given.pairs[at(side)], Some((from, side)));
         self.hold_pair(kept.pairs[at(place)], Some((to, place)));
         let mut tolls = Vec::new();
+        let alarms = self.calls.get_mut(from).map(|call| call.charge_tolls(now)).unwrap_or_default();
+        for alarm in alarms {
+            self.tell_fraud(now, alarm, out);
+        }
         if let Some(call) = self.calls.get_mut(from) {
             call.media = Some(given);
             call.draft.media.get_or_insert(summary);

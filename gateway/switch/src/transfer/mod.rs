@@ -21,7 +21,7 @@ pub(crate) use sessions::open;
 pub(crate) use tie::TIE;
 
 use crate::mail::Mail;
-use crate::shard::{Service, Shard};
+use crate::shard::{Service, Shard, methods};
 use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
@@ -87,9 +87,20 @@ impl Shard {
         self.stats.transfers_asked += 1;
         if let Err(status) = self.refer(now, id, leg, message, out) {
             self.stats.transfers_refused += 1;
+            let allowed =
+                leg.filter(|leg| status == 603 && self.transfer_policy(*leg) == TransferPolicy::Refuse);
+            let allow = allowed.map(|_| self.methods_but_refer());
+            let headers: Vec<(&str, &str)> = allow.iter().map(|value| ("Allow", value.as_str())).collect();
             // It may have timed out meanwhile: then nobody waits for the answer.
-            let _ = self.endpoint.respond(now, id, status, &[], None);
+            let _ = self.endpoint.respond(now, id, status, &headers, None);
         }
+    }
+
+    /// What those may send whose REFERs are refused.
+    fn methods_but_refer(&self) -> String {
+        let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
+        let methods = own.into_iter().chain(methods(&self.config)).filter(|method| *method != Method::Refer);
+        methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 
     fn refer(
