@@ -49,6 +49,8 @@ const SPICE: &[&[u8]] = &[
     b"Service-Route: <sip:a;lr>\r\n",
     b"Contact: <sip:a@192.0.2.1>;expires=9\r\n",
     b"WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n",
+    b"Refer-To: <sip:a@b?Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2>\r\n",
+    b"Replaces: c;to-tag=1;from-tag=2\r\n",
     b"Content-Length: 99999",
     b"4294967296",
     b"-1",
@@ -60,6 +62,17 @@ const SPICE: &[&[u8]] = &[
     b"a=rtcp:1\r\n",
     b"a=rtcp-mux\r\n",
     b"m=",
+];
+
+/// A transfer asked for, and a dialog to be replaced: the torture messages have neither.
+const TRANSFERS: [&str; 2] = [
+    "REFER sip:b@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bK1\nMax-Forwards: 70\nFrom: <sip:a@h>;tag=1\n\
+     To: <sip:b@h>;tag=2\nCall-ID: c\nCSeq: 2 REFER\nContact: <sip:a@192.0.2.2>\nRefer-Sub: true\n\
+     Refer-To: \"C\" <sip:c@192.0.2.3;x=y?Replaces=d%40h%3Bto-tag%3D3%3Bfrom-tag%3D4%3Bearly-only&X=1>\n\
+     Referred-By: <sip:a@h>\nContent-Length: 0\n\n",
+    "INVITE sip:b@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bK2\nMax-Forwards: 70\nFrom: <sip:a@h>;tag=1\n\
+     To: <sip:b@h>\nCall-ID: e\nCSeq: 1 INVITE\nContact: <sip:a@192.0.2.2>\nRequire: replaces\n\
+     Replaces: d@h;from-tag=4;to-tag=3;early-only;x=\"y;z\"\nContent-Length: 0\n\n",
 ];
 
 struct Dice(u64);
@@ -83,7 +96,8 @@ fn corpus() -> Vec<Vec<u8>> {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+    let torture = files.iter().map(|file| std::fs::read(file).unwrap());
+    torture.chain(TRANSFERS.map(|text| text.replace('\n', "\r\n").into_bytes())).collect()
 }
 
 fn mutate(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
@@ -115,7 +129,7 @@ fn mutate(corpus: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn nothing_breaks_whatever_arrives() {
     let corpus = corpus();
-    assert_eq!(corpus.len(), 61);
+    assert_eq!(corpus.len(), 63);
     let seeds = match std::env::var("MUTATION_SEED") {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).unwrap(),
         Err(_) => 0..std::env::var("MUTATIONS").map_or(MUTATIONS, |count| count.parse().unwrap()),

@@ -11,6 +11,7 @@ use sip::message::{
 };
 use sip::registration::{Registration, SERVICE_ROUTE_MAX, Terms};
 use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, rewrite, write_answer};
+use sip::transfer::{Refer, Replaces, fragment_status};
 use std::sync::Arc;
 
 /// One datagram: parsing, every view, validation, an answer, and whether peeking says the same.
@@ -25,6 +26,7 @@ pub fn message(bytes: &[u8]) {
                     &Capabilities { extensions: &[], media_types: &["application/sdp"] },
                 );
                 answer(&message, validate(&message).err().map_or(200, |reject| reject.status));
+                transferred(&message);
             } else {
                 let _ = validate_response(&message);
                 registered(&message);
@@ -39,6 +41,21 @@ pub fn message(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// What a request says of transfer can be said again.
+fn transferred(request: &Message<'_>) {
+    let replaces = Replaces::of(request).ok().flatten();
+    let refer = Refer::read(request).ok();
+    if let Some(refer) = &refer {
+        let again = refer.refer_to();
+        let address = NameAddr::parse(again.as_bytes()).expect("an address");
+        assert!(address.bracketed, "{again}");
+    }
+    for replaces in replaces.into_iter().chain(refer.and_then(|refer| refer.replaces)) {
+        assert_eq!(Replaces::parse(replaces.to_string().as_bytes()).as_ref(), Some(&replaces));
+    }
+    let _ = fragment_status(request.body());
 }
 
 /// Whatever a registrar says, a registration goes on or ends, and what it takes over can be sent.
