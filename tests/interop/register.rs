@@ -120,8 +120,7 @@ pub(crate) fn baresip_tcp(scene: &Scene) {
 
 pub(crate) fn baresip_outbound(scene: &Scene) {
     let gateway = registrar(scene);
-    let mut bob =
-        phone(scene, "1002", gateway.sip, "tcp", "secret1002", "answermode=auto;sipnat=outbound");
+    let mut bob = phone(scene, "1002", gateway.sip, "tcp", "secret1002", "answermode=auto;sipnat=outbound");
     bob.wait_log("200 OK (trunkline) [1 binding]");
     let mut alice = phone(scene, "1001", gateway.sip, "udp", "secret1001", "");
     alice.wait_log("200 OK (trunkline) [1 binding]");

@@ -273,7 +273,10 @@ mod tests {
         let mut latch = latch(Policy::Also(address("198.51.100.9:1").ip()));
         assert_eq!(feed(&mut latch, 0, "203.0.113.5:5000", 1, 0..9), [Stranger; 9]);
         assert_eq!(feed(&mut latch, 0, "192.0.2.1:5000", 1, 0..9), [Stranger; 9], "nor another port");
-        assert_eq!(feed(&mut latch, 0, "198.51.100.9:5000", 1, 0..4), [Stranger, Stranger, Latched, Accepted]);
+        assert_eq!(
+            feed(&mut latch, 0, "198.51.100.9:5000", 1, 0..4),
+            [Stranger, Stranger, Latched, Accepted]
+        );
         assert_eq!(feed(&mut latch, 0, "192.0.2.1:4000", 2, 0..2), [Latched, Accepted], "SDP outranks it");
     }
 

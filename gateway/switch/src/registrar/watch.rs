@@ -221,7 +221,7 @@ mod tests {
         (wish.user, wish.behind_nat) = ("user0".into(), true);
         it.register(UnixMicros(9), &wish, &Limits::default()).unwrap();
         assert!((0..9).all(|_| it.way_missed(UnixMicros(9), &way, 3).is_none()));
-        let mut gone = wish.clone();
+        let mut gone = wish;
         (gone.cseq, gone.wanted) = (3, super::super::Wanted::RemoveAll);
         it.register(UnixMicros(10), &gone, &Limits::default()).unwrap();
         assert!(!it.has_ways() && it.state().watch.due.is_empty() && it.state().watch.missed.is_empty());
