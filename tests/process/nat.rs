@@ -282,7 +282,7 @@ fn phones_are_pinged_and_given_up_and_found_again(io: &str) {
         assert_eq!(phone.raw(Way::Udp(gateway.sip), Duration::from_secs(20)).unwrap(), b"\r\n\r\n");
     }
     assert_eq!(gateway.metric("trunkline_phones_pinged_total"), 0.0);
-    assert!(gateway.metric("trunkline_sip_line_ends_sent_total") >= 2.0);
+    wait_until("the figure", || gateway.metric("trunkline_sip_line_ends_sent_total") >= 2.0);
 }
 
 fn keep_alives_of_phones_are_answered(io: &str) {
@@ -355,8 +355,12 @@ fn the_way_to_a_carrier_is_kept_open(io: &str) {
         crate::message::Message::read(request.0.text.replace(request.0.field("via"), &via).as_bytes());
     let contact = format!("Contact: <{}>;expires=600\r\n", request.0.contact());
     carrier.respond_with(&request, 200, "granted", &contact, "");
-    for _ in 0..2 {
-        assert_eq!(carrier.raw(Way::Udp(gateway.sip), Duration::from_secs(10)).unwrap(), b"\r\n\r\n");
+    let mut ends = 0;
+    while ends < 2 {
+        // A busy machine repeats its REGISTER.
+        let bytes = carrier.raw(Way::Udp(gateway.sip), Duration::from_secs(20)).unwrap();
+        assert!(bytes == b"\r\n\r\n" || bytes.starts_with(b"REGISTER"), "{bytes:?}");
+        ends += usize::from(bytes == b"\r\n\r\n");
     }
 }
 
@@ -391,7 +395,6 @@ fn flows_of_a_phone_are_tried_in_order(io: &str) {
     bob.phone.expect("ACK");
     assert_eq!(caller.answered(&mut dialog).status(), Some(486), "the phone was asked once");
     bob.phone.close(ways[1]);
-    wait_until("the end of the newer flow", || gateway.metric("trunkline_sip_connections") < 2.0);
     for _ in 0..4 {
         let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "bob", &sdp);
         let invite = bob.phone.expect("INVITE");

@@ -6,7 +6,7 @@
 //!
 //! 1. A packet from exactly the SDP's address is accepted, at any moment, and takes the lock from whoever has it.
 //! 2. Under [`Policy::Strict`] nothing else is.
-//! 3. Under [`Policy::SameIp`] (same address, other port) or [`Policy::Any`], a stranger becomes a candidate. It gets the
+//! 3. Under [`Policy::SameIp`] (same address, other port), [`Policy::Also`] (one other address) or [`Policy::Any`], a stranger becomes a candidate. It gets the
 //!    lock after [`LatchConfig::consecutive`] packets in a row with one SSRC, successive sequence numbers and
 //!    negotiated payload types, with no other candidate speaking in between. Until then its packets are dropped:
 //!    what was never locked never passes.
@@ -15,7 +15,7 @@
 //! Everything not accepted is counted.
 
 use crate::Header;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use sansio::Time;
 
@@ -27,6 +27,8 @@ pub enum Policy {
     Strict,
     /// From another port of the expected IP address.
     SameIp,
+    /// From this address as well: where signalling comes from another address than the one that SDP names.
+    Also(IpAddr),
     /// From anywhere: peers behind a NAT whose public address is not known.
     Any,
 }
@@ -145,6 +147,7 @@ impl Latch {
         let permitted = match self.config.policy {
             Policy::Strict => false,
             Policy::SameIp => source.ip() == expected.ip(),
+            Policy::Also(address) => source.ip() == address,
             Policy::Any => true,
         };
         permitted && (self.locked.is_none() || now.since(self.last) >= self.config.relatch_after)
@@ -262,6 +265,19 @@ mod tests {
         assert_eq!(latch.target(), Some(address("192.0.2.1:5000")));
         assert_eq!(feed(&mut latch, 0, "198.51.100.9:5000", 1, 0..9), [Stranger; 9], "another address");
         assert_eq!(feed(&mut latch, 5000, "198.51.100.9:5000", 1, 0..9), [Stranger; 9], "however long");
+    }
+
+    #[test]
+    fn one_other_address_may_take_the_lock_and_no_third() {
+        use Verdict::{Accepted, Latched, Stranger};
+        let mut latch = latch(Policy::Also(address("198.51.100.9:1").ip()));
+        assert_eq!(feed(&mut latch, 0, "203.0.113.5:5000", 1, 0..9), [Stranger; 9]);
+        assert_eq!(feed(&mut latch, 0, "192.0.2.1:5000", 1, 0..9), [Stranger; 9], "nor another port");
+        assert_eq!(
+            feed(&mut latch, 0, "198.51.100.9:5000", 1, 0..4),
+            [Stranger, Stranger, Latched, Accepted]
+        );
+        assert_eq!(feed(&mut latch, 0, "192.0.2.1:4000", 2, 0..2), [Latched, Accepted], "SDP outranks it");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use sip::is_private;
 pub enum LatchPolicy {
     /// From nowhere else, unless the peer is behind a NAT: its signalling shows it, or SDP names a private address and
     /// signalling came from a public one. Then its media is taken from any port of the address that its signalling came
-    /// from.
+    /// from; from the address in SDP too if that is public, since a host may have several.
     #[default]
     Auto,
     /// From nowhere else.
@@ -56,11 +56,14 @@ impl LatchPolicy {
         signalling: IpAddr,
         behind_nat: bool,
     ) -> (SocketAddr, Policy) {
-        let hidden = is_private(described.ip()) && !is_private(signalling.to_canonical());
+        let (ip, from) = (described.ip().to_canonical(), signalling.to_canonical());
         match self {
-            Self::Auto if behind_nat || hidden => {
+            Self::Auto if ip == from && behind_nat => (described, Policy::SameIp),
+            Self::Auto if is_private(ip) && (behind_nat || !is_private(from)) => {
                 (SocketAddr::new(signalling, described.port()), Policy::SameIp)
             }
+            // A NAT, or a host with several addresses: it shows where it is by what it sends.
+            Self::Auto if behind_nat => (described, Policy::Also(signalling)),
             Self::Auto | Self::Strict => (described, Policy::Strict),
             Self::SameIp => (described, Policy::SameIp),
             Self::Any => (described, Policy::Any),
@@ -484,7 +487,9 @@ mod tests {
             (expected.to_string(), policy)
         };
         let at = |address: &str, policy| (address.to_owned(), policy);
-        assert_eq!(resolve(LatchPolicy::Auto, "198.51.100.7:4000"), at("192.0.2.1:4000", Policy::SameIp));
+        assert_eq!(resolve(LatchPolicy::Auto, "192.168.1.7:4000"), at("192.0.2.1:4000", Policy::SameIp));
+        let also = Policy::Also("192.0.2.1".parse().unwrap());
+        assert_eq!(resolve(LatchPolicy::Auto, "198.51.100.7:4000"), at("198.51.100.7:4000", also));
         assert_eq!(resolve(LatchPolicy::Auto, "192.0.2.1:4000"), at("192.0.2.1:4000", Policy::SameIp));
         assert_eq!(resolve(LatchPolicy::Strict, "10.0.0.5:4000"), at("10.0.0.5:4000", Policy::Strict));
     }

@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 use link::Binding;
 use sansio::{Key, Outbox, StreamId, Time};
 use sip::message::Uri;
-use sip::{Failure, Held, Transport};
+use sip::{Failure, Held, Transport, is_private};
 use std::sync::Arc;
 
 impl Shard {
@@ -119,17 +119,15 @@ fn transport_of(binding: &Binding) -> Option<Transport> {
     Transport::ALL.into_iter().find(|transport| transport.name() == &*binding.transport)
 }
 
-/// A phone on TCP or TLS at the address that its contact names, if that is another way than the one it registered by. Behind
-/// a NAT there is none: somebody else may have that address here.
+/// A phone on TCP or TLS at the address that its contact names, if that is another way than the one it registered by. A private
+/// address behind a NAT is none: somebody else may have it here. Nor is there one for a flow (RFC 5626 §5.3).
 fn elsewhere(binding: Binding) -> Option<Binding> {
-    if binding.behind_nat || binding.flow.is_some() {
-        return None;
-    }
     let transport = transport_of(&binding).filter(|it| matches!(it, Transport::Tcp | Transport::Tls))?;
     let uri = Uri::parse(binding.contact.as_bytes())?;
     let place = uri.host_port?;
     let named =
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
+    let hidden = binding.behind_nat && is_private(named.ip());
     let another = named != binding.target || binding.connection.is_some();
-    another.then(|| Binding { target: named, connection: None, ..binding.clone() })
+    (another && !hidden && binding.flow.is_none()).then(|| Binding { target: named, connection: None, ..binding.clone() })
 }
