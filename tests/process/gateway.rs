@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,10 +38,17 @@ pub(crate) fn rtp_ports(count: u32) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Below the default range, where a gateway or a drill of somebody else on this host takes its ports.
     assert!(count <= 800);
-    let start =
-        std::process::id().wrapping_mul(1009).wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % 13_000;
-    let low = 2200 + start / 2 * 2;
-    format!("{low}-{}", low + count - 1)
+    loop {
+        let start =
+            std::process::id().wrapping_mul(1009).wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed))
+                % 13_000;
+        let low = 2200 + start / 2 * 2;
+        // Another run of these tests may have a gateway there.
+        let is_free = |port: u32| UdpSocket::bind(("127.0.0.1", port as u16)).is_ok();
+        if (low..low + count).all(is_free) {
+            return format!("{low}-{}", low + count - 1);
+        }
+    }
 }
 
 pub(crate) fn binary() -> Command {
