@@ -14,6 +14,8 @@ on_both_drivers! {
     a_reinvite_without_an_offer_asks_the_other_side
     a_refused_reinvite_leaves_the_session
     the_codecs_of_a_trunk_hold_for_reinvites
+    hold_passes_in_each_of_its_forms
+    the_network_s_word_on_early_media_goes_to_trusted_callers
     media_of_the_latest_or_the_first_early_dialog_is_heard
     another_branch_than_the_one_heard_early_answers_with_other_codecs
     what_is_missing_or_unknown_is_named
@@ -31,10 +33,14 @@ struct Row {
 impl Row {
     /// A gateway with one trunk of this profile and these keys.
     fn start(io: &str, profile: &str, keys: &str) -> Self {
+        Self::start_with(io, "", profile, keys)
+    }
+
+    fn start_with(io: &str, settings: &str, profile: &str, keys: &str) -> Self {
         let (caller, callee) = (Phone::new("127.0.0.1"), Phone::new("127.0.0.1"));
         let path = folder("offers").join("gateway.toml");
         let text = format!(
-            "[[profile]]\nname = \"p\"\n{profile}\n[health]\nprobe_interval = \"0s\"\n\
+            "{settings}\n[[profile]]\nname = \"p\"\n{profile}\n[health]\nprobe_interval = \"0s\"\n\
              [[trunk]]\nname = \"t\"\npeers = [\"{}\"]\nprofile = \"p\"\n{keys}\n[[route]]\nto = [\"t\"]\n",
             callee.address
         );
@@ -223,6 +229,55 @@ fn the_codecs_of_a_trunk_hold_for_reinvites(io: &str) {
         Some(488)
     );
     row.hang_up(call);
+}
+
+fn hold_passes_in_each_of_its_forms(io: &str) {
+    let mut row = Row::start(io, "", "");
+    let (mut call, mut callee) = row.talk();
+    let nowhere = |sdp: &str| sdp.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
+    let (sdp, answer) = (row.sdp.clone(), row.answer.clone());
+    // Offer, what the callee is offered of it, its answer, what the caller hears of that (RFC 3264 §8.4, RFC 2543 §B.5).
+    for (offer, heard, says, told) in [
+        (sdp.replace("sendrecv", "sendonly"), "a=sendonly", "recvonly", "a=recvonly"),
+        (sdp.replace("sendrecv", "inactive"), "a=inactive", "inactive", "a=inactive"),
+        (nowhere(&sdp), "a=sendonly", "recvonly", "a=recvonly"),
+        (sdp.clone(), "a=sendrecv", "sendrecv", "a=sendrecv"),
+    ] {
+        row.caller.begin_request(&mut call, "INVITE", &offer);
+        let reinvite = row.callee.expect("INVITE");
+        assert!(reinvite.0.body.contains(&format!("{heard}\r\n")), "{heard}: {}", reinvite.0.text);
+        assert_eq!(reinvite.0.audio().ip(), row.gateway.sip.ip(), "the gateway's address in any case");
+        row.callee.respond(&reinvite, 200, "callee", &answer.replace("sendrecv", says));
+        let ok = offered(&mut row.caller, &mut call);
+        assert!(ok.body.contains(&format!("{told}\r\n")), "{told}: {}", ok.text);
+        row.caller.ack(&call, "");
+        row.callee.expect("ACK");
+    }
+    // And from the other side.
+    row.callee.begin_request(&mut callee, "INVITE", &nowhere(&answer));
+    let reinvite = row.caller.expect("INVITE");
+    assert!(reinvite.0.body.contains("a=sendonly\r\n"), "{}", reinvite.0.text);
+    row.caller.respond(&reinvite, 200, "", &sdp.replace("sendrecv", "recvonly"));
+    assert_eq!(offered(&mut row.callee, &mut callee).status(), Some(200));
+    row.callee.ack(&callee, "");
+    row.caller.expect("ACK");
+    row.hang_up(call);
+}
+
+fn the_network_s_word_on_early_media_goes_to_trusted_callers(io: &str) {
+    // RFC 5009 §4, §5
+    for (trusted, expected) in [("trusted = [\"127.0.0.1/32\"]", "sendonly"), ("", "")] {
+        let mut row = Row::start_with(io, trusted, "", "");
+        let sdp = row.sdp.clone();
+        let call = row.call("P-Early-Media: supported\r\n", &sdp);
+        let invite = row.callee.expect("INVITE");
+        let answer = row.answer.clone();
+        row.callee.respond_with(&invite, 183, "callee", "P-Early-Media: sendonly\r\n", &answer);
+        let progress = row.caller.response(&call, 183);
+        assert_eq!(progress.field("p-early-media"), expected, "{}", progress.text);
+        assert!(progress.body.contains("m=audio "));
+        row.caller.cancel(&call);
+    }
 }
 
 /// Says a packet to the gateway and tells whether it comes out at the caller's.

@@ -108,20 +108,23 @@ fn a_redirection_to_a_peer_goes_there_in_the_order_of_q(io: &str) {
     let trunks = [("server", server.address, ""), ("low", low.address, ""), ("high", high.address, "")];
     let mut row = Row::start(io, &trunks, "[[route]]\nto = [\"server\"]\n");
     let call = row.call("1000");
-    let contacts = format!("<sip:3000@{}>;q=0.2, <sip:3001@{}>;q=0.9", low.address, high.address);
+    // The routing number of a ported one goes along (RFC 4694).
+    let contacts =
+        format!("<sip:3000;npdi;rn=+4930@{}>;q=0.2, <sip:3001@{}>;q=0.9", low.address, high.address);
     let asked = redirect(&mut server, 300, &contacts);
     assert_eq!(asked.number(), "1000");
     // RFC 3261 §8.1.3.4: the next when one fails.
     let invite = high.expect("INVITE");
     assert_eq!(invite.0.number(), "3001");
     high.respond(&invite, 486, "busy", "");
-    assert_eq!(answer(&mut low).number(), "3000");
+    let invite = answer(&mut low);
+    assert!(invite.start.starts_with("INVITE sip:3000;npdi;rn=+4930@"), "{}", invite.text);
     hang_up(&mut row, call, &mut low);
     let cdr = row.cdr();
     let attempts = cdr["attempts"].as_array().unwrap();
     let trunks: Vec<&str> = attempts.iter().map(|attempt| attempt["trunk"].as_str().unwrap()).collect();
     assert_eq!(trunks, ["server", "high", "low"], "{cdr}");
-    let led = format!("3001@{}, 3000@{}", high.address, low.address);
+    let led = format!("3001@{}, 3000;npdi;rn=+4930@{}", high.address, low.address);
     assert_eq!(attempts[0]["redirected"], Value::from(led));
 }
 

@@ -117,6 +117,7 @@ impl Shard {
         let Some(call) = self.calls.get(key) else { return Err(Refusal::internal("call is gone")) };
         let profile = trunk.config.profile.clone();
         let number = profile.called(call.draft.routed.as_deref().unwrap_or_default());
+        let params = call.redirected.as_ref().map_or("", |redirected| redirected.params()).to_owned();
         let (uri_host, to_host) = trunk.host_of(&peer);
         let suspect = peer.health.load().state() != HealthState::Up;
         let more = call.hunt.as_ref().is_some_and(Hunt::has_more);
@@ -127,7 +128,7 @@ impl Shard {
             transport,
             over: None,
             listener,
-            request_uri: format!("sip:{number}@{uri_host}"),
+            request_uri: format!("sip:{number}{params}@{uri_host}"),
             to: format!("<sip:{number}@{to_host}>"),
             number,
             patience,

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Most contacts of one redirection that are looked at.
 const CONTACTS_MAX: usize = 10;
+/// Most bytes of a number's parameters that go along with it.
+const PARAMS_MAX: usize = 200;
 /// Most bytes of a 380's body that go on to the caller.
 const BODY_MAX: usize = 8192;
 
@@ -27,6 +29,8 @@ const BODY_MAX: usize = 8192;
 #[derive(Clone, Debug)]
 struct Target {
     number: String,
+    /// What stands behind the number in the user part, semicolon included: routing numbers and the like (RFC 4694).
+    params: String,
     /// The trunk and the peer of it that the contact names; none: wherever the number is routed.
     peer: Option<(Arc<Trunk>, usize)>,
 }
@@ -39,8 +43,8 @@ impl Target {
     /// As the record has it.
     fn text(&self) -> String {
         match self.address() {
-            Some(address) => format!("{}@{address}", self.number),
-            None => self.number.clone(),
+            Some(address) => format!("{}{}@{address}", self.number, self.params),
+            None => format!("{}{}", self.number, self.params),
         }
     }
 }
@@ -63,6 +67,11 @@ impl Redirected {
     /// The number that the call is for now; none before the first target is tried.
     pub(crate) fn number(&self) -> Option<&str> {
         self.now.as_ref().map(|target| target.number.as_str())
+    }
+
+    /// What goes behind the number in the Request-URI.
+    pub(crate) fn params(&self) -> &str {
+        self.now.as_ref().map_or("", |target| &target.params)
     }
 
     /// The user whose phone sent the call on last, if it was one's: whose call it is from there on.
@@ -155,7 +164,11 @@ impl Shard {
             .filter_map(|contact| self.target(contact, by))
             .filter_map(|target| match status {
                 // RFC 3261 §21.3.4: the same resource, by way of this proxy.
-                305 => target.peer.is_some().then(|| Target { number: sent.clone(), ..target }),
+                305 => target.peer.is_some().then(|| Target {
+                    number: sent.clone(),
+                    params: String::new(),
+                    ..target
+                }),
                 // §21.3.5: what there is instead stands in the body, in no form that we know.
                 380 => None,
                 _ => (!target.number.is_empty()).then_some(target),
@@ -206,7 +219,7 @@ impl Shard {
                 Scheme::Tel => session::text(contact.uri.bytes),
                 _ => match self.target(contact, None) {
                     Some(target) if !target.number.is_empty() => {
-                        format!("sip:{}@{here}{transport}", target.number)
+                        format!("sip:{}{}@{here}{transport}", target.number, target.params)
                     }
                     _ => continue,
                 },
@@ -227,9 +240,9 @@ impl Shard {
     /// Where a contact leads, if a call of ours may go there.
     fn target(&self, contact: &Contact<'_>, by: Option<&Arc<Trunk>>) -> Option<Target> {
         let uri = &contact.uri;
-        let number = session::user_of(uri.bytes);
+        let (number, params) = (session::user_of(uri.bytes), params_of(uri));
         let secured = match uri.scheme {
-            Scheme::Tel => return Some(Target { number, peer: None }),
+            Scheme::Tel => return Some(Target { number, params, peer: None }),
             Scheme::Sip => false,
             // RFC 3261 §26.2.2: over TLS or not at all, so only to a peer that is reached so.
             Scheme::Sips => true,
@@ -239,7 +252,7 @@ impl Shard {
             return None;
         }
         if !secured && self.is_our_place(uri) {
-            return Some(Target { number, peer: None });
+            return Some(Target { number, params, peer: None });
         }
         // The trunk that redirects first: an address may be that of several.
         let trunks = by.into_iter().chain(self.table.trunks());
@@ -249,7 +262,7 @@ impl Shard {
                 (!secured || transport == Transport::Tls)
                     && is_place(uri, peer.config.address, transport, &trunk.host_of(peer).0)
             })?;
-            Some(Target { number: number.clone(), peer: Some((trunk, peer)) })
+            Some(Target { number: number.clone(), params: params.clone(), peer: Some((trunk, peer)) })
         })
     }
 
@@ -335,6 +348,20 @@ fn contacts<'a>(message: &Message<'a>) -> Vec<Contact<'a>> {
     found
 }
 
+/// The parameters of a telephone number in a tel URI or in the user part of another (RFC 3261 §19.1.6), in bounds.
+fn params_of(uri: &Uri<'_>) -> String {
+    let params = match (uri.scheme, uri.user) {
+        (Scheme::Tel, _) => uri.params.bytes(),
+        (_, Some(user)) => user.iter().position(|byte| *byte == b';').map_or(&b""[..], |at| &user[at..]),
+        (_, None) => b"",
+    };
+    let is_plain = params.iter().all(|byte| byte.is_ascii_graphic() && !b"<>\"@".contains(byte));
+    if !is_plain || params.len() > PARAMS_MAX {
+        return String::new();
+    }
+    String::from_utf8_lossy(params).into_owned()
+}
+
 /// A `qvalue` (RFC 3261 §25.1) in thousandths.
 fn thousandths(text: &[u8]) -> Option<u16> {
     let (whole, rest) = text.split_at_checked(1)?;
@@ -416,7 +443,7 @@ mod tests {
 
     #[test]
     fn no_target_is_tried_twice_and_newer_ones_come_first() {
-        let target = |number: &str| Target { number: number.to_owned(), peer: None };
+        let target = |number: &str| Target { number: number.to_owned(), params: String::new(), peer: None };
         let mut redirected = Redirected::default();
         assert_eq!(redirected.take(vec![target("1"), target("2")]), ["1", "2"]);
         assert_eq!(redirected.waiting.pop().unwrap().number, "1");
