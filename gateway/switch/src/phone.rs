@@ -129,5 +129,9 @@ fn elsewhere(binding: Binding) -> Option<Binding> {
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
     let hidden = binding.behind_nat && is_private(named.ip());
     let another = named != binding.target || binding.connection.is_some();
-    (another && !hidden && binding.flow.is_none()).then(|| Binding { target: named, connection: None, ..binding.clone() })
+    (another && !hidden && binding.flow.is_none()).then(|| Binding {
+        target: named,
+        connection: None,
+        ..binding.clone()
+    })
 }

@@ -530,7 +530,11 @@ pub(crate) fn methods(config: &Config, table: &TrunkTable) -> Vec<Method> {
     if !config.users.is_empty() {
         methods.push(Method::Register);
     }
-    methods.extend(outside::handed(&config.outside, table.trunks()));
+    for method in outside::handed(&config.outside, table.trunks()) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
     methods
 }
 

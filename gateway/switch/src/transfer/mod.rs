@@ -99,7 +99,7 @@ impl Shard {
     /// What those may send whose REFERs are refused.
     fn methods_but_refer(&self) -> String {
         let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
-        let methods = own.into_iter().chain(methods(&self.config)).filter(|method| *method != Method::Refer);
+        let methods = own.into_iter().chain(methods(&self.config, &self.table)).filter(|method| *method != Method::Refer);
         methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 
