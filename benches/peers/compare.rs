@@ -7,13 +7,17 @@
 mod generator;
 mod media;
 mod middle;
+mod overload;
 mod page;
 mod plot;
 mod process;
 mod readme;
 mod record;
+mod registrations;
 mod signalling;
 mod sipp;
+mod talk;
+mod tls;
 
 use process::Outcome;
 use std::path::{Path, PathBuf};
@@ -33,9 +37,22 @@ pub struct Extent {
     pub ramp_seconds: u32,
     /// As said above.
     pub plateau_seconds: u32,
+    /// Calls over TLS connections that stand; a quarter of that with a connection each.
+    pub tls_calls: u32,
+    /// Phones that register.
+    pub phones: u32,
+    /// Calls per second that are offered, from below what the gateway can take to several times that.
+    pub overload_rates: &'static [u32],
+    /// Seconds at each.
+    pub overload_seconds: u32,
+    /// Calls with voice that are up meanwhile.
+    pub overload_calls: u32,
 }
 
-/// Ten minutes.
+/// Everything that is measured, in the order in which it is.
+const PARTS: [&str; 6] = ["signalling", "generator", "media", "tls", "registrations", "overload"];
+
+/// Twenty minutes.
 const ALL: Extent = Extent {
     rates: &[200, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000],
     rate_seconds: 4,
@@ -43,6 +60,11 @@ const ALL: Extent = Extent {
     calls: &[10, 100, 300, 1000, 1500, 2000],
     ramp_seconds: 4,
     plateau_seconds: 10,
+    tls_calls: 20_000,
+    phones: 10_000,
+    overload_rates: &[1000, 2000, 4000, 6000, 8000, 12_000, 16_000, 24_000],
+    overload_seconds: 10,
+    overload_calls: 50,
 };
 
 /// One minute: whether everything works.
@@ -53,6 +75,11 @@ const QUICK: Extent = Extent {
     calls: &[5],
     ramp_seconds: 1,
     plateau_seconds: 3,
+    tls_calls: 64,
+    phones: 100,
+    overload_rates: &[50],
+    overload_seconds: 2,
+    overload_calls: 5,
 };
 
 /// Everything a measurement needs to know.
@@ -86,23 +113,23 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     let mut quick = false;
     for argument in arguments {
         match argument.as_str() {
-            "--all" => parts.extend(["signalling", "generator", "media"]),
+            "--all" => parts.extend(PARTS),
             "--quick" => {
                 extent = QUICK;
                 quick = true;
-                parts.extend(["signalling", "generator", "media"]);
             }
             "--render" => return page::draw(&results, root),
-            "signalling" | "generator" | "media" => parts.push(argument),
+            part if PARTS.contains(&part) => parts.push(part),
             other => {
-                return Err(format!(
-                    "\"{other}\" is none of --all, --quick, --render, signalling, generator, media"
-                ));
+                return Err(format!("\"{other}\" is none of --all, --quick, --render, {}", PARTS.join(", ")));
             }
         }
     }
+    if parts.is_empty() && quick {
+        parts.extend(PARTS);
+    }
     if parts.is_empty() {
-        return Err("say --all, --quick, --render, or which of signalling, generator, media".to_owned());
+        return Err(format!("say --all, --quick, --render, or which of {}", PARTS.join(", ")));
     }
     let trunkline = std::env::var("TRUNKLINE").unwrap_or_default();
     let trunkline = std::fs::canonicalize(&trunkline)
@@ -122,6 +149,9 @@ fn measure(arguments: &[String]) -> Outcome<()> {
         let rows = match part {
             "signalling" => signalling::measure(&bench)?,
             "generator" => generator::measure(&bench)?,
+            "tls" => tls::measure(&bench)?,
+            "registrations" => registrations::measure(&bench)?,
+            "overload" => overload::measure(&bench)?,
             _ => media::measure(&bench)?,
         };
         record::write(&results, part, &bench, root, rows)?;

@@ -142,7 +142,7 @@ fn point(bench: &Bench, kind: Kind, calls: u32) -> Outcome<Value> {
 }
 
 /// What the per-second series says of the seconds in which all calls were up.
-fn plateau_of(series: &str, from: f64, to: f64) -> Value {
+pub fn plateau_of(series: &str, from: f64, to: f64) -> Value {
     let rows: Vec<Value> = series
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

@@ -29,6 +29,15 @@ impl Kind {
     }
 }
 
+/// How a system is started for a measurement of its own.
+#[derive(Default)]
+pub struct Setting {
+    /// Further arguments of `trunkline serve`.
+    pub gateway: Vec<String>,
+    /// Kamailio's configuration, instead of the one for [`Kind`].
+    pub kamailio: String,
+}
+
 /// A system that runs, on the last core.
 pub struct Middle {
     processes: Vec<Running>,
@@ -39,6 +48,17 @@ pub struct Middle {
 impl Middle {
     /// Starts it in front of carriers at these two ports.
     pub fn start(kind: Kind, trunkline: &str, carriers: [u16; 2], folder: &Path) -> Outcome<Self> {
+        Self::start_as(kind, trunkline, carriers, folder, &Setting::default())
+    }
+
+    /// The same as a setting says.
+    pub fn start_as(
+        kind: Kind,
+        trunkline: &str,
+        carriers: [u16; 2],
+        folder: &Path,
+        setting: &Setting,
+    ) -> Outcome<Self> {
         let port = free_port()?;
         let mut processes = Vec::new();
         match kind {
@@ -59,9 +79,10 @@ impl Middle {
                     "--media-timeout=0s".to_owned(),
                     format!("--data={}", data.display()),
                 ]);
+                arguments.extend(setting.gateway.iter().cloned());
                 processes.push(Running::start("trunkline", trunkline, &arguments, Cores::Middle, folder)?);
             }
-            Kind::Kamailio => processes.push(kamailio(port, None, carriers, folder)?),
+            Kind::Kamailio => processes.push(kamailio(port, None, carriers, folder, &setting.kamailio)?),
             Kind::Rtpengine => {
                 let ng = free_port()?;
                 let arguments = [
@@ -82,7 +103,7 @@ impl Middle {
                 let mut engine = Running::start("rtpengine", "rtpengine", &arguments, Cores::Middle, folder)?;
                 engine.wait_for_port(ng, folder)?;
                 processes.push(engine);
-                processes.push(kamailio(port, Some(ng), carriers, folder)?);
+                processes.push(kamailio(port, Some(ng), carriers, folder, "")?);
             }
         }
         let mut middle = Self { processes, port };
@@ -109,8 +130,9 @@ impl Drop for Middle {
 }
 
 /// Kamailio in the foreground, with a configuration of its own.
-fn kamailio(port: u16, ng: Option<u16>, carriers: [u16; 2], folder: &Path) -> Outcome<Running> {
+fn kamailio(port: u16, ng: Option<u16>, carriers: [u16; 2], folder: &Path, own: &str) -> Outcome<Running> {
     let template = match ng {
+        _ if !own.is_empty() => own,
         None => include_str!("kamailio.cfg"),
         Some(_) => include_str!("kamailio-media.cfg"),
     };

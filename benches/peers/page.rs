@@ -20,6 +20,9 @@ pub fn draw(results: &Path, root: &Path) -> Outcome<()> {
     for (name, section) in [
         ("signalling", signalling as fn(&[Value], &Path) -> Outcome<String>),
         ("media", media),
+        ("tls", tls),
+        ("registrations", registrations),
+        ("overload", overload),
         ("generator", generator),
     ] {
         let Some(record) = read(&results.join(format!("{name}.json")))? else { continue };
@@ -248,6 +251,146 @@ fn media(rows: &[Value], docs: &Path) -> Outcome<String> {
         curves: both,
     };
     put(&docs.join("plots/relay-delay.svg"), &delay.svg())?;
+    Ok(text)
+}
+
+fn tls(rows: &[Value], _docs: &Path) -> Outcome<String> {
+    let mut text = String::from(
+        "\n## Calls over TLS\n\n\
+         Sixteen callers of our own over TLS 1.3, each with one call after the other; two SIPp carriers over UDP behind the system in the middle, \
+         which has one worker and the same certificate (ECDSA P-256) each time. Calls per second of its CPU time: over connections that stand, \
+         and with a connection and a whole handshake for each call.\n",
+    );
+    let columns = ["system", "connections", "calls", "completed", "CPU-seconds", "calls a CPU-second"];
+    text.push_str(&heading(&columns.map(str::to_owned)));
+    for mode in distinct(rows, "mode") {
+        for row in rows.iter().filter(|row| row["mode"] == mode) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                row["system"].as_str().unwrap_or_default(),
+                mode.as_str().unwrap_or_default(),
+                row["calls"],
+                row["completed"],
+                number(&row["cpu_s"], 2),
+                number(&row["calls_per_cpu_s"], 0),
+            );
+        }
+    }
+    Ok(text)
+}
+
+fn registrations(rows: &[Value], _docs: &Path) -> Outcome<String> {
+    let mut text = String::from(
+        "\n## Phones\n\n\
+         Phones register over UDP with digest (MD5, qop=auth), sixteen at a time, and are asked for their password each time: two requests a \
+         registration. First all of them once, which shows what a phone takes in memory (resident, all processes of a system), then again three times. \
+         Kamailio keeps them in memory alone; Trunkline writes each to its store as well.\n",
+    );
+    let columns = [
+        "system",
+        "phones",
+        "registrations/s",
+        "a CPU-second",
+        "not registered",
+        "MiB before",
+        "MiB after",
+        "bytes a phone",
+    ];
+    text.push_str(&heading(&columns.map(str::to_owned)));
+    for row in rows {
+        let mib = |key: &str| row[key].as_f64().map_or(0.0, |bytes| bytes / f64::from(1 << 20));
+        let of = |key: &str| row[key].as_u64().unwrap_or(0);
+        let wanted = of("phones") + of("asked_again");
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {:.1} | {:.1} | {} |",
+            row["system"].as_str().unwrap_or_default(),
+            row["phones"],
+            number(&row["registrations_per_s"], 0),
+            number(&row["registrations_per_cpu_s"], 0),
+            wanted.saturating_sub(of("registered_first") + of("registered_again")),
+            mib("memory_before_bytes"),
+            mib("memory_after_bytes"),
+            number(&row["memory_per_phone_bytes"], 0),
+        );
+    }
+    Ok(text)
+}
+
+fn overload(rows: &[Value], docs: &Path) -> Outcome<String> {
+    let mut text = String::from(
+        "\n## Overload\n\n\
+         Calls are offered at a rate that does not care what becomes of them (open loop, RFC 3261 retransmissions, hung up once answered), \
+         while calls with voice are up through the same worker. Excess calls get 503 with Retry-After; the set-up delay is that of calls \
+         admitted, from the first INVITE to the answer; of the voice, what was lost while the calls were offered, and the worst second's one-way delay.\n",
+    );
+    let columns = [
+        "system",
+        "offered/s",
+        "admitted/s",
+        "refused/s",
+        "failed",
+        "without Retry-After",
+        "set-up p50 ms",
+        "p99 ms",
+        "cores",
+        "voice lost",
+        "voice p99 ms",
+    ];
+    text.push_str(&heading(&columns.map(str::to_owned)));
+    for row in rows {
+        let voice = &row["voice"];
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
+            row["system"].as_str().unwrap_or_default(),
+            number(&row["offered_per_s"], 0),
+            number(&row["admitted_per_s"], 0),
+            number(&row["refused_per_s"], 0),
+            row["failed"],
+            row["refused_without_retry_after"],
+            number(&row["setup_p50_ms"], 1),
+            number(&row["setup_p99_ms"], 1),
+            number(&row["cores"], 2),
+            voice["lost"],
+            voice["sent"],
+            number(&voice["p99_ms_worst_second"], 2),
+        );
+    }
+    text.push_str("\n![Calls admitted and refused](plots/overload-calls.svg)\n\n![Delays under overload](plots/overload-delay.svg)\n");
+    let mut calls = curves(rows, "rate", "admitted_per_s", " admitted", false);
+    calls.extend(curves(rows, "rate", "refused_per_s", " refused", true));
+    let calls = Plot {
+        title: "What becomes of calls offered",
+        x: ("calls offered per second", Scale::Linear),
+        y: ("calls per second", Scale::Linear),
+        curves: calls,
+    };
+    put(&docs.join("plots/overload-calls.svg"), &calls.svg())?;
+    // The voice's delay lies beside the calls' own, row by row.
+    let heard: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let mut row = row.clone();
+            row["voice_p99_ms"] = row["voice"]["p99_ms_worst_second"].clone();
+            row
+        })
+        .collect();
+    let mut delays = curves(rows, "rate", "setup_p50_ms", " set-up p50", false);
+    delays.extend(curves(rows, "rate", "setup_p99_ms", " set-up p99", true));
+    delays.extend(
+        curves(&heard, "rate", "voice_p99_ms", " voice p99", true)
+            .into_iter()
+            .map(|curve| Curve { colour: curve.colour + 2, ..curve }),
+    );
+    let delays = Plot {
+        title: "Set-up of calls admitted, and voice of calls that are up",
+        x: ("calls offered per second", Scale::Linear),
+        y: ("milliseconds", Scale::Log),
+        curves: delays,
+    };
+    put(&docs.join("plots/overload-delay.svg"), &delays.svg())?;
     Ok(text)
 }
 

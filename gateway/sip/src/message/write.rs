@@ -48,8 +48,7 @@ impl ResponseWriter {
         let start = out.len();
         let is_status = (100..700).contains(&status);
         let mut writer = Writer { out, start, error: (!is_status).then_some(WriteError::StartLine) };
-        let digits = decimal(u32::from(status), &mut [0; 10]).to_vec();
-        writer.raw(&[b"SIP/2.0 ", &digits, b" "]);
+        writer.raw(&[b"SIP/2.0 ", decimal(u32::from(status), &mut [0; 10]), b" "]);
         let reason = reason.unwrap_or_else(|| reason_phrase(status).as_bytes());
         if super::scan::next_control(reason, 0).is_some() {
             writer.fail(WriteError::ControlCharacter);
