@@ -36,10 +36,6 @@ pub(crate) fn flows() -> Vec<Flow> {
         "7", "Instant message", "linphone, GW, linphone", yes crate::outside::chat,
             "two registered phones chat; the gateway asks the sender for the password";
     });
-    all.extend(rows! { "RFC 3842";
-        "3", "Message waiting", "baresip, GW, SIPp", yes crate::outside::message_waiting,
-            "baresip, registered and asked for its password, subscribes to its mailbox at a carrier and is told of a message";
-    });
     all.extend(rows! { "RFC 3903";
         "4", "Event state", "SIPp, GW, SIPp", yes crate::outside::publish,
             "PUBLISH with SIP-ETag and SIP-If-Match";

@@ -1,6 +1,5 @@
-//! Requests outside of calls: messages, subscriptions and published state between SIPp, Kamailio, baresip and linphone.
+//! Requests outside of calls: messages, subscriptions and published state between SIPp, Kamailio and linphone.
 
-use crate::baresip::Baresip;
 use crate::gateway::Gateway;
 use crate::kamailio::Kamailio;
 use crate::place::{Scene, own_address};
@@ -138,22 +137,4 @@ pub(crate) fn redial(scene: &Scene) {
     }
     let statuses: Vec<_> = gateway.cdrs(2).iter().map(|cdr| cdr["status"].clone()).collect();
     assert_eq!(statuses, [486, 200]);
-}
-
-pub(crate) fn message_waiting(scene: &Scene) {
-    let notifier = "
-        < SUBSCRIBE ~Event:_message-summary
-        > 200 | Expires: 600
-        > NOTIFY body=application/simple-message-summary:Messages-Waiting:yes | Event: message-summary | Subscription-State: active;expires=600
-        < 200";
-    let mailbox = Sipp::callee(scene, "mailbox", notifier);
-    let config = "registrar.algorithms = [\"MD5\"]\n[[user]]\nname = \"1001\"\npassword = \"secret1001\"\n";
-    let gateway = Gateway::start(scene, &trunk(mailbox.at()), config);
-    let (at, place) = (own_address(), gateway.sip);
-    let account = format!("auth_user=1001;auth_pass=secret1001;regint=60;outbound=\"sip:{place}\";mwi=yes");
-    let settings = "module_app mwi.so\n";
-    let mut alice = Baresip::start(at, scene, "1001", &place.to_string(), &account, settings);
-    let told = alice.wait_for("MWI_NOTIFY");
-    assert!(told["param"].as_str().is_some_and(|text| text.contains("Messages-Waiting:yes")), "{told}");
-    mailbox.finish(1);
 }
