@@ -276,6 +276,7 @@ impl Shard {
                 subscription.until = subscription.until.map(|_| now + patience);
             } else if let (Some(seconds), true) = (standing.expires, subscription.until.is_some()) {
                 // RFC 6665 §4.1.3: the notifier may shorten what is left.
+                let seconds = seconds.min(subscription.wanted);
                 subscription.until = Some(now + Duration::from_secs(seconds.into()) + patience);
             }
         } else {
