@@ -176,6 +176,7 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
         text.push_str(", no early media");
     }
     let _ = write!(text, ", REFER {}", attempt.profile.transfer.name());
+    let _ = write!(text, ", redirections: {}", attempt.profile.redirects.word());
     text
 }
 

@@ -116,8 +116,8 @@ fn profiles_are_told() {
     assert_eq!(code, 0);
     for words in [
         "given up after 0.8 s of silence",
-        "profile p: called 02155550123, calling +862177770123, added X-Trunk, no early media",
-        "profile carrier-strict: called +862155550123, calling +862177770123",
+        "calling +862177770123, added X-Trunk, no early media, redirections: follow",
+        "profile carrier-strict: called +862155550123, calling +862177770123, redirections: refuse",
     ] {
         assert!(out.contains(words), "{words}: {out}");
     }

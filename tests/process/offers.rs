@@ -16,6 +16,8 @@ on_both_drivers! {
     the_codecs_of_a_trunk_hold_for_reinvites
     hold_passes_in_each_of_its_forms
     the_network_s_word_on_early_media_goes_to_trusted_callers
+    an_offer_in_a_provisional_response_is_answered_in_its_prack
+    the_reliable_responses_of_each_branch_are_acknowledged
     media_of_the_latest_or_the_first_early_dialog_is_heard
     another_branch_than_the_one_heard_early_answers_with_other_codecs
     what_is_missing_or_unknown_is_named
@@ -278,6 +280,72 @@ fn the_network_s_word_on_early_media_goes_to_trusted_callers(io: &str) {
         assert!(progress.body.contains("m=audio "));
         row.caller.cancel(&call);
     }
+}
+
+/// PRACK of a reliable provisional response, answered 200.
+fn prack(caller: &mut Phone, call: &mut Dialog, progress: &Message, sdp: &str) {
+    progress.field("to").clone_into(&mut call.remote);
+    progress.contact().clone_into(&mut call.target);
+    let rack = format!("RAck: {} {}\r\n", progress.field("rseq"), progress.field("cseq"));
+    send(caller, call, "PRACK", &rack, sdp);
+    assert_eq!(finally(caller, call, "PRACK").status(), Some(200));
+}
+
+fn an_offer_in_a_provisional_response_is_answered_in_its_prack(io: &str) {
+    // RFC 3262 §5, RFC 6337 §2.1
+    let mut row = Row::start(io, "", "");
+    let mut call = row.call("Supported: 100rel\r\n", "");
+    let invite = row.callee.expect("INVITE");
+    assert_eq!((invite.0.body.as_str(), invite.0.field("supported").contains("100rel")), ("", true));
+    let offer = row.answer.clone();
+    row.callee.respond_with(&invite, 183, "callee", "Require: 100rel\r\nRSeq: 5\r\n", &offer);
+    let progress = row.caller.response(&call, 183);
+    assert!(
+        progress.field("require").contains("100rel") && progress.body.contains("m=audio "),
+        "{}",
+        progress.text
+    );
+    prack(&mut row.caller, &mut call, &progress, &row.sdp.clone());
+    let acknowledged = row.callee.expect("PRACK");
+    assert_eq!(acknowledged.0.field("rack"), "5 1 INVITE");
+    assert!(acknowledged.0.body.contains("m=audio "), "the answer: {}", acknowledged.0.text);
+    row.callee.respond(&acknowledged, 200, "callee", "");
+    row.callee.respond(&invite, 200, "callee", "");
+    call.cseq = 1;
+    assert_eq!(row.caller.answered(&mut call).body, "", "all is said");
+    assert_eq!(row.callee.expect("ACK").0.body, "");
+    call.cseq = 9;
+    row.hang_up(call);
+}
+
+fn the_reliable_responses_of_each_branch_are_acknowledged(io: &str) {
+    let mut row = Row::start(io, "", "");
+    let sdp = row.sdp.clone();
+    let mut call = row.call("Supported: 100rel\r\n", &sdp);
+    let invite = row.callee.expect("INVITE");
+    // RFC 3262 §4, RFC 3261 §12.1: each in the dialog that its tag makes.
+    for (tag, rseq, status) in [("one", 7, 183), ("two", 40, 183), ("one", 8, 180), ("two", 41, 180)] {
+        let fields = format!("Require: 100rel\r\nRSeq: {rseq}\r\n");
+        let body = if status == 183 { row.answer.clone() } else { String::new() };
+        row.callee.respond_with(&invite, status, tag, &fields, &body);
+        let acknowledged = row.callee.expect("PRACK");
+        assert_eq!(
+            (acknowledged.0.tag("to"), acknowledged.0.field("rack")),
+            (tag, &*format!("{rseq} 1 INVITE"))
+        );
+        row.callee.respond(&acknowledged, 200, tag, "");
+        // The caller has one dialog, in which the numbers go on.
+        let last = core::mem::replace(&mut call.cseq, 1);
+        let progress = row.caller.response(&call, status);
+        call.cseq = last;
+        prack(&mut row.caller, &mut call, &progress, "");
+    }
+    row.callee.respond(&invite, 200, "two", "");
+    call.cseq = 1;
+    assert_eq!(row.caller.answered(&mut call).status(), Some(200));
+    assert_eq!(row.callee.expect("ACK").0.tag("to"), "two");
+    call.cseq = 900;
+    row.hang_up(call);
 }
 
 /// Says a packet to the gateway and tells whether it comes out at the caller's.

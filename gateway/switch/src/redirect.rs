@@ -286,12 +286,14 @@ impl Shard {
     pub(crate) fn give_up(&mut self, now: Time, key: Key, refusal: &Refusal, out: &mut Outbox<Mail>) {
         let mut last = None;
         while let Some(target) = self.next_target(key) {
-            self.stats.redirects_followed += 1;
             if let Err(refusal) = self.take_tolls(now, key, out) {
                 last = Some(refusal);
                 continue;
             }
-            let Some((trunk, peer)) = target.peer else { return self.route(now, key, out) };
+            let Some((trunk, peer)) = target.peer else {
+                self.stats.redirects_followed += 1;
+                return self.route(now, key, out);
+            };
             if self.routes.lookup(&target.number).is_none() {
                 self.stats.calls_unrouted += 1;
                 last = Some(Refusal::unrouted());
@@ -302,6 +304,7 @@ impl Shard {
             call.table = table;
             call.hunt = Some(Hunt::only(&call.draft.from, trunk, peer));
             call.draft.routed = Some(target.number);
+            self.stats.redirects_followed += 1;
             return self.try_next(now, key, out);
         }
         self.end_refused(now, key, last.as_ref().unwrap_or(refusal), out);
