@@ -256,8 +256,23 @@ fn hold_passes_in_each_of_its_forms(io: &str) {
         row.callee.expect("ACK");
     }
     // And from the other side.
-    row.callee.begin_request(&mut callee, "INVITE", &nowhere(&answer));
-    let reinvite = row.caller.expect("INVITE");
+    let reinvite = loop {
+        row.callee.begin_request(&mut callee, "INVITE", &nowhere(&answer));
+        let cseq = format!("{} INVITE", callee.cseq);
+        let mut reinvite = None;
+        while reinvite.is_none() {
+            reinvite = row.caller.find(Duration::from_millis(10), |message| message.method() == "INVITE");
+            // The caller's ACK may still have been on its way: then the two crossed.
+            let crossed =
+                |message: &Message| message.answers(&callee.call_id, &cseq) && message.status() == Some(491);
+            if row.callee.find(Duration::from_millis(10), crossed).is_some() {
+                break;
+            }
+        }
+        if let Some(reinvite) = reinvite {
+            break reinvite;
+        }
+    };
     assert!(reinvite.0.body.contains("a=sendonly\r\n"), "{}", reinvite.0.text);
     row.caller.respond(&reinvite, 200, "", &sdp.replace("sendrecv", "recvonly"));
     assert_eq!(offered(&mut row.callee, &mut callee).status(), Some(200));
@@ -296,7 +311,8 @@ fn an_offer_in_a_provisional_response_is_answered_in_its_prack(io: &str) {
     let mut row = Row::start(io, "", "");
     let mut call = row.call("Supported: 100rel\r\n", "");
     let invite = row.callee.expect("INVITE");
-    assert_eq!((invite.0.body.as_str(), invite.0.field("supported").contains("100rel")), ("", true));
+    assert_eq!(invite.0.body, "");
+    assert!(invite.0.copied("supported", "S").contains("100rel"), "{}", invite.0.text);
     let offer = row.answer.clone();
     row.callee.respond_with(&invite, 183, "callee", "Require: 100rel\r\nRSeq: 5\r\n", &offer);
     let progress = row.caller.response(&call, 183);
