@@ -4,7 +4,7 @@
 use crate::gateway::{Gateway, folder, rtp_ports};
 use crate::phone::{Phone, Way};
 use crate::register::User;
-use crate::voice::{Voice, talk};
+use crate::voice::{Voice, meet, talk};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::Write;
@@ -168,9 +168,6 @@ fn speak((near, near_to): (&mut Voice, SocketAddr), (far, far_to): (&mut Voice, 
         far.send(far_to);
         std::thread::sleep(Duration::from_millis(10));
     }
-    near.send(near_to);
-    std::thread::sleep(Duration::from_millis(100));
-    near.hear();
-    far.hear();
+    meet((&mut *near, near_to), (&mut *far, far_to));
     talk((near, near_to), (far, far_to), 20);
 }

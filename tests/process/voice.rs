@@ -71,6 +71,24 @@ impl Voice {
     }
 }
 
+/// Both speak until each hears the other: a gateway finds out only so where those behind NATs are.
+pub(crate) fn meet((a, a_to): (&mut Voice, SocketAddr), (b, b_to): (&mut Voice, SocketAddr)) {
+    let begun = Instant::now();
+    let (a_heard, b_heard) = (a.heard(b.mark), b.heard(a.mark));
+    while a.heard(b.mark) == a_heard || b.heard(a.mark) == b_heard {
+        assert!(begun.elapsed() < Duration::from_secs(20), "they never hear each other");
+        a.send(a_to);
+        b.send(b_to);
+        std::thread::sleep(Duration::from_millis(20));
+        a.hear();
+        b.hear();
+    }
+    // What is still under way is not to be taken for what comes next.
+    std::thread::sleep(Duration::from_millis(300));
+    a.hear();
+    b.hear();
+}
+
 /// Both speak for `packets` packets of 20 ms; then it is waited until each heard all that the other sent since, or
 /// fails. Each side sends to the address that the gateway named to it.
 pub(crate) fn talk(a: (&mut Voice, SocketAddr), b: (&mut Voice, SocketAddr), packets: usize) {

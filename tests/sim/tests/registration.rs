@@ -38,6 +38,10 @@ struct Registrar {
     most: u32,
     /// Answers everything with this.
     refuses: Option<&'static str>,
+    /// Sees requests come from elsewhere than they say, and says so (RFC 3581 §4).
+    sees_nat: bool,
+    /// Pairs of line ends that came.
+    line_ends: Vec<Time>,
     faults: Vec<String>,
 }
 
@@ -52,6 +56,8 @@ impl Registrar {
             asked: BTreeMap::new(),
             most: 60,
             refuses: None,
+            sees_nat: false,
+            line_ends: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -61,7 +67,10 @@ impl Registrar {
         let mut text = format!("SIP/2.0 {line}\r\n");
         for name in [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq] {
             let tag = if name == Name::To { ";tag=registrar" } else { "" };
-            let value = String::from_utf8_lossy(request.header(name).unwrap());
+            let mut value = String::from_utf8_lossy(request.header(name).unwrap()).into_owned();
+            if name == Name::Via && self.sees_nat {
+                value = value.replace(";rport", ";received=203.0.113.7;rport=61000");
+            }
             text += &format!("{}: {value}{tag}\r\n", name.as_str());
         }
         text += &fields;
@@ -144,6 +153,9 @@ impl Machine for Party {
             Self::Shard(shard) => shard.handle(now, input, out),
             Self::Registrar(registrar) => {
                 let Input::Datagram(datagram) = input else { return };
+                if datagram.payload == b"\r\n\r\n" {
+                    return registrar.line_ends.push(now);
+                }
                 let Ok(request) = Message::parse(datagram.payload) else {
                     return registrar.faults.push(format!("{now} a message that cannot be read"));
                 };
@@ -408,6 +420,29 @@ fn a_refusal_is_taken_for_an_answer() {
     assert!(scene.registrar().asked.values().all(|asked| asked.len() == 1));
     scene.drain();
     assert!(stopped(&scene), "nothing is left to be removed");
+}
+
+/// What a NAT would forget is used again in time, and by those alone who are behind one.
+#[test]
+fn the_way_through_a_nat_is_kept_open() {
+    for sees_nat in [true, false] {
+        let mut scene = Scene::new(Link::default(), 7);
+        scene.registrar().sees_nat = sees_nat;
+        scene.registrar().most = 3600;
+        scene.run(200);
+        let ends = scene.registrar().line_ends.clone();
+        assert_eq!(ends.len(), if sees_nat { TRUNKS * 7 } else { 0 }, "each 25 s: {ends:?}");
+        // From now on no NAT is seen: the next refresh says so.
+        scene.registrar().sees_nat = false;
+        scene.run(3600);
+        scene.registrar().line_ends.clear();
+        scene.run(200);
+        assert_eq!(scene.registrar().line_ends, []);
+        scene.drain();
+        assert!(stopped(&scene));
+        let wrong = scene.judge(4);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
 }
 
 #[test]
