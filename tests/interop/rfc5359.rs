@@ -39,8 +39,8 @@ pub(crate) fn flows() -> Vec<Flow> {
             "Refer-To with Replaces: both far ends are joined, the consultation leg gets BYE";
         "2.5", "Transfer, attended", "linphone, GW, baresip and baresip", yes transfer_attended_by_linphone,
             "linphone holds baresip, calls a third party, and has both put through to each other: re-INVITE to baresip";
-        "2.6", "Transfer, instant messaging", "SIPp, GW, SIPp", no message_refused,
-            "a MESSAGE outside of a call is answered 403; the REFER that it asks for would be executed as in 2.4";
+        "2.6", "Transfer, instant messaging", "SIPp, GW, SIPp", yes crate::outside::message,
+            "the MESSAGE that asks for it goes through; the REFER that it asks for is executed as in 2.4";
         "2.7", "Forwarding, unconditional", "SIPp, GW, Kamailio, SIPp", yes forwarded,
             "the proxy forwards; 181 reaches the caller";
         "2.8", "Forwarding, busy", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_busy,
@@ -448,10 +448,6 @@ fn transfer_passed(scene: &Scene) {
         (&"passed".into(), &200.into()),
         "{cdr}"
     );
-}
-
-fn message_refused(scene: &Scene) {
-    outside(scene, "> MESSAGE body=text/plain:transfer\n< 403");
 }
 
 /// The dialog that a SIPp has with the gateway, as Replaces names it to the gateway; escaped for a URI if `in_uri`. Waits

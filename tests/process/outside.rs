@@ -246,8 +246,8 @@ fn what_does_not_pass_is_refused_with_what_does(io: &str) {
         ("MESSAGE", "", "x".repeat(101), 413),
         ("SUBSCRIBE", "", String::new(), 489),
         ("INFO", "", String::from("x"), 481),
-        ("NOTIFY", "Event: x\r\nSubscription-State: active\r\n", String::new(), 405),
-        ("REFER", "Refer-To: <sip:a@b>\r\n", String::new(), 405),
+        ("NOTIFY", "Event: x\r\nSubscription-State: active\r\n", String::new(), 481),
+        ("REFER", "Refer-To: <sip:a@b>\r\n", String::new(), 403),
         ("MESSAGE", "Require: 100rel, nonsense\r\n", String::from("x"), 420),
     ] {
         let mut talk = Talk::new(&phone, "4711", gateway.sip, "1234");

@@ -322,6 +322,11 @@ impl Endpoint {
         let Some(usage) = self.usages.get_mut(usage_key) else { return };
         usage.shows_nat |= response_shows_nat(response, &usage.flow);
         let mut dialog = usage.dialog.clone();
+        if !usage.outgoing {
+            // An answer to our NOTIFY; it need not name a Contact (RFC 6665 §8.1).
+            dialog.refresh(response);
+            return self.usage_dialog(usage_key, dialog);
+        }
         let Some(mut begun) = Dialog::of_response(response, dialog.parts().user) else { return };
         (begun.local_cseq, begun.remote_cseq) = (dialog.local_cseq, dialog.remote_cseq);
         let (known, said) = (usage.dialog.parts(), begun.parts());

@@ -154,7 +154,8 @@ impl Shard {
         };
         let policy = self.policy_of(now, flow);
         if !policy.has(method) {
-            return Err(self.not_allowed(policy));
+            // RFC 6665 §4.1.3: of a subscription that nobody has.
+            return Err(if method == Method::Notify { Told::bare(481) } else { self.not_allowed(policy) });
         }
         if method == Method::Subscribe && request.header(Name::Event).is_none() {
             // RFC 6665 §8.2.1 has exactly one; without any there is no package to speak of.

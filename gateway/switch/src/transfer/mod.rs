@@ -99,7 +99,10 @@ impl Shard {
     /// What those may send whose REFERs are refused.
     fn methods_but_refer(&self) -> String {
         let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
-        let methods = own.into_iter().chain(methods(&self.config, &self.table)).filter(|method| *method != Method::Refer);
+        let methods = own
+            .into_iter()
+            .chain(methods(&self.config, &self.table))
+            .filter(|method| *method != Method::Refer);
         methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 
@@ -136,7 +139,13 @@ impl Shard {
             // Not answered, or a transfer is under way: it may be asked for again.
             return Err(491);
         }
-        if !stands(Some(leg)) || !stands(call.other(by)) {
+        // The ACK of who is to be put through may still be on its way; before the target has answered it is there.
+        let comes = |leg: Option<LegId>| {
+            let facts = leg.and_then(|leg| self.endpoint.leg(leg));
+            facts.is_some_and(|facts| facts.state == LegState::Answered)
+        };
+        let other = call.other(by);
+        if !stands(Some(leg)) || !(stands(other) || refer.replaces.is_none() && comes(other)) {
             return Err(491);
         }
         if self.service != Service::Open {
