@@ -116,8 +116,8 @@ fn profiles_are_told() {
     assert_eq!(code, 0);
     for words in [
         "given up after 0.8 s of silence",
-        "calling +862177770123, added X-Trunk, no early media, redirections: follow",
-        "profile carrier-strict: called +862155550123, calling +862177770123, redirections: refuse",
+        "calling +862177770123, added X-Trunk, no early media, REFER execute, redirections: follow",
+        "profile carrier-strict: called +862155550123, calling +862177770123, REFER refuse, redirections: refuse",
     ] {
         assert!(out.contains(words), "{words}: {out}");
     }
