@@ -11,7 +11,7 @@ use link::{End, Part, Side};
 use sansio::{Key, Outbox, Time};
 use sip::message::{Name, unfold};
 use sip::transfer::Refer;
-use sip::{LegId, LegState, Received};
+use sip::{LegId, Received};
 
 impl Shard {
     /// Calls the target of a transfer.
@@ -146,10 +146,7 @@ impl Shard {
             self.finish(now, target, end, &[], out);
             return true;
         };
-        let moving = self.calls.get(key).and_then(|call| call.leg(across(by)));
-        let stands =
-            moving.and_then(|leg| self.endpoint.leg(leg)).is_some_and(|it| it.state == LegState::Confirmed);
-        if !stands || !self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
+        if !self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
             let end = self.end(Side::Gateway, 500, 41, "the leg could not be put through");
             self.finish(now, target, end, &[], out);
             self.transfer_failed(now, key, 500, out);

@@ -139,13 +139,7 @@ impl Shard {
             // Not answered, or a transfer is under way: it may be asked for again.
             return Err(491);
         }
-        // The ACK of who is to be put through may still be on its way; before the target has answered it is there.
-        let comes = |leg: Option<LegId>| {
-            let facts = leg.and_then(|leg| self.endpoint.leg(leg));
-            facts.is_some_and(|facts| facts.state == LegState::Answered)
-        };
-        let other = call.other(by);
-        if !stands(Some(leg)) || !(stands(other) || refer.replaces.is_none() && comes(other)) {
+        if !stands(Some(leg)) || !stands(call.other(by)) {
             return Err(491);
         }
         if self.service != Service::Open {
