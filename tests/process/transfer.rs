@@ -11,6 +11,7 @@ use std::time::Duration;
 on_both_drivers! {
     a_caller_puts_the_callee_through
     a_callee_puts_the_caller_through
+    who_refers_before_the_ack_is_served
     who_is_held_is_taken_back_by_the_target
     a_target_that_refuses_leaves_the_call_as_it_was
     who_hangs_up_too_early_is_not_missed
@@ -219,8 +220,13 @@ fn a_caller_puts_the_callee_through(io: &str) {
     for (name, count) in [("asked", 1.0), ("executed", 1.0), ("failed", 0.0), ("refused", 0.0)] {
         assert_eq!(scene.gateway.metric(&format!("trunkline_transfers_{name}_total")), count, "{name}");
     }
-    let ladder = scene.gateway.get(&format!("/api/v1/calls/{}/ladder", second["id"].as_str().unwrap())).1;
-    assert!(ladder.contains("REFER") || ladder.contains("1002"), "{ladder}");
+    let ladder = |cdr: &Value| {
+        let id = cdr["id"].as_str().unwrap();
+        scene.gateway.get(&format!("/api/v1/calls/{id}/ladder")).1
+    };
+    let (of_first, of_second) = (ladder(first), ladder(second));
+    assert!(of_first.contains("REFER") && of_first.contains("NOTIFY"), "{of_first}");
+    assert!(of_second.contains("Referred-By") || of_second.contains("INVITE"), "{of_second}");
     scene.nothing_more();
 }
 
@@ -242,6 +248,27 @@ fn a_callee_puts_the_caller_through(io: &str) {
     assert_eq!(cdrs[0]["transfer"]["by"], "1002");
     assert_eq!((&cdrs[1]["from"], &cdrs[1]["ended_by"]), (&"4711".into(), &"caller".into()));
     scene.nothing_more();
+}
+
+/// The callee has the ACK of the gateway at once, the gateway the caller's when it comes.
+fn who_refers_before_the_ack_is_served(io: &str) {
+    let mut scene = Scene::new(io, 1, "");
+    let (gateway, offer) = (scene.sip(), scene.alice.voice.sdp("sendrecv"));
+    let mut a = scene.alice.phone.invite(Way::Udp(gateway), gateway, "1002", &offer);
+    let (mut b, _) = scene.bob.answers();
+    let answer = scene.alice.phone.final_response(&a.call_id.clone(), "1 INVITE");
+    (a.remote, a.target) = (answer.field("to").to_owned(), answer.contact().to_owned());
+    let refer = scene.bob.phone.request_with(&mut b, "REFER", "Refer-To: <sip:1003@127.0.0.1>\r\n");
+    assert_eq!(refer.status(), Some(202), "{}", refer.text);
+    scene.bob.notified();
+    let (c, invite) = scene.carol.answers();
+    assert_eq!(said(&scene.bob.notified()), TRANSFERRED);
+    scene.alice.phone.ack(&a, "");
+    scene.bob.phone.bye(&mut b);
+    talk((&mut scene.alice.voice, answer.audio()), (&mut scene.carol.voice, invite.audio()), 10);
+    scene.alice.phone.bye(&mut a);
+    scene.carol.is_hung_up(&c);
+    scene.records(2);
 }
 
 fn who_is_held_is_taken_back_by_the_target(io: &str) {

@@ -101,6 +101,20 @@ impl Shard {
         }
     }
 
+    /// The same for a leg that came from another call: its messages are shown with both.
+    pub(crate) fn bind_moved(&mut self, key: Key, side: Side) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(call_id) =
+            call.leg(side).and_then(|leg| self.endpoint.leg(leg)).map(|facts| facts.call_id.to_owned())
+        else {
+            return;
+        };
+        let (id, number) = (call.id.0, call.draft.attempts.len() as u16 + 1);
+        if let Some(recorder) = self.endpoint.recorder_mut() {
+            recorder.bind(call_id.as_bytes(), id, number, "transferred");
+        }
+    }
+
     /// Tells the bindings of a call again, so that they are as young as its last messages.
     pub(crate) fn bind_again(recorder: &mut Recorder, call: &Call) {
         let id = call.id.0;

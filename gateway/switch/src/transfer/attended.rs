@@ -5,7 +5,6 @@ use crate::mail::Mail;
 use crate::shard::Shard;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time};
-use sip::LegState;
 use sip::transfer::{Refer, Replaces};
 
 impl Shard {
@@ -31,8 +30,8 @@ impl Shard {
         };
         // A dialog that is being set up is no place for a leg that talks (RFC 3891 §3 would have it be ours).
         let stands = self.calls.get(other).is_some_and(|call| {
-            let leg = call.leg(place).and_then(|leg| self.endpoint.leg(leg));
-            call.phase == Phase::Answered && leg.is_some_and(|leg| leg.state == LegState::Confirmed)
+            let stands = |side| call.leg(side).is_some_and(|leg| self.stands(call, leg));
+            call.phase == Phase::Answered && stands(place) && stands(across(place))
         });
         if !stands {
             return self.transfer_failed(now, key, 481, out);
@@ -45,6 +44,7 @@ impl Shard {
         if !self.move_leg(now, (key, across(by)), (other, place), out) {
             return self.transfer_failed(now, key, 500, out);
         }
+        self.bind_moved(other, place);
         let of = self.calls.get(key).map(|call| call.id);
         self.note_transfer(
             other,

@@ -20,6 +20,7 @@ pub use policy::TransferPolicy;
 pub(crate) use sessions::open;
 pub(crate) use tie::TIE;
 
+use crate::call::Call;
 use crate::mail::Mail;
 use crate::shard::{Service, Shard, methods};
 use core::time::Duration;
@@ -27,7 +28,7 @@ use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
 use sip::message::Method;
 use sip::transfer::{Refer, Replaces};
-use sip::{LegId, LegState, Received, RequestId, SubscriptionId};
+use sip::{LegId, LegState, Received, RequestId, SubscriptionId, Transport};
 
 /// How long a referrer whose call was put through may take to hang up.
 const HANG_UP: Duration = Duration::from_secs(4);
@@ -96,6 +97,12 @@ impl Shard {
         }
     }
 
+    /// Whether a leg talks: it was answered, and at most its ACK, which may come late, is awaited.
+    fn stands(&self, call: &Call, leg: LegId) -> bool {
+        let state = self.endpoint.leg(leg).map(|facts| facts.state);
+        state == Some(LegState::Confirmed) || (state == Some(LegState::Answered) && !call.late_offer)
+    }
+
     /// What those may send whose REFERs are refused.
     fn methods_but_refer(&self) -> String {
         let own = [Method::Invite, Method::Ack, Method::Bye, Method::Cancel];
@@ -128,10 +135,7 @@ impl Shard {
             TransferPolicy::Execute => {}
         }
         let call = self.calls.get(key).ok_or(481_u16)?;
-        let stands = |leg: Option<LegId>| {
-            let facts = leg.and_then(|leg| self.endpoint.leg(leg));
-            facts.is_some_and(|facts| facts.state == LegState::Confirmed)
-        };
+        let stands = |leg: Option<LegId>| leg.is_some_and(|leg| self.stands(call, leg));
         if call.phase != Phase::Answered
             || call.transferring.asked.is_some()
             || call.transferring.mending.is_some()
@@ -179,21 +183,20 @@ impl Shard {
 
     /// What is done with the REFERs of a leg: as the profile of its trunk says; a phone's are executed.
     fn transfer_policy(&self, leg: LegId) -> TransferPolicy {
-        let Some(remote) = self.endpoint.leg(leg).map(|facts| facts.flow.remote) else {
+        let Some(flow) = self.endpoint.leg(leg).map(|facts| facts.flow) else {
             return TransferPolicy::default();
         };
-        let peers = || {
-            let trunks = self.table.trunks().iter();
-            trunks.flat_map(|trunk| trunk.peers.iter().map(move |peer| (trunk, peer.config.address)))
-        };
-        let same = |ip: core::net::IpAddr| ip.to_canonical() == remote.ip().to_canonical();
-        let at = |exact: bool| {
-            peers().find(|(_, address)| same(address.ip()) && (!exact || address.port() == remote.port()))
-        };
+        let mut peers = self.table.trunks().iter().flat_map(|trunk| {
+            let addresses = trunk.peers.iter().map(|peer| peer.config.address);
+            addresses.map(move |address| (trunk, address))
+        });
         // A peer's connection to us comes from any port.
-        at(true)
-            .or_else(|| at(false))
-            .map_or_else(TransferPolicy::default, |(trunk, _)| trunk.config.profile.transfer)
+        let any_port = flow.transport != Transport::Udp;
+        let found = peers.find(|(_, address)| {
+            address.ip().to_canonical() == flow.remote.ip().to_canonical()
+                && (any_port || address.port() == flow.remote.port())
+        });
+        found.map_or_else(TransferPolicy::default, |(trunk, _)| trunk.config.profile.transfer)
     }
 
     /// The number of a side.
