@@ -429,7 +429,7 @@ fn address_change(scene: &Scene) {
         > INVITE sdp@{place}
         < 200 ~m=audio
         > ACK
-        pause 1500
+        pause 3000
         > BYE
         < 200"
     );

@@ -475,15 +475,26 @@ pub(crate) fn judge(failure: &Failure, trunk: Option<&TrunkConfig>) -> (Evidence
     }
 }
 
-/// What the gateway has tried for a call so far, and what it tries now.
+/// What the gateway has tried for a call so far, and what it tries now. Before a redirection it was for another number.
 fn steps(draft: &Draft, number: &str) -> Vec<history::Step> {
     let status = |attempt: &link::Attempt| match (attempt.status, attempt.reason) {
         (Some(status), _) => status,
         (None, Reason::Refused | Reason::ConnectFailed) => 503,
         (None, _) => 408,
     };
-    let step = |status| history::Step { number: number.to_owned(), status };
-    draft.attempts.iter().map(|attempt| step(status(attempt))).chain([step(0)]).collect()
+    let redirected = |attempt: &link::Attempt| attempt.redirected.is_some();
+    let last = draft.attempts.iter().rposition(redirected);
+    let (mut steps, mut sent_on, mut at) = (Vec::new(), false, draft.dialled.clone());
+    for (n, attempt) in draft.attempts.iter().enumerate() {
+        let target = if last.is_none_or(|last| n > last) { number } else { &at };
+        steps.push(history::Step { number: target.to_owned(), status: status(attempt), sent_on });
+        sent_on = redirected(attempt);
+        if let Some(targets) = &attempt.redirected {
+            at = targets.split([',', ';', '@']).next().unwrap_or_default().trim().to_owned();
+        }
+    }
+    steps.push(history::Step { number: number.to_owned(), status: 0, sent_on });
+    steps
 }
 
 /// Whether a failure speaks for all phones of a user (RFC 3261 §16.7 step 5).

@@ -48,6 +48,8 @@ pub(crate) struct Step {
     pub(crate) number: String,
     /// Why it failed, as a SIP status; 0 while it has not.
     pub(crate) status: u16,
+    /// Whether the target before it sent the call on to it (3xx).
+    pub(crate) sent_on: bool,
 }
 
 /// What the gateway knows of a call's way.
@@ -146,9 +148,10 @@ pub(crate) fn tell(
         entries = from_diversions(&diverted, known);
     }
     let mut dropped = 0;
+    let mut all = entries.clone();
+    continue_by(&mut all, known);
+    let sent_on = from_history(&all[entries.len()..]);
     if matches!(telling, Telling::HistoryInfo | Telling::Both) {
-        let mut all = entries.clone();
-        continue_by(&mut all, known);
         // The oldest say least of where the call goes.
         dropped += all.len().saturating_sub(ENTRIES_MAX) as u64;
         let first = all.len().saturating_sub(ENTRIES_MAX);
@@ -156,7 +159,8 @@ pub(crate) fn tell(
         fields.push((Name::HistoryInfo.as_str().to_owned(), values.join(", ")));
     }
     if matches!(telling, Telling::Diversion | Telling::Both) {
-        let all = if diverted.is_empty() { from_history(&entries) } else { diverted };
+        let before = if diverted.is_empty() { from_history(&entries) } else { diverted };
+        let all = [sent_on, before].concat();
         dropped += all.len().saturating_sub(ENTRIES_MAX) as u64;
         for diversion in all.iter().take(ENTRIES_MAX) {
             fields.push((Name::Diversion.as_str().to_owned(), diversion.write(known.trusted)));
@@ -182,15 +186,23 @@ fn continue_by(entries: &mut Vec<Entry>, known: &Known<'_>) {
             index
         }
     };
+    let mut number_from = parent.clone();
     for (number, step) in known.steps.iter().enumerate() {
         let headers = match step.status {
             0 => String::new(),
             status => format!("Reason=SIP%3Bcause%3D{status}"),
         };
-        // The same user by another address: rc (RFC 7044 §10.4).
-        let params = vec![format!("rc={parent}")];
         let index = format!("{parent}.{}", number + 1);
-        entries.push(Entry { uri: own(&step.number), headers, index, params });
+        // Somebody else, by a redirection: mp, with its cause (RFC 7044 §10.4, RFC 4458 §2); the same user by another
+        // address: rc.
+        let (uri, param) = if step.sent_on {
+            let before = format!("{parent}.{number}");
+            number_from.clone_from(&index);
+            (format!("{};cause=302", own(&step.number)), format!("mp={before}"))
+        } else {
+            (own(&step.number), format!("rc={number_from}"))
+        };
+        entries.push(Entry { uri, headers, index, params: vec![param] });
     }
 }
 
@@ -316,7 +328,7 @@ mod tests {
         );
         let steps: Vec<Step> = steps
             .iter()
-            .map(|(number, status)| Step { number: (*number).to_owned(), status: *status })
+            .map(|(number, status)| Step { number: (*number).to_owned(), status: *status, sent_on: false })
             .collect();
         let known = Known { dialled: "4930", host: "192.0.2.7", steps: &steps, trusted };
         let mut fields = vec![("Diversion".to_owned(), "passed".to_owned())];
@@ -400,11 +412,35 @@ mod tests {
             told(came, Telling::Both, &[("4930", 0)], true),
             ["History-Info: <sip:4930@192.0.2.7>;index=1, <sip:4930@192.0.2.7>;index=1.1;rc=1"]
         );
-        let steps = vec![Step { number: "1".to_owned(), status: 503 }; 40];
+        let steps = vec![Step { number: "1".to_owned(), status: 503, sent_on: false }; 40];
         let known = Known { dialled: "1", host: "h", steps: &steps, trusted: true };
         let mut fields = Vec::new();
         let invite = b"INVITE sip:1@h SIP/2.0\r\n\r\n";
         let dropped = tell(&mut fields, &Message::parse(invite).unwrap(), Telling::HistoryInfo, &known);
         assert_eq!((fields[0].1.split(", ").count(), dropped), (ENTRIES_MAX, 41 - ENTRIES_MAX as u64));
+    }
+
+    #[test]
+    fn a_redirection_that_was_followed_is_told() {
+        let step = |number: &str, status, sent_on| Step { number: number.to_owned(), status, sent_on };
+        let steps = [step("4930", 302, false), step("555", 503, true), step("555", 0, false)];
+        let known = Known { dialled: "4930", host: "192.0.2.7", steps: &steps, trusted: true };
+        let text = "INVITE sip:4930@gw SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a@h>;tag=1\r\n\
+                    To: <sip:4930@h>\r\nCall-ID: i\r\nCSeq: 1 INVITE\r\nDiversion: <sip:1@h>;reason=user-busy\r\n\r\n";
+        let mut fields = Vec::new();
+        tell(&mut fields, &Message::parse(text.as_bytes()).unwrap(), Telling::Both, &known);
+        let fields: Vec<String> =
+            fields.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            fields,
+            [
+                "History-Info: <sip:1@h>;index=1, <sip:4930@192.0.2.7;cause=486>;index=1.1;mp=1, \
+                 <sip:4930@192.0.2.7?Reason=SIP%3Bcause%3D302>;index=1.1.1;rc=1.1, \
+                 <sip:555@192.0.2.7;cause=302?Reason=SIP%3Bcause%3D503>;index=1.1.2;mp=1.1.1, \
+                 <sip:555@192.0.2.7>;index=1.1.3;rc=1.1.2",
+                "Diversion: <sip:4930@192.0.2.7>;reason=unconditional",
+                "Diversion: <sip:1@h>;reason=user-busy",
+            ]
+        );
     }
 }
