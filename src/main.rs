@@ -19,6 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Drill(arguments::Drill::default()));
+    // Where there are no huge pages there is nothing to be spared.
+    let _ = driver::affinity::plain_pages();
     let outcome = match command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(arguments),

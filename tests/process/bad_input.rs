@@ -227,6 +227,12 @@ fn real_time_priority_is_had_or_refused_and_never_passed_on(io: &str) {
     let normal = Gateway::start(io, &["--workers", "1", trunk]);
     assert_eq!(normal.json("/healthz")["scheduling"], "normal");
     assert_eq!(policies(normal.pid(), "shard-"), ["0"]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", normal.pid())).unwrap();
+    let huge = status.lines().find(|line| line.starts_with("THP_enabled"));
+    assert!(
+        huge.is_none_or(|line| line.ends_with('0')),
+        "no page is made huge behind a packet's back: {huge:?}"
+    );
     let left_to_it = Gateway::start(io, &["--workers", "1", trunk, "--scheduling", "auto"]);
     let may = left_to_it.json("/healthz")["scheduling"] == "realtime";
     assert_eq!(policies(left_to_it.pid(), "shard-"), [if may { "2" } else { "0" }]);

@@ -1,4 +1,5 @@
-//! Cores and threads: which cores this process may use, pinning, real-time priority, and starting a named, pinned thread.
+//! Cores, threads and pages: which cores this process may use, pinning, real-time priority, pages of the usual size, and
+//! starting a named, pinned thread.
 #![allow(
     unsafe_code,
     reason = "sched_setaffinity, sched_getaffinity, sched_setscheduler and prctl have no safe form"
@@ -47,6 +48,18 @@ pub fn realtime() -> io::Result<()> {
     // SAFETY: the kernel only reads `priority`, which lives on this frame.
     let result =
         unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &priority) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel give this process and its children pages of the usual size only: a huge page that is wanted at once may
+/// cost tens of milliseconds of compaction in the middle of a packet, and one that is made behind our back holds the lock
+/// that every page fault needs, at the lowest priority there is.
+///
+/// # Errors
+/// The operating system's: a kernel without huge pages, where nothing is lost.
+pub fn plain_pages() -> io::Result<()> {
+    // SAFETY: PR_SET_THP_DISABLE takes numbers and touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
