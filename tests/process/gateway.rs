@@ -308,6 +308,13 @@ impl Gateway {
             !line.starts_with('#') && !line.ends_with(" 0") && words.iter().any(|word| line.contains(word))
         });
         eprintln!("--- the gateway counted:\n{}", telling.collect::<Vec<_>>().join("\n"));
+        let Ok(mut stream) = TcpStream::connect(self.http) else { return };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+        let _ = stream
+            .write_all(b"GET /api/v1/cdrs?limit=3 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+        let mut records = String::new();
+        let _ = stream.read_to_string(&mut records);
+        eprintln!("--- its last records: {}", records.rsplit("\r\n\r\n").next().unwrap_or_default());
     }
 }
 
