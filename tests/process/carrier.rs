@@ -112,8 +112,8 @@ impl Desk {
         self.answer_late();
         let Some(request) = self.phone.find(Duration::from_millis(2), |message| message.status().is_none())
         else {
-            // Responses to our BYEs are of no interest.
-            let _ = self.phone.find(Duration::ZERO, |_| true);
+            // Responses to our BYEs are of no interest. Nothing else may be taken here: a request may have come since.
+            let _ = self.phone.find(Duration::ZERO, |message| message.status().is_some());
             return;
         };
         let manner = *self.manner.lock().unwrap();

@@ -259,11 +259,15 @@ impl Gateway {
         values.iter().sum()
     }
 
-    /// A trunk of `/api/v1/trunks`.
+    /// A trunk of `/api/v1/trunks`, which a gateway that just became ready may still be told of.
     pub(crate) fn trunk(&self, name: &str) -> Value {
-        let trunks = self.json("/api/v1/trunks");
-        let found = trunks["trunks"].as_array().unwrap().iter().find(|trunk| trunk["name"] == name);
-        found.unwrap_or_else(|| panic!("no trunk {name} in {trunks}")).clone()
+        let mut found = None;
+        wait_until(&format!("a trunk {name}"), || {
+            let trunks = self.json("/api/v1/trunks");
+            found = trunks["trunks"].as_array().unwrap().iter().find(|trunk| trunk["name"] == name).cloned();
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub(crate) fn calls(&self) -> u64 {
