@@ -303,6 +303,9 @@ pub(crate) struct Desk<M> {
     stopping: bool,
     /// Something was put off to the next turn: do not sleep long.
     pub(crate) put_off: bool,
+    /// A turn took all it has room for and left datagrams in a socket: the next one neither waits nor lets packets gather,
+    /// or a queue would grow before an idle thread.
+    pub(crate) more: bool,
     pub(crate) mail: Receiver<M>,
     posts: Vec<Option<Sender<M>>>,
     pace: Pace,
@@ -321,6 +324,7 @@ impl<M> Desk<M> {
             anchor: WallAnchor::take(),
             stopping: false,
             put_off: false,
+            more: false,
             mail,
             posts,
             pace: Pace::new(options.coalesce, options.share_from, now),
@@ -395,7 +399,8 @@ impl<M> Desk<M> {
         if core::mem::take(&mut self.put_off) {
             until = until.min(self.now + Duration::from_millis(1));
         }
-        let idle = self.notices.is_empty() && self.out.is_empty() && until > self.now;
+        let more = core::mem::take(&mut self.more);
+        let idle = !more && self.notices.is_empty() && self.out.is_empty() && until > self.now;
         let block = idle && self.mail.arm();
         Wait { until, gather: self.pace.gather_until(), block }
     }

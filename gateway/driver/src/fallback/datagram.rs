@@ -139,6 +139,7 @@ impl Fallback {
             // An older error of the socket came out here; the next turn reads on.
             return self.report_refusals(desk, machine, id, tag.generation);
         };
+        desk.more |= count == lane.headers.len();
         for at in 0..count {
             let lane = if large { &self.large } else { &self.small };
             let header = &lane.headers[at];

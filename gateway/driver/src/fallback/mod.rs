@@ -73,7 +73,7 @@ impl Fallback {
             streams: StreamTable::new(options.streams_max, options.linger),
             write_buffer: options.write_buffer,
             small: Lane::new(BATCH, 2048),
-            large: Lane::new(8, 65_536),
+            large: Lane::new(32, 65_536),
             sender: datagram::Sender::new(BATCH),
             again: VecDeque::new(),
             chunk: vec![0; CHUNK].into_boxed_slice(),

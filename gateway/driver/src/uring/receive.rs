@@ -151,7 +151,10 @@ impl Uring {
         }
         match completion.error() {
             0 | libc::ECANCELED | libc::EAGAIN => {}
-            libc::ENOBUFS => desk.stats.buffers_exhausted += 1,
+            libc::ENOBUFS => {
+                desk.stats.buffers_exhausted += 1;
+                desk.more = true;
+            }
             // What ICMP reported stands in the error queue.
             _ => self.report_refusals(desk, machine, id, tag.generation),
         }
