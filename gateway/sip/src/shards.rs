@@ -5,7 +5,7 @@
 //! the Call-IDs of its own legs until they hash to the shard that owns the call: both legs of a call
 //! thus find home by the same rule.
 
-use crate::message::peek;
+use crate::message::dialog;
 use sansio::Random;
 
 /// The shards of a process, and which of them one is.
@@ -26,7 +26,7 @@ impl Shards {
         if self.count == 1 {
             return self.me;
         }
-        peek(message).map_or(self.me, |peek| self.owner_of(peek.call_id))
+        dialog(message).map_or(self.me, |(_, call_id)| self.owner_of(call_id))
     }
 
     /// The owner of a Call-ID.

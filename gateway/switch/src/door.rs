@@ -134,10 +134,13 @@ impl Shard {
         } else {
             Treatment::Welcome
         };
-        let before = *self.endpoint.stats();
+        // Nobody is counted against who is let in and welcome.
+        let judged = standing != Standing::Allowed || !matches!(treatment, Treatment::Welcome);
+        let before = judged.then(|| *self.endpoint.stats());
         self.endpoint.treat(treatment);
         handle(self);
         self.endpoint.treat(Treatment::Welcome);
+        let Some(before) = before else { return };
         let after = *self.endpoint.stats();
         let busy = after.busy_refused - before.busy_refused;
         if busy > 0 {

@@ -122,7 +122,8 @@ impl Described {
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let session = parse(body)?;
         let (_, audio) = anchored(&session)?;
-        let speech = || audio.codecs().filter(|codec| !codec.is_auxiliary());
+        let all: Vec<_> = audio.codecs().collect();
+        let speech = || all.iter().filter(|codec| !codec.is_auxiliary());
         let codecs: Vec<_> = speech().map(|codec| (codec.payload, text(codec.name))).collect();
         let formats = speech().zip(&codecs).map(|(codec, (payload_type, name))| Format {
             payload_type: *payload_type,
@@ -141,9 +142,9 @@ impl Described {
                 sends: audio.direction.sends(),
                 receives: audio.direction.receives() && !unspecified,
             },
-            payload_types: audio.codecs().fold(0, |types, codec| types | 1 << (codec.payload & 127)),
+            payload_types: all.iter().fold(0, |types, codec| types | 1 << (codec.payload & 127)),
             formats: formats.collect(),
-            event_type: audio.codecs().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
+            event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
             substance: substance(body),
             body: body.into(),
@@ -175,9 +176,10 @@ pub(crate) fn anchor(
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
     // RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
-    let held = anchored(&parse(body)?)?.1.connection.is_some_and(|connection| connection.is_unspecified());
+    let session = parse(body)?;
+    let held = anchored(&session)?.1.connection.is_some_and(|connection| connection.is_unspecified());
     let direction = if held { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
-    rewrite(body, media, towards, codecs, direction)
+    rewrite(&session, media, towards, codecs, direction)
 }
 
 /// Answers an offer of `towards` in its own words: of its codecs those named, the gateway's address, the direction turned
@@ -195,18 +197,17 @@ pub(crate) fn mirror(
         (false, true) => sdp::Direction::SendOnly,
         (false, false) => sdp::Direction::Inactive,
     };
-    rewrite(&crate::transfer::open(body), media, towards, codecs, direction)
+    rewrite(&parse(&crate::transfer::open(body))?, media, towards, codecs, direction)
 }
 
 fn rewrite(
-    body: &[u8],
+    session: &Session<'_>,
     media: &mut CallMedia,
     towards: Side,
     codecs: &[String],
     direction: sdp::Direction,
 ) -> Result<Vec<u8>, Refusal> {
-    let session = parse(body)?;
-    let (index, _) = anchored(&session)?;
+    let (index, _) = anchored(session)?;
     let mut ports = [0u16; sdp::MEDIA_MAX];
     ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
@@ -217,8 +218,8 @@ fn rewrite(
         codecs: &names,
         direction,
     };
-    let mut out = Vec::with_capacity(body.len() + 64);
-    sdp::rewrite(&session, &relay, &mut leg.origin, &mut out)
+    let mut out = Vec::with_capacity(512);
+    sdp::rewrite(session, &relay, &mut leg.origin, &mut out)
         .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
     leg.last.clone_from(&out);
     Ok(out)

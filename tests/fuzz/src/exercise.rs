@@ -7,7 +7,7 @@ use sip::auth::Account;
 use sip::framing::{Frame, Framer};
 use sip::message::{
     Capabilities, FIELDS_MAX, Message, Name, NameAddr, RequestWriter, ResponseWriter, Uri, Via, acceptable,
-    peek, unfold, unsupported, validate, validate_response,
+    dialog, peek, unfold, unsupported, validate, validate_response,
 };
 use sip::registration::{Registration, SERVICE_ROUTE_MAX, Terms};
 use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, rewrite, write_answer};
@@ -116,6 +116,7 @@ fn views(message: &Message<'_>) {
 fn same_as_peeked(bytes: &[u8], message: &Message<'_>) {
     let peek = peek(bytes).expect("what parses can be peeked into");
     assert_eq!(peek.call_id, message.call_id());
+    assert_eq!(dialog(bytes), Some((peek.start, peek.call_id)));
     assert_eq!(peek.cseq, message.cseq());
     assert_eq!(peek.branch, message.top_via().and_then(|via| via.branch()));
     let start = match peek.start {

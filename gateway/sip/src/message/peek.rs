@@ -31,6 +31,19 @@ pub fn start(bytes: &[u8]) -> Option<Start> {
     Some(if status == 0 { Start::Request(method) } else { Start::Response(status) })
 }
 
+/// Reads the first line and the Call-ID alone, empty if missing: what [`peek()`] says of both, for less than half its cost.
+pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8])> {
+    let (status, method, mut at) = start_of(bytes).ok()?;
+    let start = if status == 0 { Start::Request(method) } else { Start::Response(status) };
+    while let Ok((name, value, next)) = field_at(bytes, at) {
+        if name == Name::CallId {
+            return Some((start, value));
+        }
+        at = next;
+    }
+    Some((start, &[]))
+}
+
 /// Reads Call-ID, first line, branch and CSeq, and nothing beyond the last of them. Where
 /// [`super::Message::parse`] succeeds it says the same; where that fails, this may be `None` or what was there.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
@@ -72,6 +85,7 @@ mod tests {
         assert_eq!(peek.start, Start::Response(180));
         assert_eq!((peek.call_id, peek.branch), (&b"call@here"[..], Some(&b"z9hG4bKx"[..])));
         assert_eq!(peek.cseq.unwrap().method, Method::Invite);
+        assert_eq!(dialog(text), Some((peek.start, peek.call_id)));
         let message = Message::parse(text).unwrap();
         assert_eq!((message.call_id(), message.cseq()), (peek.call_id, peek.cseq));
     }
@@ -86,5 +100,7 @@ mod tests {
             (bare.start, bare.call_id, bare.branch),
             (Start::Request(Method::Options), &b""[..], None)
         );
+        assert_eq!(dialog(b"OPTIONS sip:h SIP/2.0\r\n\r\n"), Some((bare.start, &b""[..])));
+        assert_eq!(dialog(b"\r\n\r\n"), None);
     }
 }

@@ -4,7 +4,7 @@ pub mod recorder;
 mod tally;
 
 use crate::event::{Flow, Transport};
-use crate::message::{peek, start};
+use crate::message::{dialog, start};
 use core::net::SocketAddr;
 use recorder::{Direction, Header, Recorder};
 use sansio::{SocketId, Time};
@@ -55,9 +55,9 @@ impl Tap {
             }
             return;
         };
-        if let Some(seen) = peek(bytes) {
-            self.tally.count(header.direction, seen.start);
-            recorder.record(&header, seen.call_id, bytes);
+        if let Some((start, call_id)) = dialog(bytes) {
+            self.tally.count(header.direction, start);
+            recorder.record(&header, call_id, bytes);
         }
     }
 }
