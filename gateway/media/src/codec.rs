@@ -157,19 +157,30 @@ pub enum Encoder {
     Pcma,
     /// G.722.
     G722(Box<g722::Encoder>),
+    /// G.729.
+    G729(Box<g729::Encoder>),
     /// Linear samples.
     L16(Rate),
 }
 
+/// What became of a packet's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Octets of the payload; none if the packet is silence that is not sent.
+    pub octets: usize,
+    /// Samples before the first that the payload stands for, by which its timestamp is later; only with silence compression.
+    pub skipped: usize,
+}
+
 impl Encoder {
-    /// An encoder at rest; none for a codec that is only decoded.
-    pub fn new(codec: Codec) -> Option<Self> {
+    /// An encoder at rest. `compress_silence` is for codecs that say silence in band ([`Silence::InBand`]); others do not heed it.
+    pub fn new(codec: Codec, compress_silence: bool) -> Self {
         match codec {
-            Codec::Pcmu => Some(Self::Pcmu),
-            Codec::Pcma => Some(Self::Pcma),
-            Codec::G722 => Some(Self::G722(Box::default())),
-            Codec::G729 => None,
-            Codec::L16(rate) => Some(Self::L16(rate)),
+            Codec::Pcmu => Self::Pcmu,
+            Codec::Pcma => Self::Pcma,
+            Codec::G722 => Self::G722(Box::default()),
+            Codec::G729 => Self::G729(Box::new(g729::Encoder::new(compress_silence))),
+            Codec::L16(rate) => Self::L16(rate),
         }
     }
 
@@ -179,16 +190,21 @@ impl Encoder {
             Self::Pcmu => Codec::Pcmu,
             Self::Pcma => Codec::Pcma,
             Self::G722(_) => Codec::G722,
+            Self::G729(_) => Codec::G729,
             Self::L16(rate) => Codec::L16(*rate),
         }
     }
 
-    /// Encodes samples, in whole frames and as many as `payload` has room for; returns how many octets.
-    pub fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
-        match self {
+    /// Encodes a packet's samples, in whole frames and as many as `payload` has room for.
+    pub fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> Encoded {
+        let octets = match self {
             Self::Pcmu => g711::ulaw_encode_frame(samples, payload),
             Self::Pcma => g711::alaw_encode_frame(samples, payload),
             Self::G722(encoder) => encoder.encode(samples, payload),
+            Self::G729(encoder) => {
+                let (octets, skipped) = encoder.encode_packet(samples, payload);
+                return Encoded { octets, skipped };
+            }
             Self::L16(_) => {
                 let octets = payload.as_chunks_mut::<2>().0;
                 let count = octets.len().min(samples.len());
@@ -197,7 +213,8 @@ impl Encoder {
                 }
                 2 * count
             }
-        }
+        };
+        Encoded { octets, skipped: 0 }
     }
 }
 
@@ -347,12 +364,36 @@ mod tests {
     #[test]
     fn l16_is_in_network_order() {
         let mut payload = [0; 5];
-        let mut encoder = Encoder::new(Codec::L16(Rate::Hz16000)).unwrap();
-        assert_eq!(encoder.encode(&[0x0102, -2, 5], &mut payload), 4);
+        let mut encoder = Encoder::new(Codec::L16(Rate::Hz16000), true);
+        assert_eq!(encoder.encode(&[0x0102, -2, 5], &mut payload), Encoded { octets: 4, skipped: 0 });
         assert_eq!(payload, [1, 2, 0xff, 0xfe, 0]);
         let mut samples = [0; 4];
         assert_eq!(Decoder::new(encoder.codec()).decode(&payload, &mut samples), 2);
         assert_eq!(samples, [0x0102, -2, 0, 0]);
+    }
+
+    #[test]
+    fn silence_within_a_packet_is_told_by_its_time() {
+        // RFC 3551 §4.5.6: nothing follows a silence description; speech after a gap has a later timestamp.
+        let mut encoder = Encoder::new(Codec::G729, true);
+        let mut seed = 1u32;
+        let (mut late, mut described) = (0, 0);
+        for n in 0..600u32 {
+            let mut samples = [0i16; 240];
+            for (k, sample) in samples.iter_mut().enumerate() {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // Bursts that begin anywhere.
+                let loud = (240 * n + k as u32) % 5130 < 2000;
+                *sample = ((seed >> 16) as i16) >> if loud { 2 } else { 12 };
+            }
+            let mut payload = [0; 30];
+            let Encoded { octets, skipped } = encoder.encode(&samples, &mut payload);
+            assert!(octets % 10 == 0 || octets % 10 == 2, "{octets}");
+            assert!(octets.div_ceil(10) * 80 + skipped <= 240);
+            late += u32::from(skipped > 0);
+            described += u32::from(octets % 10 == 2);
+        }
+        assert!(late > 5 && described > 5, "{late} late, {described} described");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Band {
     /// LOGSCL and SCALEL, LOGSCH and SCALEH: moves the scale factor by `step`, keeps it below `ceiling`; `shift` is the band's.
     #[inline]
     fn scale(&mut self, step: i32, ceiling: i32, shift: i32) {
-        self.nb = ((self.nb * 127 >> 7) + step).clamp(0, ceiling);
+        self.nb = (((self.nb * 127) >> 7) + step).clamp(0, ceiling);
         let fraction = OCTAVE[(self.nb >> 6 & 31) as usize];
         let right = shift - (self.nb >> 11);
         self.det = (if right < 0 { fraction << -right } else { fraction >> right }) << 2;
@@ -94,16 +94,16 @@ impl Band {
         let leak = limit(self.a[0] << 2);
         let leak = (if same { -leak } else { leak }).min(32_767);
         let second = if (p0 < 0) == (self.p[1] < 0) { 128 } else { -128 };
-        let a2 = (second + (leak >> 7) + (self.a[1] * 32_512 >> 15)).clamp(-12_288, 12_288);
+        let a2 = (second + (leak >> 7) + ((self.a[1] * 32_512) >> 15)).clamp(-12_288, 12_288);
         let bound = limit(15_360 - a2);
         let first = if same { 192 } else { -192 };
-        let a1 = limit(first + (self.a[0] * 32_640 >> 15)).clamp(-bound, bound);
+        let a1 = limit(first + ((self.a[0] * 32_640) >> 15)).clamp(-bound, bound);
         self.a = [a1, a2];
         // UPZERO.
         let step = if difference == 0 { 0 } else { 128 };
         for (b, &d) in self.b.iter_mut().zip(&self.d) {
             let step = if (d < 0) == (difference < 0) { step } else { -step };
-            *b = limit(step + (*b * 32_640 >> 15));
+            *b = limit(step + ((*b * 32_640) >> 15));
         }
         // DELAYA.
         self.d.copy_within(..5, 1);
@@ -111,8 +111,9 @@ impl Band {
         self.r = [r0, self.r[0]];
         self.p = [p0, self.p[0]];
         // FILTEP, FILTEZ, PREDIC.
-        let poles: i32 = (self.a[0] * limit(2 * self.r[0]) >> 15) + (self.a[1] * limit(2 * self.r[1]) >> 15);
-        let zeros: i32 = self.b.iter().zip(&self.d).map(|(&b, &d)| b * limit(2 * d) >> 15).sum();
+        let poles: i32 =
+            ((self.a[0] * limit(2 * self.r[0])) >> 15) + ((self.a[1] * limit(2 * self.r[1])) >> 15);
+        let zeros: i32 = self.b.iter().zip(&self.d).map(|(&b, &d)| (b * limit(2 * d)) >> 15).sum();
         self.zeros = limit(zeros);
         self.predicted = limit(limit(poles) + self.zeros);
     }
@@ -121,7 +122,7 @@ impl Band {
     #[inline]
     fn low(&mut self, code: u8) {
         let core = usize::from(code >> 2 & 15);
-        let difference = self.det * INVERSE_4[core] >> 15;
+        let difference = (self.det * INVERSE_4[core]) >> 15;
         self.scale(LOW_STEP[core], 18_432, 8);
         self.adapt(difference);
     }
@@ -129,7 +130,7 @@ impl Band {
     #[inline]
     fn high(&mut self, code: u8) {
         let code = usize::from(code & 3);
-        let difference = self.det * INVERSE_2[code] >> 15;
+        let difference = (self.det * INVERSE_2[code]) >> 15;
         self.scale(HIGH_STEP[code], 22_528, 10);
         self.adapt(difference);
     }
@@ -154,13 +155,13 @@ impl Bands {
         let error = limit(low - self.low.predicted);
         let magnitude = if error < 0 { !error } else { error };
         let levels = &LOW_LEVELS[1..];
-        let interval = levels.partition_point(|&level| magnitude >= level * self.low.det >> 12);
+        let interval = levels.partition_point(|&level| magnitude >= (level * self.low.det) >> 12);
         let low = if error < 0 { LOW_NEGATIVE[interval] } else { LOW_POSITIVE[interval] };
         self.low.low(low);
         // SUBTRA, QUANTH.
         let error = limit(high - self.high.predicted);
         let magnitude = if error < 0 { !error } else { error };
-        let large = magnitude >= 564 * self.high.det >> 12;
+        let large = magnitude >= (564 * self.high.det) >> 12;
         let high = match (error < 0, large) {
             (true, false) => 1,
             (true, true) => 0,
@@ -174,11 +175,11 @@ impl Bands {
     /// Blocks 5L, 5H and the rest of the decoder: the two sub-band samples of an octet.
     #[inline]
     fn decode(&mut self, octet: u8) -> (i32, i32) {
-        let difference = self.low.det * INVERSE_6[usize::from(octet & 63)] >> 15;
+        let difference = (self.low.det * INVERSE_6[usize::from(octet & 63)]) >> 15;
         let low = (self.low.predicted + difference).clamp(-16_384, 16_383);
         self.low.low(octet & 63);
         let high = octet >> 6;
-        let difference = self.high.det * INVERSE_2[usize::from(high)] >> 15;
+        let difference = (self.high.det * INVERSE_2[usize::from(high)]) >> 15;
         let upper = (self.high.predicted + difference).clamp(-16_384, 16_383);
         self.high.high(high);
         (low, upper)
@@ -218,7 +219,7 @@ impl Mirror {
     #[inline]
     fn split(&mut self, first: i16, second: i16) -> (i32, i32) {
         let (even, odd) = self.push(i32::from(first), i32::from(second));
-        (odd + even >> 14, odd - even >> 14)
+        ((odd + even) >> 14, (odd - even) >> 14)
     }
 
     /// The receive filter: one sample of each band in, two out.

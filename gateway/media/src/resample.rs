@@ -152,7 +152,7 @@ impl Resampler {
 #[inline]
 fn weigh(window: &[i16], taps: &[i16]) -> i16 {
     let sum: i32 = window.iter().zip(taps).map(|(&sample, &tap)| i32::from(sample) * i32::from(tap)).sum();
-    (sum + (1 << 13) >> 14).clamp(-32_768, 32_767) as i16
+    ((sum + (1 << 13)) >> 14).clamp(-32_768, 32_767) as i16
 }
 
 /// The taps of a low pass with its edge at `cut` times the sampling rate, in Q14, scaled to a gain of `gain` at 0 Hz. The last is zero:

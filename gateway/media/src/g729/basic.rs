@@ -14,14 +14,14 @@ pub(super) const fn extract_h(x: i32) -> i16 {
 /// Q15 product of two Q15 values.
 #[inline]
 pub(super) const fn mult(a: i16, b: i16) -> i16 {
-    let product = a as i32 * b as i32 >> 15;
+    let product = (a as i32 * b as i32) >> 15;
     if product > 32_767 { 32_767 } else { product as i16 }
 }
 
 /// The same, rounded.
 #[inline]
 pub(super) const fn mult_r(a: i16, b: i16) -> i16 {
-    let product = a as i32 * b as i32 + 0x4000 >> 15;
+    let product = (a as i32 * b as i32 + 0x4000) >> 15;
     if product > 32_767 { 32_767 } else { product as i16 }
 }
 
@@ -161,26 +161,10 @@ pub(super) const fn l_comp(high: i16, low: i16) -> i32 {
     ((high as i32) << 16).saturating_add((low as i32) << 1)
 }
 
-/// The product of two pairs, Q31.
-#[inline]
-pub(super) const fn mpy_32(a: (i16, i16), b: (i16, i16)) -> i32 {
-    let product = l_mac(l_mult(a.0, b.0), mult(a.0, b.1), 1);
-    l_mac(product, mult(a.1, b.0), 1)
-}
-
 /// The product of a pair and a word.
 #[inline]
 pub(super) const fn mpy_32_16(a: (i16, i16), b: i16) -> i32 {
     l_mac(l_mult(a.0, b), mult(a.1, b), 1)
-}
-
-/// The quotient of a positive value and a larger, normalized pair, Q31.
-pub(super) const fn div_32(numerator: i32, divisor: (i16, i16)) -> i32 {
-    // One step of Newton's from a 16-bit guess of the reciprocal.
-    let guess = div_s(0x3fff, divisor.0);
-    let rest = i32::MAX.saturating_sub(mpy_32_16(divisor, guess));
-    let reciprocal = mpy_32_16(l_extract(rest), guess);
-    l_shl(mpy_32(l_extract(numerator), l_extract(reciprocal)), 2)
 }
 
 /// A value of a table by linear interpolation: `x` has the index in its upper word, counted from `first`, the fraction below it.

@@ -111,6 +111,12 @@ impl Decoder {
         !self.quiet.speech
     }
 
+    /// The past excitation.
+    #[cfg(test)]
+    pub(super) fn past(&self) -> &[i16] {
+        &self.excitation[..PAST]
+    }
+
     fn frame(&mut self, frame: Frame<'_>, out: &mut [i16; FRAME]) {
         let (filters, delays) = match frame {
             Frame::Speech(octets) => self.speech(Some(octets), out),
@@ -214,7 +220,7 @@ impl Decoder {
 /// The first subframe's delay and its thirds, -1 to 1 (§4.1.3).
 fn first_delay(index: u16) -> (usize, i16) {
     if index < 197 {
-        let delay = usize::from((index + 2) / 3 + 19);
+        let delay = usize::from(index.div_ceil(3) + 19);
         (delay, index.cast_signed() - 3 * delay as i16 + 58)
     } else {
         (usize::from(index - 112).min(DELAY_MAX), 0)
@@ -310,7 +316,7 @@ mod tests {
             assert_eq!(thirds(first_delay(index)), expected);
         }
         for first in DELAY_MIN - 1..=DELAY_MAX {
-            let low = first.saturating_sub(5).max(20).min(134) as i32;
+            let low = first.saturating_sub(5).clamp(20, 134) as i32;
             for index in 0..32u16 {
                 assert_eq!(thirds(second_delay(index, first)), 3 * low - 2 + i32::from(index));
             }

@@ -6,17 +6,24 @@
 //!
 //! RFC 3551 §4.5.6: a packet is any number of speech frames, and at most one silence description, at its end.
 
+mod analysis;
 mod basic;
 mod code;
 mod decoder;
+mod encoder;
 mod filter;
 mod gain;
 mod lsp;
 mod noise;
 mod postfilter;
+mod search;
+mod silence;
+mod spectrum;
 mod tables;
+mod voice;
 
 pub use decoder::Decoder;
+pub use encoder::Encoder;
 
 /// Samples of a frame.
 pub const FRAME: usize = 80;
@@ -53,7 +60,22 @@ fn unpack<const N: usize>(octets: &[u8], counts: &[u8; N]) -> [u16; N] {
     })
 }
 
-/// Whether the parity of a first delay's upper six bits is even, as P0 says it: ITU-T G.729 §3.7.2.
+/// Puts values of `counts` bits each into octets; returns how many octets.
+fn pack<const N: usize>(values: &[u16; N], counts: &[u8; N], octets: &mut [u8]) -> usize {
+    octets.fill(0);
+    let mut at = 0usize;
+    for (value, &count) in values.iter().zip(counts) {
+        for bit in (0..count).rev() {
+            if let Some(octet) = octets.get_mut(at / 8) {
+                *octet |= ((value >> bit & 1) as u8) << (7 - at % 8);
+            }
+            at += 1;
+        }
+    }
+    octets.len()
+}
+
+/// P0: one if an even number of a first delay's upper six bits are one: ITU-T G.729 §3.7.2.
 fn parity(delay: u16) -> u16 {
     ((delay >> 2 & 0x3f).count_ones() as u16 + 1) & 1
 }

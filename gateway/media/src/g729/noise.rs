@@ -50,25 +50,6 @@ pub(super) fn spectrum(mode: u16, first: u16, second: u16, memory: &mut Memory) 
     pairs_of(&frequencies)
 }
 
-/// The code of an energy `energy * 2^-scale` per sample, in steps of 4 dB below 14 dB and of 2 dB above, and that energy in dB.
-pub(super) fn quantize(energy: i32, scale: i16) -> (usize, i16) {
-    let (exponent, fraction) = log2(energy);
-    // The logarithm in Q10.
-    let logarithm = shl(exponent.saturating_sub(scale), 10).saturating_add(mult_r(fraction, 1024));
-    if logarithm <= -2721 {
-        return (0, -12);
-    }
-    if logarithm > 22_111 {
-        return (31, 66);
-    }
-    if logarithm <= 4762 {
-        let index = mult(logarithm.saturating_add(3401), 24).max(1);
-        return (index as usize, index * 4 - 8);
-    }
-    let index = (mult(logarithm.saturating_sub(340), 193) >> 2).max(6);
-    (index as usize, index * 2 + 4)
-}
-
 /// Fills the two subframes of `excitation` from `at` on with noise of a gain (Q3). `made` is told of each subframe's pitch gain and
 /// delay.
 pub(super) fn excite(

@@ -3,30 +3,6 @@
 //! The long ones were read from two independent decoders' data, which agree; the short ones are those of the Recommendation's text and
 //! of its electronic attachment. What a formula gives is computed and tested against it.
 
-/// The window on the autocorrelation, lags 1 to 12, 60 Hz and white noise of -40 dB, ITU-T G.729 §3.2.1: pairs of words.
-pub(super) const LAG_WINDOW: [(i16, i16); 12] = [
-    (32_728, 11_904),
-    (32_619, 17_280),
-    (32_438, 30_720),
-    (32_187, 25_856),
-    (31_867, 24_192),
-    (31_480, 28_992),
-    (31_029, 24_384),
-    (30_517, 7360),
-    (29_946, 19_520),
-    (29_321, 14_784),
-    (28_645, 22_092),
-    (27_923, 12_924),
-];
-
-/// Where the polynomials of the line spectral pairs are evaluated: 51 points of a cosine (Q15), ITU-T G.729 §A.3.2.3.
-pub(super) const GRID: [i16; 51] = [
-    32_760, 32_703, 32_509, 32_187, 31_738, 31_164, 30_466, 29_649, 28_714, 27_666, 26_509, 25_248, 23_886,
-    22_431, 20_887, 19_260, 17_557, 15_786, 13_951, 12_062, 10_125, 8149, 6140, 4106, 2057, 0, -2057, -4106,
-    -6140, -8149, -10_125, -12_062, -13_951, -15_786, -17_557, -19_260, -20_887, -22_431, -23_886, -25_248,
-    -26_509, -27_666, -28_714, -29_649, -30_466, -31_164, -31_738, -32_187, -32_509, -32_703, -32_760,
-];
-
 /// A cosine in 64 steps of half a turn (Q15), its slope (Q19) and that of its inverse (Q12).
 pub(super) const COSINE: [i16; 64] = [
     32_767, 32_729, 32_610, 32_413, 32_138, 31_786, 31_357, 30_853, 30_274, 29_622, 28_899, 28_106, 27_246,
@@ -123,14 +99,6 @@ pub(super) const GAIN_FIRST_CODE: [u8; 8] = [5, 1, 4, 7, 3, 0, 6, 2];
 pub(super) const GAIN_SECOND_CODE: [u8; 16] = [4, 6, 0, 2, 12, 14, 8, 10, 15, 11, 9, 13, 7, 3, 1, 5];
 pub(super) const GAIN_FIRST_ENTRY: [u8; 8] = [5, 1, 7, 4, 2, 0, 6, 3];
 pub(super) const GAIN_SECOND_ENTRY: [u8; 16] = [2, 14, 3, 13, 0, 15, 1, 12, 6, 10, 7, 9, 4, 11, 5, 8];
-/// Preselection of gain codebook entries: coefficients (Q10, Q14, Q16, Q19), the same in double precision, and thresholds (Q14, Q15).
-pub(super) const GAIN_COEFFICIENT: [[i16; 2]; 2] = [[31_881, 26_416], [31_548, 27_816]];
-pub(super) const GAIN_COEFFICIENT_LONG: [[i32; 2]; 2] =
-    [[2_089_405_952, 1_731_217_536], [2_067_549_984, 1_822_990_272]];
-pub(super) const GAIN_THRESHOLD_1: [i16; 4] = [10_808, 12_374, 19_778, 32_567];
-pub(super) const GAIN_THRESHOLD_2: [i16; 8] =
-    [14_087, 16_188, 20_274, 21_321, 23_525, 25_232, 27_873, 30_542];
-
 /// High pass of 140 Hz with a division by two before the encoder (Q12), of 100 Hz with a multiplication after the decoder (Q13).
 pub(super) const HIGH_PASS_140: ([i16; 3], [i16; 2]) = ([1899, -3798, 1899], [7807, -3733]);
 pub(super) const HIGH_PASS_100: ([i16; 3], [i16; 2]) = ([7699, -15_398, 7699], [15_836, -7667]);
@@ -176,26 +144,28 @@ pub(super) const NOISE_SECOND: [[u8; 16]; 2] = [
     [31, 21, 9, 3, 10, 2, 19, 26, 4, 3, 11, 29, 15, 27, 21, 12],
     [16, 1, 0, 0, 8, 25, 22, 20, 19, 23, 20, 31, 4, 31, 20, 31],
 ];
-/// Preference of the second predictor over the first (Q13), in the search.
-pub(super) const NOISE_PREFERENCE: [i16; 2] = [8644, 16_572];
-/// Gain of comfort noise.
+/// Gain of comfort noise (Q3).
 pub(super) const NOISE_GAIN: [i16; 32] = [
     2, 5, 8, 13, 20, 32, 50, 64, 80, 101, 127, 160, 201, 253, 318, 401, 505, 635, 800, 1007, 1268, 1596,
     2010, 2530, 3185, 4009, 5048, 6355, 8000, 10_071, 12_679, 15_962,
 ];
-/// Gain quantizer of silence descriptions: factor and margin by how many frames were averaged.
-pub(super) const NOISE_FACTOR: [i16; 3] = [410, 26, 13];
-pub(super) const NOISE_MARGIN: [i16; 3] = [0, 0, 1];
 /// Voice activity: the autocorrelation of the low pass of 1 kHz, lags 0 to 12, ITU-T G.729 §B.3.1.3.
 pub(super) const LOW_BAND: [i16; 13] = [7869, 7011, 4838, 2299, 321, -660, -782, -484, -164, 3, 39, 21, 4];
-/// Voice activity: the correction of means for frames that were too quiet among the first 32.
-pub(super) const QUIET_FACTOR: [i16; 33] = [
-    32_767, 16_913, 17_476, 18_079, 18_725, 19_418, 20_165, 20_972, 21_845, 22_795, 23_831, 24_966, 26_214,
-    27_594, 29_127, 30_840, 32_767, 17_476, 18_725, 20_165, 21_845, 23_831, 26_214, 29_127, 32_767, 18_725,
-    21_845, 26_214, 32_767, 21_845, 32_767, 32_767, 0,
+/// The window on the autocorrelation, lags 1 to 12: 60 Hz wider, and white noise of -40 dB, ITU-T G.729 §3.2.1.
+pub(super) const LAG_WINDOW: [f32; 12] = [
+    0.998_790_4,
+    0.995_469,
+    0.989_957_8,
+    0.982_293_37,
+    0.972_526_2,
+    0.960_720_36,
+    0.946_952_64,
+    0.931_311_8,
+    0.913_897_6,
+    0.894_819_7,
+    0.874_196_6,
+    0.852_154_4,
 ];
-pub(super) const QUIET_SHIFT: [u8; 33] =
-    [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 0];
 
 /// The asymmetric window of linear prediction, ITU-T G.729 §3.2.1 (Q15).
 pub(super) const WINDOW: [i16; 240] = [
