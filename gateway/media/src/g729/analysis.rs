@@ -3,6 +3,7 @@
 //! In floating point: what the encoder finds out is its own affair, only what it sends has to be in the decoder's arithmetic.
 
 use super::lsp::Spectrum;
+use super::search::dot;
 use super::tables::{LAG_WINDOW, WINDOW};
 use super::{HALF, ORDER};
 use core::f32::consts::PI;
@@ -18,7 +19,7 @@ pub(super) fn autocorrelation(signal: &[i16; LOOK]) -> [f32; LAGS] {
     for (out, (&sample, &weight)) in windowed.iter_mut().zip(signal.iter().zip(&WINDOW)) {
         *out = f32::from(sample) * f32::from(weight) / 32_768.0;
     }
-    core::array::from_fn(|lag| windowed[lag..].iter().zip(&windowed).map(|(a, b)| a * b).sum())
+    core::array::from_fn(|lag| dot(&windowed[lag..], &windowed))
 }
 
 /// The same with the lag window, and never all zero.

@@ -8,18 +8,30 @@ use super::{DELAY_MAX, FRAME, SUBFRAME};
 /// A signal of a subframe.
 pub(super) type Signal = [f32; SUBFRAME];
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// The sum of products, in eight parts that need not wait for each other.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let count = a.len().min(b.len());
+    let ((a, more_a), (b, more_b)) = (a[..count].as_chunks::<8>(), b[..count].as_chunks::<8>());
+    let mut parts = [0.0f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for n in 0..8 {
+            parts[n] += a[n] * b[n];
+        }
+    }
+    let rest: f32 = more_a.iter().zip(more_b).map(|(a, b)| a * b).sum();
+    parts.iter().sum::<f32>() + rest
 }
 
 /// The open-loop delay of a frame: the greatest normalized correlation of weighted speech in three ranges, over even samples, where
 /// shorter delays are preferred to their multiples (§A.3.4). The frame stands behind `DELAY_MAX` samples of the past.
 pub(super) fn open_loop(weighted: &[i16; DELAY_MAX + FRAME]) -> usize {
-    let correlation = |delay: usize| {
-        let now = weighted[DELAY_MAX..].iter().step_by(2);
-        let then = weighted[DELAY_MAX - delay..].iter().step_by(2);
-        now.zip(then).map(|(&a, &b)| f32::from(a) * f32::from(b)).sum::<f32>()
-    };
+    // Even and odd samples apart: of the past, whichever meet the frame's even ones.
+    let mut halves = [[0.0f32; (DELAY_MAX + FRAME).div_ceil(2)]; 2];
+    for (n, &sample) in weighted.iter().enumerate() {
+        halves[n % 2][n / 2] = f32::from(sample);
+    }
+    let from = |start: usize| &halves[start % 2][start / 2..][..FRAME / 2];
+    let correlation = |delay: usize| dot(from(DELAY_MAX), from(DELAY_MAX - delay));
     let range = |from: usize, to: usize, step: usize| {
         let mut best = (f32::MIN, from);
         for delay in (from..to).step_by(step) {
@@ -31,8 +43,8 @@ pub(super) fn open_loop(weighted: &[i16; DELAY_MAX + FRAME]) -> usize {
         best
     };
     let normalized = |(correlation, delay): (f32, usize)| {
-        let then = weighted[DELAY_MAX - delay..][..FRAME].iter().step_by(2);
-        let energy: f32 = then.map(|&x| f32::from(x) * f32::from(x)).sum::<f32>() + 1.0;
+        let then = from(DELAY_MAX - delay);
+        let energy = dot(then, then) + 1.0;
         (correlation / energy.sqrt(), delay)
     };
     let mut third = range(80, DELAY_MAX, 2);
@@ -84,8 +96,13 @@ pub(super) fn closed_loop(
     first: bool,
 ) -> (usize, i16) {
     let backwards = backwards(target, response);
-    let correlation =
-        |excitation: &[i16]| excitation.iter().zip(&backwards).map(|(&x, d)| f32::from(x) * d).sum::<f32>();
+    let correlation = |excitation: &[i16]| {
+        let mut real = [0.0; SUBFRAME];
+        for (real, &x) in real.iter_mut().zip(excitation) {
+            *real = f32::from(x);
+        }
+        dot(&real, &backwards)
+    };
     let mut best = (f32::MIN, range.0);
     for delay in range.0..=range.1 {
         let now = correlation(&excitation[at - delay..at - delay + SUBFRAME]);

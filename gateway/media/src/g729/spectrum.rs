@@ -27,6 +27,11 @@ fn weights(frequencies: &Spectrum) -> [f32; ORDER] {
     out
 }
 
+/// The same for errors of a code vector, of which a predictor leaves its rest (Q15).
+fn scale(weights: &[f32; ORDER], rest: &Spectrum) -> [f32; ORDER] {
+    core::array::from_fn(|n| weights[n] * (f32::from(rest[n]) / 32_768.0).powi(2))
+}
+
 /// The weighted square distance of code vectors, over part of them.
 fn distance(code: &[i16], wanted: &[i16], weights: &[f32]) -> f32 {
     let terms = code.iter().zip(wanted).zip(weights);
@@ -63,8 +68,7 @@ pub(super) fn code_speech(pairs: &Spectrum, memory: &mut Memory) -> ([u16; 2], S
         };
         let (lower, upper) = (second(0, HALF), second(HALF, ORDER));
         let code = code_vector(first, lower, upper);
-        let scaled: [f32; ORDER] =
-            core::array::from_fn(|n| weights[n] * (f32::from(PREDICTOR_REST[mode][n]) / 32_768.0).powi(2));
+        let scaled = scale(&weights, &PREDICTOR_REST[mode]);
         let distance = distance(&code, &wanted, &scaled);
         if distance < best.0 {
             best = (distance, [(mode << 7 | first) as u16, (lower << 5 | upper) as u16], code, mode);
@@ -85,22 +89,22 @@ pub(super) fn code_noise(pairs: &Spectrum, memory: &mut Memory) -> ([u16; 3], Sp
         frequencies[n] = frequencies[n].max(frequencies[n - 1].saturating_add(642)).min(HIGHEST);
     }
     let weights = weights(&frequencies);
-    let mut best = (f32::MAX, [0; 3], [0; ORDER]);
-    for mode in 0..2usize {
-        let wanted = memory.extract(&frequencies, &noise::predictor(mode), &NOISE_INVERSE[mode]);
-        let scaled: [f32; ORDER] =
-            core::array::from_fn(|n| weights[n] * (f32::from(NOISE_REST[mode][n]) / 32_768.0).powi(2));
-        for first in 0..32 {
-            for second in 0..16 {
-                let code = noise::code_vector(first, second);
-                let distance = distance(&code, &wanted, &scaled);
+    let wanted =
+        [0, 1].map(|mode| memory.extract(&frequencies, &noise::predictor(mode), &NOISE_INVERSE[mode]));
+    let scaled = [0, 1].map(|mode| scale(&weights, &NOISE_REST[mode]));
+    let mut best = (f32::MAX, [0; 3]);
+    for first in 0..32 {
+        for second in 0..16 {
+            let code = noise::code_vector(first, second);
+            for mode in 0..2 {
+                let distance = distance(&code, &wanted[mode], &scaled[mode]);
                 if distance < best.0 {
-                    best = (distance, [mode as u16, first as u16, second as u16], code);
+                    best = (distance, [mode as u16, first as u16, second as u16]);
                 }
             }
         }
     }
-    let (_, parameters, _) = best;
+    let (_, parameters) = best;
     let quantized = noise::spectrum(parameters[0], parameters[1], parameters[2], memory);
     (parameters, quantized)
 }
