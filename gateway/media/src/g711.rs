@@ -221,7 +221,7 @@ const fn ulaw_to_alaw_table() -> [u8; 256] {
     let mut code = 0;
     while code < 256 {
         let value = code as u8 ^ ULAW_SILENCE;
-        table[code] = (value & 0x80 | ALAW_OF_ULAW[(value & 0x7f) as usize] - 1) ^ ALAW_SILENCE;
+        table[code] = (value & 0x80 | (ALAW_OF_ULAW[(value & 0x7f) as usize] - 1)) ^ ALAW_SILENCE;
         code += 1;
     }
     table

@@ -2,6 +2,7 @@
 //! of C that are compiled here. A missing program fails the test and says which package brings it; tests/run installs them.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use media::noise::{Analyser, PAYLOAD_MAX};
 use media::{g722, g729};
 use std::fs;
 use std::io::ErrorKind;
@@ -165,6 +166,33 @@ fn g722_agrees_with_ffmpeg_bit_by_bit_both_ways() {
     let mut decoded = vec![0; 40_000];
     g722::Decoder::new().decode(&random, &mut decoded);
     assert!(decoded == heard, "random octets decode differently");
+}
+
+#[test]
+fn noise_is_described_as_ffmpeg_does() {
+    // RFC 3389: its payloads are 11 octets for each 80 ms; they come bare through a format that takes any octets.
+    let mut previous = 0;
+    let coloured: Vec<i16> = noise(16_000)
+        .iter()
+        .map(|&white| {
+            previous = previous * 9 / 10 + white / 40;
+            previous
+        })
+        .collect();
+    const LINEAR: &[&str] = &["-f", "s16le", "-ar", "8000", "-ac", "1"];
+    let theirs = ffmpeg("noise", LINEAR, &octets(&coloured), &["-c:a", "comfortnoise", "-f", "mulaw"]);
+    let mut count = 0;
+    for (samples, theirs) in coloured.as_chunks::<640>().0.iter().zip(theirs.as_chunks::<11>().0) {
+        let mut analyser = Analyser::new();
+        analyser.hear(samples);
+        let mut ours = [0; PAYLOAD_MAX];
+        assert_eq!(analyser.describe().write(&mut ours), 11);
+        assert!(ours[0].abs_diff(theirs[0]) <= 2, "{ours:?}, {theirs:?}");
+        // Low frequencies prevail: far below 127, the sign that both have.
+        assert!(ours[1] < 30 && ours[1].abs_diff(theirs[1]) < 12, "{ours:?}, {theirs:?}");
+        count += 1;
+    }
+    assert!(count > 20);
 }
 
 /// A stream as bcg729's program takes it: sizes before frames, of any kind.
