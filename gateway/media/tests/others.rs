@@ -175,8 +175,8 @@ fn noise_is_described_as_ffmpeg_does() {
     let coloured: Vec<i16> = noise(16_000)
         .iter()
         .map(|&white| {
-            previous = previous * 9 / 10 + white / 40;
-            previous
+            previous = previous * 9 / 10 + i32::from(white / 40);
+            previous as i16
         })
         .collect();
     const LINEAR: &[&str] = &["-f", "s16le", "-ar", "8000", "-ac", "1"];
