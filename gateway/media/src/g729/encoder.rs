@@ -122,11 +122,9 @@ impl Encoder {
         description: Option<[u16; 4]>,
         octets: &mut [u8],
     ) -> usize {
-        let mut unfinished = core::mem::replace(&mut self.taming, Taming::new());
         noise::excite(gain, &mut self.excitation, PAST, &mut self.random, |gain, delay| {
-            unfinished.update(gain, delay)
+            self.taming.update(gain, delay);
         });
-        self.taming = unfinished;
         let filters = filters_between(&self.sent, pairs);
         self.sent = *pairs;
         self.sharpness = SHARP_MIN;
@@ -376,6 +374,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn silence_begins_with_the_frame_that_everybody_knows() {
+        // What encoders of the Recommendation make of zeros at rest, and what is seen on the wire.
+        let mut octets = [0; SPEECH_OCTETS];
+        assert_eq!(Encoder::new(false).encode(&[0; FRAME], &mut octets), SPEECH_OCTETS);
+        assert_eq!(octets, [0x78, 0x52, 0x80, 0xa0, 0x00, 0xfa, 0xc2, 0x00, 0x07, 0xd6]);
     }
 
     #[test]
