@@ -42,13 +42,13 @@ pub fn ulaw_decode(code: u8) -> i16 {
     ULAW_DECODE[usize::from(code)]
 }
 
-/// The µ-law code nearest to an A-law code, without a detour through samples.
+/// The µ-law code that an A-law code becomes, by ITU-T G.711 table 4.
 #[inline]
 pub fn alaw_to_ulaw(code: u8) -> u8 {
     ALAW_TO_ULAW[usize::from(code)]
 }
 
-/// The A-law code nearest to a µ-law code, without a detour through samples.
+/// The A-law code that a µ-law code becomes, by ITU-T G.711 table 3.
 #[inline]
 pub fn ulaw_to_alaw(code: u8) -> u8 {
     ULAW_TO_ALAW[usize::from(code)]
@@ -184,11 +184,33 @@ const fn ulaw_decode_table() -> [i16; 256] {
     table
 }
 
+/// ITU-T G.711 table 3: the A-law values (numbered from 1) that the µ-law values 0 to 127 become.
+const ALAW_OF_ULAW: [u8; 128] = [
+    1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+    23, 24, 25, 27, 29, 31, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 46, 48, 49, 50, 51, 52, 53, 54,
+    55, 56, 57, 58, 59, 60, 61, 62, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 81, 82,
+    83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106,
+    107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127,
+    128,
+];
+
+/// ITU-T G.711 table 4: the µ-law values that the A-law values 1 to 128 become.
+const ULAW_OF_ALAW: [u8; 128] = [
+    1, 3, 5, 7, 9, 11, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 32, 33,
+    33, 34, 34, 35, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 48, 49, 49, 50, 51, 52, 53, 54,
+    55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79,
+    79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103,
+    104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124,
+    125, 126, 127,
+];
+
 const fn alaw_to_ulaw_table() -> [u8; 256] {
     let mut table = [0; 256];
     let mut code = 0;
     while code < 256 {
-        table[code] = ulaw_from_linear(linear_from_alaw(code as u8));
+        let value = code as u8 ^ ALAW_SILENCE;
+        // A sign that is inverted here stays so.
+        table[code] = (value & 0x80 | ULAW_OF_ALAW[(value & 0x7f) as usize]) ^ ULAW_SILENCE;
         code += 1;
     }
     table
@@ -198,7 +220,8 @@ const fn ulaw_to_alaw_table() -> [u8; 256] {
     let mut table = [0; 256];
     let mut code = 0;
     while code < 256 {
-        table[code] = alaw_from_linear(linear_from_ulaw(code as u8));
+        let value = code as u8 ^ ULAW_SILENCE;
+        table[code] = (value & 0x80 | (ALAW_OF_ULAW[(value & 0x7f) as usize] - 1)) ^ ALAW_SILENCE;
         code += 1;
     }
     table
@@ -294,18 +317,27 @@ mod tests {
         assert_eq!((alaw_encode(0), ulaw_encode(0)), (ALAW_SILENCE, ULAW_SILENCE));
     }
 
+    /// Note 3 to tables 3 and 4: two values are not the nearest, so that what goes from A-law to µ-law and back keeps its upper
+    /// seven bits.
     #[test]
-    fn changing_the_law_is_decoding_and_encoding() {
+    fn changing_the_law_follows_the_tables() {
+        // ITU-T G.711 tables 3 and 4 at both ends, and where note 3 departs from the nearest: µ-80 to to µ-79.
+        let alaw = |number: u8| ALAW_SILENCE ^ (number - 1);
+        let ulaw = |number: u8| ULAW_SILENCE ^ number;
+        for (from, to) in [(0, 1), (1, 1), (2, 2), (33, 27), (79, 79), (80, 81), (127, 128)] {
+            assert_eq!(ulaw_to_alaw(ulaw(from)), alaw(to), "µ-{from}");
+        }
+        for (from, to) in [(1, 1), (2, 3), (26, 32), (79, 79), (80, 79), (81, 80), (128, 127)] {
+            assert_eq!(alaw_to_ulaw(alaw(from)), ulaw(to), "A-{from}");
+        }
         for code in 0..=255u8 {
-            assert_eq!(alaw_to_ulaw(code), ulaw_encode(alaw_decode(code)));
-            assert_eq!(ulaw_to_alaw(code), alaw_encode(ulaw_decode(code)));
-            // The sign stays, and there and back lands at most one interval away.
+            let there_and_back = ulaw_to_alaw(alaw_to_ulaw(code)) ^ code;
+            assert_eq!(there_and_back & 0xfe, 0, "{code:#x}");
+            // The sign stays, and nothing moves by more than an interval.
             assert_eq!(alaw_to_ulaw(code) & 0x80, code & 0x80);
-            let (there, back) = (alaw_decode(code), alaw_decode(ulaw_to_alaw(alaw_to_ulaw(code))));
-            assert!(
-                (i32::from(there) - i32::from(back)).abs() <= i32::from(there).abs() / 16 + 16,
-                "{code:#x}"
-            );
+            let near = |a: i16, b: i16| (i32::from(a) - i32::from(b)).abs() <= i32::from(a).abs() / 16 + 16;
+            assert!(near(alaw_decode(code), ulaw_decode(alaw_to_ulaw(code))), "{code:#x}");
+            assert!(near(ulaw_decode(code), alaw_decode(ulaw_to_alaw(code))), "{code:#x}");
         }
         let mut codes = [0x00, 0x55, 0xd5];
         alaw_to_ulaw_in_place(&mut codes);
