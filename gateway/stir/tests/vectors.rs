@@ -92,10 +92,8 @@ fn with_list(der: &[u8]) -> CertificateParams {
 fn claims() -> Claims {
     Claims {
         attest: Some(Attestation::A),
-        dest: Destinations::of(number("12155551213")),
-        iat: NOW,
-        orig: number("12155551212"),
         origid: Some("x".into()),
+        ..Claims::new(number("12155551212"), Destinations::of(number("12155551213")), NOW)
     }
 }
 
@@ -117,13 +115,8 @@ fn the_token_of_the_rfc() {
     let (header, rest) = RFC_TOKEN.split_once('.').unwrap();
     let (payload, _) = rest.split_once('.').unwrap();
     let passport = Passport::read(header, payload).unwrap();
-    let expected = Claims {
-        attest: None,
-        dest: Destinations::of(Party::Uri("sip:alice@example.com".into())),
-        iat: RFC_TIME,
-        orig: number("12155551212"),
-        origid: None,
-    };
+    let dest = Destinations::of(Party::Uri("sip:alice@example.com".into()));
+    let expected = Claims::new(number("12155551212"), dest, RFC_TIME);
     assert_eq!(passport, Passport { x5u: URL.into(), ppt: None, claims: expected.clone() });
     assert_eq!(passport.signing_input(), format!("{header}.{payload}"));
 
