@@ -138,7 +138,7 @@ impl<'a> Written<'a> {
         // ecdsa-with-SHA256
         let algorithm = sequence(&[tlv(6, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2])]);
         let entry = |(serial, more): &(u8, Vec<u8>)| {
-            let more = if more.is_empty() { Vec::new() } else { sequence(&[more.clone()]) };
+            let more = if more.is_empty() { Vec::new() } else { sequence(std::slice::from_ref(more)) };
             sequence(&[tlv(2, &[*serial]), tlv(0x17, LAST_WEEK.as_bytes()), more])
         };
         let entries: Vec<_> = self.entries.iter().map(entry).collect();

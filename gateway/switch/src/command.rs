@@ -33,6 +33,7 @@ impl Shard {
             Command::Registrations(known) => self.load_registrations(now, known),
             Command::Unban(source) => self.guard.lift(now, source),
             Command::Certificate(answer) => self.certificate_came(now, &answer, out),
+            Command::Revocations(answer) => self.revocations_came(now, &answer, out),
             Command::Drain => self.drain(now, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }

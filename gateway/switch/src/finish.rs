@@ -3,6 +3,7 @@
 use crate::attempt::seconds;
 use crate::b2bua::name;
 use crate::call::{Call, LegSlot};
+use crate::identity::Waiter;
 use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Service, Shard, Timer};
@@ -64,7 +65,7 @@ impl Shard {
         }
         self.ids.remove(&call.id);
         if let Some(url) = call.identity.awaits() {
-            self.certificates.forget(url, key);
+            self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
         for timer in [call.timer, call.media_timer, resync].into_iter().flatten() {

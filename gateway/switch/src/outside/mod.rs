@@ -5,6 +5,7 @@
 //! answers. A SUBSCRIBE makes a [`Subscription`] besides, which stays: a dialog with the subscriber, another with the notifier.
 
 mod fields;
+mod identity;
 mod passage;
 mod policy;
 mod subscription;
@@ -61,7 +62,7 @@ impl Errands {
 
     /// Timers of both.
     pub(crate) fn timers(&self) -> usize {
-        let passages = self.passages.iter().filter(|(_, it)| it.has_timer()).count();
+        let passages: usize = self.passages.iter().map(|(_, it)| it.timers()).sum();
         passages + self.subscriptions.iter().filter(|(_, it)| it.has_timer()).count()
     }
 }
@@ -111,7 +112,7 @@ impl Shard {
         match self.take_errand(now, asker, method, message, &request, flow, out) {
             Ok(key) => {
                 self.stats.outside_taken += 1;
-                self.passage_next(now, key);
+                self.identify_passage(now, key, out);
             }
             Err(told) => self.turn_away(now, asker, &told),
         }

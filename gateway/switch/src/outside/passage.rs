@@ -3,7 +3,7 @@
 use super::subscription::Exchange;
 use super::{Asker, Told, fields};
 use crate::attempt::{Way, judge, patience};
-use crate::identity::TrunkIdentity;
+use crate::identity::{Departure, Standing, Waiter, depart};
 use crate::mail::Mail;
 use crate::privacy::Privacy;
 use crate::profile::Outgoing;
@@ -61,6 +61,10 @@ pub(super) struct Passage {
     last: Option<Answer>,
     /// Until 100 is due.
     timer: Option<TimerId>,
+    /// Whether the sender's number is the sender's.
+    pub(super) identity: Standing,
+    /// Until the certificate that this needs has to be there.
+    pub(super) patience: Option<TimerId>,
 }
 
 /// The request of one try.
@@ -127,11 +131,13 @@ impl Passage {
             sent: None,
             last: None,
             timer: None,
+            identity: Standing::default(),
+            patience: None,
         }
     }
 
-    pub(super) const fn has_timer(&self) -> bool {
-        self.timer.is_some()
+    pub(super) fn timers(&self) -> usize {
+        [self.timer, self.patience].iter().flatten().count()
     }
 }
 
@@ -160,7 +166,7 @@ impl Shard {
     }
 
     /// Asks the next phone or peer, or gives up.
-    pub(super) fn passage_next(&mut self, now: Time, key: Key) {
+    pub(crate) fn passage_next(&mut self, now: Time, key: Key) {
         loop {
             let Some(passage) = self.outside.passages.get_mut(key) else { return };
             if now >= passage.until {
@@ -244,7 +250,7 @@ impl Shard {
             profile,
             route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
-            identity: TrunkIdentity::default(),
+            identity: trunk.config.identity,
             peer: Some(peer.clone()),
             seizure: None,
         })
@@ -262,6 +268,7 @@ impl Shard {
         let call_id = self.shards.draw_call_id(&mut self.names);
         let mut tag = [0; 12];
         self.names.token(&mut tag);
+        let unix = self.unix(now);
         let Some(passage) = self.outside.passages.get(key) else {
             return Err(Refusal::internal("the request is gone"));
         };
@@ -299,6 +306,22 @@ impl Shard {
         }
         if !way.profile.trusted {
             from = passage.privacy.hide(&mut headers).unwrap_or(from);
+        }
+        if passage.method == Method::Message {
+            let departure = Departure {
+                config: &self.config.identity,
+                table: &self.table,
+                trunk: way.identity,
+                invite: &message,
+                source: passage.flow.remote,
+                user: None,
+                to: &way.to,
+                sent_on: false,
+                message: Some(message.body()),
+                now: unix,
+            };
+            let mut identity = passage.identity.clone();
+            depart(&departure, &mut identity, &mut from, &mut headers, &mut self.stats);
         }
         let (mut passed, dropped) = fields::passed(&message);
         if passage.method == Method::Subscribe {
@@ -573,10 +596,13 @@ impl Shard {
     }
 
     /// Tells whoever asked, and forgets the passage.
-    fn passage_over(&mut self, now: Time, key: Key, told: &Told, body: Option<Body<'_>>) {
+    pub(super) fn passage_over(&mut self, now: Time, key: Key, told: &Told, body: Option<Body<'_>>) {
         let Some(passage) = self.outside.passages.remove(key) else { return };
-        if let Some(timer) = passage.timer {
+        for timer in [passage.timer, passage.patience].into_iter().flatten() {
             self.wheel.cancel(timer);
+        }
+        if let Some(url) = passage.identity.awaits() {
+            self.certificates.forget(url, Waiter::Passage(key));
         }
         if let Some(sent) = passage.sent {
             self.outside.asked.remove(&sent.id);
