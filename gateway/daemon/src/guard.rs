@@ -115,6 +115,12 @@ pub struct Fraud {
     /// Minutes of answered calls within a day.
     #[serde(default)]
     pub max_minutes_per_day: u32,
+    /// MESSAGEs outside of calls a second.
+    #[serde(default)]
+    pub max_messages_per_second: u32,
+    /// MESSAGEs outside of calls within an hour.
+    #[serde(default)]
+    pub max_messages_per_hour: u32,
     /// `refuse` or `alarm`.
     #[serde(default = "refuse")]
     pub action: String,
@@ -232,10 +238,12 @@ pub(crate) fn fraud(file: &File, at: At<'_>) -> Result<Arc<FraudTable>, ConfigEr
         if rules.iter().any(|rule| rule.name == name) {
             return error("name", "two rules have it; give each its own".into());
         }
-        if [it.max_calls, it.max_cps, it.max_minutes_per_hour, it.max_minutes_per_day] == [0; 4] {
+        let of_calls = [it.max_calls, it.max_cps, it.max_minutes_per_hour, it.max_minutes_per_day];
+        if of_calls == [0; 4] && [it.max_messages_per_second, it.max_messages_per_hour] == [0; 2] {
             return error(
                 "max_calls",
-                "the rule has no limit; give max_calls, max_cps, max_minutes_per_hour or max_minutes_per_day"
+                "the rule has no limit; give max_calls, max_cps, max_minutes_per_hour, max_minutes_per_day, \
+                 max_messages_per_second or max_messages_per_hour"
                     .into(),
             );
         }
@@ -247,6 +255,8 @@ pub(crate) fn fraud(file: &File, at: At<'_>) -> Result<Arc<FraudTable>, ConfigEr
             max_cps: it.max_cps,
             max_minutes_per_hour: it.max_minutes_per_hour,
             max_minutes_per_day: it.max_minutes_per_day,
+            max_messages_per_second: it.max_messages_per_second,
+            max_messages_per_hour: it.max_messages_per_hour,
             action,
         });
     }

@@ -50,6 +50,8 @@ counters! {
     calls_attempts_failed,
     /// Calls refused by a rule against toll fraud.
     calls_fraud_refused,
+    /// Messages refused by a rule against toll fraud.
+    messages_fraud_refused,
     /// Transfers asked for with REFER.
     transfers_asked,
     /// Transfers that the gateway carried out: the other side was put through.

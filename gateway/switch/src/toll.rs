@@ -5,6 +5,7 @@ use crate::guard::Source;
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
+use core::net::IpAddr;
 use link::{Alarm, AlarmKind, Event};
 use sansio::{Key, Outbox, Time};
 
@@ -58,6 +59,41 @@ impl Shard {
             call.trunk_tolls = held;
         }
         Ok(())
+    }
+
+    /// Holds a message against the rules; where they refuse it, with this status.
+    pub(crate) fn take_message_tolls(
+        &mut self,
+        now: Time,
+        source: IpAddr,
+        user: Option<&str>,
+        numbers: [&str; 2],
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let source = (!self.known.is_trusted(source)).then(|| Source::of(source));
+        let judged = self.config.fraud.judge_message(now, &Caller { source, user, numbers });
+        self.told_of_message(now, judged, out)
+    }
+
+    /// The same against the rules of the trunk it is about to be sent to.
+    pub(crate) fn take_trunk_message_tolls(
+        &mut self,
+        now: Time,
+        trunk: &str,
+        numbers: [&str; 2],
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let judged = self.config.fraud.judge_trunk_message(now, trunk, numbers);
+        self.told_of_message(now, judged, out)
+    }
+
+    fn told_of_message(&mut self, now: Time, judged: Judged, out: &mut Outbox<Mail>) -> Result<(), u16> {
+        self.stats.fraud_exceeded += judged.exceeded;
+        for alarm in judged.alarms {
+            self.tell_fraud(now, alarm, out);
+        }
+        self.stats.messages_fraud_refused += u64::from(judged.refused.is_some());
+        judged.refused.map_or(Ok(()), Err)
     }
 
     fn keep_tolls(

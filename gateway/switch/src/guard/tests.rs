@@ -157,11 +157,10 @@ fn limits_hold_for_all_shards_together() {
         (Rate::new(1000, 100), 8000),
     ] {
         for shards in [1, 2, 3, 4, 16_usize] {
-            let shared = (shards > 1).then(|| Arc::new(Tallies::new(1024, [5, 6])));
             let config = || Config {
                 invites,
                 datagrams: Rate::new(0, 1),
-                shared: shared.as_ref().map(|_| Arc::new(Tallies::new(1024, [5, 6]))),
+                shared: (shards > 1).then(|| Arc::new(Tallies::new(1024, [5, 6]))),
                 ..Config::default()
             };
             let most = u64::from(invites.burst) + 10 * u64::from(invites.per_second);

@@ -330,7 +330,7 @@ impl Shard {
             (Waiter::Passage(key), Err(failure)) if verify == Verify::Reject => {
                 self.refuse_passage(now, key, &failure);
             }
-            (Waiter::Passage(key), _) => self.passage_next(now, key),
+            (Waiter::Passage(key), _) => self.passage_next(now, key, out),
         }
     }
 }

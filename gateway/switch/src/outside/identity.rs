@@ -30,7 +30,7 @@ impl Shard {
             _ => Verify::Off,
         };
         if verify == Verify::Off {
-            return self.passage_next(now, key);
+            return self.passage_next(now, key, out);
         }
         let trusted = self.trusted(passage.flow.remote.ip());
         let read = testimony(&passage.request, true, trusted, &self.config.identity.policy, self.unix(now));

@@ -172,6 +172,10 @@ impl Shard {
         }
         let dialled = self.number_of(now, flow, request);
         let (number, targets) = self.targets_of(now, method, request, (&dialled, user.as_deref()))?;
+        if method == Method::Message {
+            let (source, numbers) = (flow.remote.ip(), [&*dialled, &*number]);
+            self.take_message_tolls(now, source, user.as_deref(), numbers, out).map_err(Told::bare)?;
+        }
         let asserted =
             user.as_deref().map(|name| privacy::asserted(request, name, self.config.users.numbers_of(name)));
         let mut passage = Passage::new(now, self.config.t1, asker, method, message.clone(), *flow);

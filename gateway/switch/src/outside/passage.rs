@@ -98,6 +98,8 @@ struct Letter {
 enum Answer {
     Response(Received),
     Silence(Failure),
+    /// A rule against toll fraud refused it with that status.
+    Refused(u16),
 }
 
 /// What a letter goes out by.
@@ -166,7 +168,7 @@ impl Shard {
     }
 
     /// Asks the next phone or peer, or gives up.
-    pub(crate) fn passage_next(&mut self, now: Time, key: Key) {
+    pub(crate) fn passage_next(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         loop {
             let Some(passage) = self.outside.passages.get_mut(key) else { return };
             if now >= passage.until {
@@ -188,6 +190,16 @@ impl Shard {
                         Ok((trunk, peer)) => {
                             let more = hunt.has_more();
                             let number = trunk.config.profile.called(&passage.number);
+                            let (name, dialled) = (trunk.config.name.as_str(), passage.dialled.clone());
+                            if method == Method::Message
+                                && let Err(status) =
+                                    self.take_trunk_message_tolls(now, name, [&dialled, &number], out)
+                            {
+                                if let Some(passage) = self.outside.passages.get_mut(key) {
+                                    passage.last = Some(Answer::Refused(status));
+                                }
+                                continue;
+                            }
                             self.way_on(trunk.clone(), &peer, number, more)
                                 .map(|way| (way, Some(trunk), more))
                         }
@@ -466,7 +478,7 @@ impl Shard {
         passage.last = Some(Answer::Response(message.clone()));
         if next && status >= 300 {
             self.abandon(sent.usage);
-            return self.passage_next(now, key);
+            return self.passage_next(now, key, out);
         }
         if status >= 300 {
             self.abandon(sent.usage);
@@ -535,7 +547,7 @@ impl Shard {
             return self.passage_over(now, key, &Told { status: 200, headers }, None);
         }
         self.abandon(sent.usage);
-        self.passage_next(now, key);
+        self.passage_next(now, key, out);
     }
 
     /// The dialog that a SUBSCRIBE was to make is not wanted any more.
@@ -552,6 +564,7 @@ impl Shard {
         let is_phone = matches!(passage.targets, Targets::Phones(_));
         let told = match passage.last.take() {
             Some(Answer::Response(message)) => self.relayed_failure(&message),
+            Some(Answer::Refused(status)) => Told::bare(status),
             Some(Answer::Silence(_)) if is_phone => Told::bare(Refusal::unregistered().status),
             Some(Answer::Silence(failure)) => self.told_of(&Refusal::callee(&failure)),
             None => self.told_of(&refusal.unwrap_or_else(|| Refusal::callee(&Failure::TimedOut))),
