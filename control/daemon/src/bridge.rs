@@ -151,7 +151,10 @@ impl Bridge {
                     let refused = if alarm.refused { "; refused" } else { "" };
                     let rule =
                         if alarm.rule.is_empty() { String::new() } else { format!(" {:?}", alarm.rule) };
-                    self.say_seldom(&format!("alarm {kind}{rule}: {}: {}{refused}", alarm.who, alarm.what));
+                    let session = alarm.session_id.as_ref();
+                    let session = session.map_or_else(String::new, |it| format!("; Session-ID {it}"));
+                    let (who, what) = (&alarm.who, &alarm.what);
+                    self.say_seldom(&format!("alarm {kind}{rule}: {who}: {what}{refused}{session}"));
                 }
                 Event::RouteAsked(_) | Event::CertificateAsked(_) | Event::RevocationsAsked(_) => {
                     self.asking_until = self.now() + ASKING;

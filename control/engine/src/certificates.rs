@@ -2,7 +2,7 @@
 //! waits for them.
 
 use core::time::Duration;
-use link::{Certificate, Chain, ShardId};
+use link::{Certificate, Chain, Figure, ShardId};
 use sansio::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,15 +72,15 @@ pub(crate) struct Certificates {
     known: BTreeMap<String, Known>,
     asked: BTreeMap<String, BTreeSet<ShardId>>,
     /// Questions answered from what was known.
-    pub(crate) hits: u64,
+    hits: u64,
     /// Files fetched.
-    pub(crate) fetched: u64,
+    fetched: u64,
     /// Files that could not be had.
-    pub(crate) failed: u64,
+    failed: u64,
     /// Questions refused since too many files were being fetched.
-    pub(crate) refused: u64,
+    refused: u64,
     /// Files forgotten before their time since too many were known.
-    pub(crate) evicted: u64,
+    evicted: u64,
 }
 
 impl Certificates {
@@ -151,9 +151,39 @@ impl Certificates {
         }
     }
 
-    /// Files known.
-    pub(crate) fn len(&self) -> usize {
-        self.known.len()
+    /// Files known, and what became of questions for them.
+    pub(crate) fn figures(&self, figures: &mut Vec<Figure>) {
+        let (known, asked, evicted) = match self.what {
+            Fetch::Certificate => (
+                ("control_certificates", "Certificates of callers' networks that are kept."),
+                ("control_certificates_asked_total", "Certificates that shards asked for, by outcome."),
+                (
+                    "control_certificates_evicted_total",
+                    "Certificates forgotten before their time since too many were kept.",
+                ),
+            ),
+            Fetch::Revocations => (
+                ("control_revocations", "Lists of revoked certificates that are kept."),
+                (
+                    "control_revocations_asked_total",
+                    "Lists of revoked certificates that shards asked for, by outcome.",
+                ),
+                (
+                    "control_revocations_evicted_total",
+                    "Lists of revoked certificates forgotten before their time since too many were kept.",
+                ),
+            ),
+        };
+        figures.push(Figure::gauge(known.0, known.1, self.known.len() as u64));
+        for (outcome, count) in [
+            ("kept", self.hits),
+            ("fetched", self.fetched),
+            ("failed", self.failed),
+            ("refused", self.refused),
+        ] {
+            figures.push(Figure::counter(asked.0, asked.1, count).labelled("outcome", outcome));
+        }
+        figures.push(Figure::counter(evicted.0, evicted.1, self.evicted));
     }
 }
 
@@ -222,7 +252,7 @@ mod tests {
         for n in 0..=KNOWN_MAX {
             it.take(now, file(n, 60 + n as u64));
         }
-        assert_eq!((it.len(), it.evicted), (KNOWN_MAX, 1));
+        assert_eq!((it.known.len(), it.evicted), (KNOWN_MAX, 1));
         assert!(!it.known.contains_key(&url(0)), "the one that would have ended soonest");
     }
 }

@@ -470,7 +470,7 @@ impl Engine {
 
     fn figures(&self) -> Vec<Figure> {
         let it = &self.counters;
-        vec![
+        let mut figures = vec![
             Figure::counter("control_events_total", "Events received from gateway shards.", it.events),
             Figure::counter("control_cdrs_total", "Call records received, each once.", it.cdrs),
             Figure::counter("control_cdrs_repeated_total", "Call records received again.", it.repeated),
@@ -522,40 +522,6 @@ impl Engine {
                 "Registrations not kept since too many users were known.",
                 self.registrations.refused,
             ),
-            Figure::gauge(
-                "control_certificates",
-                "Certificates of callers' networks that are kept.",
-                self.certificates.len() as u64,
-            ),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.hits,
-            )
-            .labelled("outcome", "kept"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.fetched,
-            )
-            .labelled("outcome", "fetched"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.failed,
-            )
-            .labelled("outcome", "failed"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.refused,
-            )
-            .labelled("outcome", "refused"),
-            Figure::counter(
-                "control_certificates_evicted_total",
-                "Certificates forgotten before their time since too many were kept.",
-                self.certificates.evicted,
-            ),
             Figure::counter(
                 "control_versions_refused_total",
                 "Gateways turned away since they speak another version.",
@@ -566,7 +532,10 @@ impl Engine {
                 "Call results not counted since too many trunk names were seen.",
                 it.trunks_unknown,
             ),
-        ]
+        ];
+        self.certificates.figures(&mut figures);
+        self.revocations.figures(&mut figures);
+        figures
     }
 }
 

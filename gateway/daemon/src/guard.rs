@@ -194,6 +194,7 @@ pub(crate) fn guard(file: &File, at: At<'_>) -> Result<switch::guard::Config, Co
         malformed: it.ban_malformed,
         auth_failures: it.ban_auth_failures,
         refusals: it.ban_refusals,
+        shared: None,
     })
 }
 

@@ -61,7 +61,7 @@ impl Shard {
         let Some(mut call) = self.calls.remove(key) else { return };
         self.setups -= u32::from(call.phase == Phase::Trying);
         for alarm in call.charge_tolls(now) {
-            self.tell_fraud(now, alarm, out);
+            self.tell_fraud(now, alarm, Some(call.ends.record()), out);
         }
         self.ids.remove(&call.id);
         if let Some(url) = call.identity.awaits() {

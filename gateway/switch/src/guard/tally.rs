@@ -120,8 +120,7 @@ impl Tallies {
         let own = source.and_then(|source| self.account(now, source, window));
         let (account, rate) = own.map_or((&self.crowd, crowd), |own| (own, rate));
         let interval = 1_000_000_000 / u64::from(rate.per_second.clamp(1, 1_000_000_000));
-        let latest =
-            now.as_nanos().saturating_add(interval.saturating_mul(u64::from(rate.burst.max(1) - 1)));
+        let latest = now.as_nanos().saturating_add(interval.saturating_mul(u64::from(rate.burst.max(1) - 1)));
         let place = &account.full_at[kind];
         for _ in 0..TRIES {
             let before = place.load(Ordering::Relaxed);

@@ -132,9 +132,15 @@ fn peers_allowed_and_never_limited_are_known_in_every_spelling() {
 }
 
 /// Passes over so many shards of a source that sends `per_second` for ten seconds, spread over them by `spread`.
-fn passed(shards: usize, per_second: u64, config: &Config, spread: impl Fn(u64, &mut Random) -> usize) -> u64 {
+fn passed(
+    shards: usize,
+    per_second: u64,
+    config: &Config,
+    spread: impl Fn(u64, &mut Random) -> usize,
+) -> u64 {
     let mut random = Random::new(per_second);
-    let mut guards: Vec<Guard> = (0..shards as u64).map(|n| Guard::new(config, &mut Random::new(n))).collect();
+    let mut guards: Vec<Guard> =
+        (0..shards as u64).map(|n| Guard::new(config, &mut Random::new(n))).collect();
     let begun = Time::from_millis(1000);
     let mut passed = 0;
     for n in 0..per_second * 10 {
@@ -173,7 +179,10 @@ fn limits_hold_for_all_shards_together() {
             ];
             for (how, passed) in all {
                 assert!(passed <= most + slack, "{how}: {passed} of {most} by {shards} shards, {invites:?}");
-                assert!(passed + slack >= most * 95 / 100, "{how}: {passed} of {most} by {shards}, {invites:?}");
+                assert!(
+                    passed + slack >= most * 95 / 100,
+                    "{how}: {passed} of {most} by {shards}, {invites:?}"
+                );
             }
         }
     }
@@ -196,15 +205,13 @@ fn who_stays_below_the_limit_passes_over_any_number_of_shards() {
 
 #[test]
 fn offences_on_several_shards_are_held_against_a_source_together() {
-    let config = Config {
-        refusals: 10,
-        shared: Some(Arc::new(Tallies::new(64, [5, 6]))),
-        ..Config::default()
-    };
+    let config =
+        Config { refusals: 10, shared: Some(Arc::new(Tallies::new(64, [5, 6]))), ..Config::default() };
     let mut guards: Vec<Guard> = (0..4).map(|n| Guard::new(&config, &mut Random::new(n))).collect();
     let now = Time::from_millis(1000);
     for round in 1..=2_usize {
-        let mut offend = |n: usize| guards[n % 4].offend(now, ip("192.0.2.1"), BanReason::Refused, 1, &config);
+        let mut offend =
+            |n: usize| guards[n % 4].offend(now, ip("192.0.2.1"), BanReason::Refused, 1, &config);
         assert!((0..9).all(|n| offend(n).is_none()), "{round}");
         let sentence = offend(9).unwrap();
         assert_eq!(sentence.times, 1);

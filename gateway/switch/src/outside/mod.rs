@@ -24,6 +24,7 @@ use link::{BanReason, Side};
 use passage::{Asked, Passage, Targets};
 use sansio::{Key, Outbox, Slab, Time};
 use sip::message::{Message, Method, Name};
+use sip::session_id::SessionId;
 use sip::{Failure, Flow, Received, RequestId, UsageId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -174,7 +175,9 @@ impl Shard {
         let (number, targets) = self.targets_of(now, method, request, (&dialled, user.as_deref()))?;
         if method == Method::Message {
             let (source, numbers) = (flow.remote.ip(), [&*dialled, &*number]);
-            self.take_message_tolls(now, source, user.as_deref(), numbers, out).map_err(Told::bare)?;
+            let session = SessionId::of(request).map(|it| it.to_string());
+            let (user, session) = (user.as_deref(), session.as_deref());
+            self.take_message_tolls(now, source, user, numbers, session, out).map_err(Told::bare)?;
         }
         let asserted =
             user.as_deref().map(|name| privacy::asserted(request, name, self.config.users.numbers_of(name)));

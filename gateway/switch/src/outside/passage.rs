@@ -16,6 +16,7 @@ use link::Binding;
 use sansio::{Key, Outbox, Time, TimerId};
 use sip::auth::Answerer;
 use sip::message::{Method, Name};
+use sip::session_id::SessionId;
 use sip::{Body, Destination, Failure, Flow, Received, Request, RequestId, UsageId};
 use std::sync::Arc;
 
@@ -191,9 +192,12 @@ impl Shard {
                             let more = hunt.has_more();
                             let number = trunk.config.profile.called(&passage.number);
                             let (name, dialled) = (trunk.config.name.as_str(), passage.dialled.clone());
+                            let request = passage.request.parse().ok();
+                            let session = request.as_ref().and_then(SessionId::of).map(|it| it.to_string());
+                            let (numbers, session) = ([&*dialled, &*number], session.as_deref());
                             if method == Method::Message
                                 && let Err(status) =
-                                    self.take_trunk_message_tolls(now, name, [&dialled, &number], out)
+                                    self.take_trunk_message_tolls(now, name, numbers, session, out)
                             {
                                 if let Some(passage) = self.outside.passages.get_mut(key) {
                                     passage.last = Some(Answer::Refused(status));
