@@ -16,7 +16,7 @@ pub struct Guard {
     pub unknown: String,
     /// Networks that are never limited nor banned, besides `allow` and the trunks' peers.
     pub never_limit: Vec<String>,
-    /// Sources known at a time, per worker; about 96 bytes each. A change needs a restart.
+    /// Sources known at a time, per worker; 160 bytes each, and 64 for all workers. A change needs a restart.
     pub sources: u32,
     /// Datagrams of a source, per second and at once.
     pub datagrams: [u32; 2],

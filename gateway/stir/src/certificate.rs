@@ -1,6 +1,7 @@
 //! Certificates: from the bytes that stood at an address to a key that may be believed for a while (RFC 8226).
 
 use crate::authority::Authority;
+use crate::constraints::Constraints;
 use crate::failure::Failure;
 use crate::passport::Party;
 use crate::revocation::{Lists, Revocation};
@@ -83,6 +84,8 @@ pub struct Credential {
     valid: (u64, u64),
     /// What the certificates up to the root say of numbers and providers.
     authorities: Vec<Authority>,
+    /// What they say of claims.
+    constraints: Vec<Constraints>,
 }
 
 impl Credential {
@@ -116,7 +119,8 @@ impl Credential {
         if lists.policy != Revocation::Off {
             unrevoked(first, &path, lists, now, verify)?;
         }
-        let mut it = Self { point: [0; 65], valid: (0, u64::MAX), authorities: Vec::new() };
+        let mut it =
+            Self { point: [0; 65], valid: (0, u64::MAX), authorities: Vec::new(), constraints: Vec::new() };
         let (_, signer) = X509Certificate::from_der(first)
             .map_err(|_| Failure::unsupported("the certificate cannot be read"))?;
         it.point =
@@ -149,7 +153,21 @@ impl Credential {
             })?;
             self.authorities.push(authority);
         }
+        // id-pe-JWTClaimConstraints, id-pe-eJWTClaimConstraints
+        for oid in [oid!(1.3.6.1.5.5.7.1.27), oid!(1.3.6.1.5.5.7.1.33)] {
+            let unread = || Failure::unsupported("the certificate's constraints on claims cannot be read");
+            let constraints = certificate.get_extension_unique(&oid).map_err(|_| unread())?;
+            if let Some(constraints) = constraints {
+                self.constraints.push(Constraints::read(constraints.value).ok_or_else(unread)?);
+            }
+        }
         Ok(())
+    }
+
+    /// Whether its holder may claim all that (RFC 8226 §8, RFC 9118 §4).
+    pub(crate) fn admits(&self, claims: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
+        let admitted = self.constraints.iter().try_for_each(|it| it.admit(claims));
+        admitted.map_err(|why| Failure::unsupported(format!("the certificate has constraints: {why}")))
     }
 
     /// Whether it is valid at a time.
@@ -315,7 +333,8 @@ mod tests {
             "rq3pjT1hoRwakEGjHCnWSwUnshd0-zJ6F1VOgFWSjHBr8Qjpjlk-cpFYpFYsojNCpTzO3QfPOlckGaS6hEck7w";
         let bytes = |text: &str| BASE64URL.decode(text).unwrap();
         let point = bytes(point).try_into().unwrap();
-        let credential = Credential { point, valid: (0, u64::MAX), authorities: Vec::new() };
+        let credential =
+            Credential { point, valid: (0, u64::MAX), authorities: Vec::new(), constraints: Vec::new() };
         let mut signature: [u8; 64] = bytes(signature).try_into().unwrap();
         assert!(credential.signed(signed.as_bytes(), &signature));
         assert!(!credential.signed(&signed.as_bytes()[1..], &signature));

@@ -168,7 +168,9 @@ impl Claim {
         if !credential.signed(self.signed.as_bytes(), &self.signature) {
             return Err(Failure::invalid("the signature is wrong"));
         }
-        Ok(())
+        let claims = self.signed.split('.').nth(1).and_then(|text| BASE64URL.decode(text).ok());
+        let claims = claims.and_then(|json| serde_json::from_slice(&json).ok());
+        credential.admits(&claims.ok_or_else(|| Failure::invalid("the token's claims cannot be read"))?)
     }
 
     /// Of an ECDSA signature anybody can make a second one that is as good, with another second half: so only the first

@@ -15,6 +15,7 @@
 mod authority;
 mod certificate;
 mod claim;
+mod constraints;
 mod date;
 mod failure;
 mod identity;

@@ -36,7 +36,7 @@ pub struct Config {
     pub ignore_unknown: bool,
     /// Networks that are never limited nor banned, besides those that may place calls.
     pub never_limit: Vec<Network>,
-    /// Sources known at a time on this shard; about 96 bytes each. A change needs a restart.
+    /// Sources known at a time on this shard; 160 bytes each. A change needs a restart.
     pub sources: u32,
     /// Datagrams of a source, whatever they are.
     pub datagrams: Rate,
