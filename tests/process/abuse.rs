@@ -132,11 +132,14 @@ fn the_limit_of_a_source_holds_over_all_workers(io: &str) {
         let sockets: Vec<UdpSocket> = (0..32).map(|_| stranger("127.0.0.2")).collect();
         let begun = Instant::now();
         let (mut sent, mut rounds) = (0, 0_u32);
+        let (mut last, mut longest) = (begun, Duration::ZERO);
         while begun.elapsed() < Duration::from_secs(3) {
             for socket in &sockets {
                 let text = request("INVITE", socket, gateway.sip, "");
                 sent += u64::from(socket.send_to(text.as_bytes(), gateway.sip).is_ok());
             }
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
             // Three times the limit, on each worker.
             rounds += 1;
             let due = begun
@@ -153,7 +156,10 @@ fn the_limit_of_a_source_holds_over_all_workers(io: &str) {
         let read = metric(&gateway, "calls_source_refused_total");
         let slack = PART * f64::from(workers) + 1.0;
         assert!(read <= BURST + RATE * took + slack, "{read} of {sent} were read in {took} s by {workers}");
-        assert!(read >= BURST + RATE * (offered - 0.1) - slack, "{read} in {offered} s by {workers}");
+        // Unless this host was too busy to send as much as was to be let in.
+        if longest < Duration::from_secs(1) {
+            assert!(read >= BURST + RATE * (offered - 0.1) - slack, "{read} in {offered} s by {workers}");
+        }
         // Whoever sends little is not held up by what others have sent.
         let quiet = stranger("127.0.0.3");
         let text = request("INVITE", &quiet, gateway.sip, "");

@@ -46,6 +46,11 @@ impl World {
         Token::new(&self.urls[0], number).field(&self.authority)
     }
 
+    /// Lines of a section that verifies, with more patience than a busy host takes.
+    fn verifies(&self, verify: &str) -> String {
+        verifies(verify, &self.authority, &self.repository) + "patience = \"3s\"\n"
+    }
+
     /// Lines of a section that signs.
     fn signs(&self) -> String {
         format!("key = \"{}\"\ncertificate_url = \"{}\"\n", self.authority.file("other.key"), self.urls[1])
@@ -55,7 +60,7 @@ impl World {
 fn a_call_that_was_sent_on_is_verified_by_its_chain(io: &str) {
     let world = World::new();
     let (mut caller, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
-    let lines = verifies("reject", &world.authority, &world.repository);
+    let lines = world.verifies("reject");
     let (gateway, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
     let mut ask = |fields: &str| call(&mut caller, &mut callee, &gateway, "1503", fields);
     let (one, two) = (world.div("1501", "1502"), world.div("1502", "1503"));
@@ -90,7 +95,7 @@ fn what_a_gateway_sends_on_it_signs(io: &str) {
     let world = World::new();
     let (mut caller, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
     let mut absent = Phone::new("127.0.0.4");
-    let lines = verifies("reject", &world.authority, &world.repository);
+    let lines = world.verifies("reject");
     let (verifier, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
     let trunks = trunk("absent", absent.address, "")
         + &trunk("verifier", verifier.sip, "stir.sign = true\nstir.pass = true")
@@ -122,7 +127,7 @@ fn what_a_gateway_sends_on_it_signs(io: &str) {
 fn a_priority_passes_if_the_caller_is_entitled_to_it(io: &str) {
     let world = World::new();
     let (mut caller, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
-    let lines = verifies("tag", &world.authority, &world.repository);
+    let lines = world.verifies("tag");
     let profile = "[[profile]]\nname = \"p\"\nheaders.pass = [\"Resource-Priority\"]\n";
     let trunk = trunk("callee", callee.address, "profile = \"p\"") + profile;
     let (gateway, _) = gateway(io, &lines, &trunk);
@@ -185,7 +190,7 @@ fn message(
 fn a_message_is_verified_as_a_call_is(io: &str) {
     let world = World::new();
     let (mut sender, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
-    let lines = verifies("reject", &world.authority, &world.repository);
+    let lines = world.verifies("reject");
     let (gateway, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
     let token = |body: &str| {
         std::fs::write(world.authority.0.join("body"), body).unwrap();
@@ -215,7 +220,7 @@ fn a_message_is_verified_as_a_call_is(io: &str) {
     // A certificate that does not come is not waited for for ever, and nothing is left of the message.
     let nowhere = format!("https://{}/late.pem", world.repository.address);
     std::fs::copy(world.authority.file("signer.pem"), world.authority.file("late.pem")).unwrap();
-    world.repository.put(&world.authority, "late.pem", Duration::from_secs(3));
+    world.repository.put(&world.authority, "late.pem", Duration::from_secs(6));
     assert_eq!(ask(&Token::new(&nowhere, "1501").field(&world.authority)).1.status(), Some(436));
     assert_eq!(gateway.metric("trunkline_identity_waiting"), 0.0);
 }
@@ -223,7 +228,7 @@ fn a_message_is_verified_as_a_call_is(io: &str) {
 fn a_message_is_signed_for_who_verifies(io: &str) {
     let world = World::new();
     let (mut sender, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
-    let lines = verifies("reject", &world.authority, &world.repository);
+    let lines = world.verifies("reject");
     let (verifier, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
     let trunks = trunk("verifier", verifier.sip, "stir.sign = true");
     let (signer, _) = gateway(io, &world.signs(), &trunks);

@@ -62,7 +62,10 @@ impl World {
     fn gateway(&self, io: &str, more: &str) -> (Gateway, std::path::PathBuf) {
         let lines = verifies("reject", &self.authority, &self.repository);
         let ports = format!("http_ports = [{}]\n", self.repository.plain.port());
-        gateway(io, &format!("{lines}{ports}{more}"), &trunk("callee", self.callee.address, ""))
+        // More patience than a busy host takes.
+        let patience = if more.contains("patience") { "" } else { "patience = \"4s\"\n" };
+        let lines = format!("{lines}{ports}{patience}{more}");
+        gateway(io, &lines, &trunk("callee", self.callee.address, ""))
     }
 
     /// A signer by that name is there, with its list at `place`.

@@ -193,7 +193,10 @@ impl Shard {
             Some(list) => {
                 fresh = fresh.min(Duration::from_secs(list.valid_until().saturating_sub(self.unix(now))));
             }
-            None => self.stats.identity_lists_failed += 1,
+            None => {
+                self.stats.identity_lists_failed += 1;
+                fresh = fresh.max(UNLISTED * 2);
+            }
         }
         let (ready, evicted) = self.certificates.revocations.take(now, &answer.url, list, fresh);
         self.stats.identity_certificates_evicted += evicted;
