@@ -245,6 +245,7 @@ fn fetching(settings: &Settings) -> Result<Option<controld::Fetching>, Error> {
     let mut fetching = controld::Fetching::new(wanted.roots.as_deref())
         .map_err(|error| format!("{} {error}", wanted.roots_place))?;
     (fetching.ports, fetching.hosts, fetching.private) = (wanted.ports, wanted.hosts, wanted.private);
+    fetching.plain_ports = wanted.plain_ports;
     Ok(Some(fetching))
 }
 

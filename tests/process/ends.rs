@@ -78,6 +78,11 @@ fn session_id_is_the_same_on_both_legs(io: &str) {
     let api = format!("http://{}", gateway.http);
     let (code, out, err) = finish(binary().args(["trace", B, "--api", &api]));
     assert!(code == 0 && out.contains("BYE"), "{out}{err}");
+    let (code, out, err) = finish(binary().args(["trace", &format!("{B};remote={A}"), "--api", &api]));
+    assert!(code == 0 && out.contains(&format!("Session-ID {A};remote={B}")), "{out}{err}");
+    let ladder = gateway.json(&format!("/api/v1/calls/{A}%3Bremote={B}/ladder"));
+    assert_eq!(ladder["session_id"], format!("{A};remote={B}"));
+    assert_eq!(gateway.get(&format!("/api/v1/calls/{A}%3Bremote={A}/ladder")).0, 404, "no such pair");
     let other = A.replace('a', "b");
     assert_eq!(gateway.get(&format!("/api/v1/calls/{other}/ladder")).0, 404);
 }

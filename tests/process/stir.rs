@@ -26,10 +26,10 @@ on_both_drivers! {
     a_new_key_is_taken_without_a_restart
 }
 
-const SDP: &str =
+pub(crate) const SDP: &str =
     "v=0\r\no=a 1 1 IN IP4 127.0.0.2\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\nm=audio 9 RTP/AVP 8\r\n";
 
-fn openssl(folder: &Path, arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn openssl(folder: &Path, arguments: &[&str]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     let command = command.args(arguments).current_dir(folder).stdin(Stdio::null());
     let output = command.output().expect("these tests need the program openssl");
@@ -38,10 +38,10 @@ fn openssl(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 }
 
 /// An authority, whose certificates OpenSSL makes.
-struct Authority(PathBuf);
+pub(crate) struct Authority(pub(crate) PathBuf);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let it = Self(folder("stir"));
         it.key("root");
         let arguments = "req -x509 -new -key root.key -subj /CN=root -days 30 -out root.pem";
@@ -51,11 +51,11 @@ impl Authority {
         it
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    fn key(&self, name: &str) {
+    pub(crate) fn key(&self, name: &str) {
         openssl(
             &self.0,
             &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &format!("{name}.key")],
@@ -63,7 +63,7 @@ impl Authority {
     }
 
     /// A key, and a certificate to it with these extensions.
-    fn sign(&self, name: &str, days: &str, extensions: &str) {
+    pub(crate) fn sign(&self, name: &str, days: &str, extensions: &str) {
         self.key(name);
         let file = |kind: &str| format!("{name}.{kind}");
         let (key, request, certificate) = (file("key"), file("csr"), file("pem"));
@@ -93,7 +93,7 @@ impl Authority {
     }
 
     /// A signer as SHAKEN has it, with a provider's code.
-    fn signer(&self, name: &str) {
+    pub(crate) fn signer(&self, name: &str) {
         self.sign(
             name,
             "30",
@@ -115,51 +115,62 @@ fn base64url(bytes: &[u8]) -> String {
     out
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// What a token says.
 #[derive(Clone)]
-struct Token<'a> {
-    key: &'a str,
-    url: &'a str,
-    iat: u64,
-    orig: &'a str,
-    dest: &'a str,
+pub(crate) struct Token<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) iat: u64,
+    pub(crate) orig: &'a str,
+    pub(crate) dest: &'a str,
     /// Where the field says the certificate is.
-    info: &'a str,
+    pub(crate) info: &'a str,
 }
 
 impl<'a> Token<'a> {
     /// From the phone of these tests to a number.
-    fn new(url: &'a str, dest: &'a str) -> Self {
+    pub(crate) fn new(url: &'a str, dest: &'a str) -> Self {
         Self { key: "signer", url, iat: now(), orig: "4711", dest, info: url }
     }
 
     /// The Identity field, signed by OpenSSL with a key of the authority's folder.
-    fn field(&self, authority: &Authority) -> String {
-        let header = format!(r#"{{"alg":"ES256","ppt":"shaken","typ":"passport","x5u":"{}"}}"#, self.url);
+    pub(crate) fn field(&self, authority: &Authority) -> String {
         let claims = format!(
             r#"{{"attest":"B","dest":{{"tn":["{}"]}},"iat":{},"orig":{{"tn":"{}"}},"origid":"0d6d2e8a-1"}}"#,
             self.dest, self.iat, self.orig
         );
-        let input = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
-        std::fs::write(authority.0.join("input"), &input).unwrap();
-        let der = openssl(&authority.0, &["dgst", "-sha256", "-sign", &format!("{}.key", self.key), "input"]);
-        // SEQUENCE { r INTEGER, s INTEGER }, each to 32 bytes.
-        let mut signature = Vec::new();
-        let mut rest = &der[2..];
-        while let [2, length, ..] = *rest {
-            let (number, after) = rest[2..].split_at(length.into());
-            let number = number.strip_prefix(&[0]).unwrap_or(number);
-            signature.extend(vec![0; 32 - number.len()]);
-            signature.extend_from_slice(number);
-            rest = after;
-        }
-        assert_eq!(signature.len(), 64);
-        format!("Identity: {input}.{};info=<{}>;alg=ES256;ppt=shaken\r\n", base64url(&signature), self.info)
+        signed(authority, self.key, "shaken", (self.url, self.info), &claims)
     }
+}
+
+/// An Identity field with any claims, of that type, its certificate at an address and said to be at another.
+pub(crate) fn signed(
+    authority: &Authority,
+    key: &str,
+    ppt: &str,
+    (url, info): (&str, &str),
+    claims: &str,
+) -> String {
+    let header = format!(r#"{{"alg":"ES256","ppt":"{ppt}","typ":"passport","x5u":"{url}"}}"#);
+    let input = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
+    std::fs::write(authority.0.join("input"), &input).unwrap();
+    let der = openssl(&authority.0, &["dgst", "-sha256", "-sign", &format!("{key}.key"), "input"]);
+    // SEQUENCE { r INTEGER, s INTEGER }, each to 32 bytes.
+    let mut signature = Vec::new();
+    let mut rest = &der[2..];
+    while let [2, length, ..] = *rest {
+        let (number, after) = rest[2..].split_at(length.into());
+        let number = number.strip_prefix(&[0]).unwrap_or(number);
+        signature.extend(vec![0; 32 - number.len()]);
+        signature.extend_from_slice(number);
+        rest = after;
+    }
+    assert_eq!(signature.len(), 64);
+    format!("Identity: {input}.{};info=<{info}>;alg=ES256;ppt={ppt}\r\n", base64url(&signature))
 }
 
 /// Files by their path, how long each answer takes, and how often each was asked for.
@@ -170,13 +181,15 @@ struct Shelf {
 }
 
 /// The HTTPS server where certificates are.
-struct Repository {
-    address: SocketAddr,
+pub(crate) struct Repository {
+    pub(crate) address: SocketAddr,
+    /// The same files without TLS.
+    pub(crate) plain: SocketAddr,
     shelf: Arc<Mutex<Shelf>>,
 }
 
 impl Repository {
-    fn new(authority: &Authority) -> Self {
+    pub(crate) fn new(authority: &Authority) -> Self {
         authority.sign("https", "30", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n");
         let chain = vec![CertificateDer::from_pem_file(authority.file("https.pem")).unwrap()];
         let key = PrivateKeyDer::from_pem_file(authority.file("https.key")).unwrap();
@@ -199,22 +212,31 @@ impl Repository {
                 });
             }
         });
-        Self { address, shelf }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = listener.local_addr().unwrap();
+        let shared = Arc::clone(&shelf);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shelf = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream, &shelf));
+            }
+        });
+        Self { address, plain, shelf }
     }
 
     /// Puts a file there; gives its address.
-    fn put(&self, authority: &Authority, name: &str, delay: Duration) -> String {
+    pub(crate) fn put(&self, authority: &Authority, name: &str, delay: Duration) -> String {
         let bytes = std::fs::read(authority.file(name)).unwrap();
         self.shelf.lock().unwrap().files.insert(format!("/{name}"), (bytes, delay));
         format!("https://{}/{name}", self.address)
     }
 
-    fn asked(&self, name: &str) -> usize {
+    pub(crate) fn asked(&self, name: &str) -> usize {
         self.shelf.lock().unwrap().asked.get(&format!("/{name}")).copied().unwrap_or(0)
     }
 }
 
-fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>, shelf: &Mutex<Shelf>) {
+fn serve(mut stream: impl Read + Write, shelf: &Mutex<Shelf>) {
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") {
@@ -250,12 +272,12 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>, shelf: 
 }
 
 /// A gateway that takes calls from everywhere on this host, with lines for its `[stir]` section and trunks.
-fn gateway(io: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
+pub(crate) fn gateway(io: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
     gateway_with(io, "", stir, trunks)
 }
 
 /// The same with lines in front of all sections.
-fn gateway_with(io: &str, top: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
+pub(crate) fn gateway_with(io: &str, top: &str, stir: &str, trunks: &str) -> (Gateway, PathBuf) {
     let config = folder("stir-config").join("gateway.toml");
     std::fs::write(
         &config,
@@ -267,7 +289,7 @@ fn gateway_with(io: &str, top: &str, stir: &str, trunks: &str) -> (Gateway, Path
 }
 
 /// Lines of a `[stir]` section: verifies what comes from anywhere.
-fn verifies(verify: &str, authority: &Authority, repository: &Repository) -> String {
+pub(crate) fn verifies(verify: &str, authority: &Authority, repository: &Repository) -> String {
     format!(
         "verify = \"{verify}\"\nroots = \"{}\"\nhttps_roots = \"{0}\"\nports = [{}, 1]\nprivate_addresses = true\n",
         authority.file("root.pem"),
@@ -275,12 +297,12 @@ fn verifies(verify: &str, authority: &Authority, repository: &Repository) -> Str
     )
 }
 
-fn trunk(name: &str, peer: SocketAddr, more: &str) -> String {
+pub(crate) fn trunk(name: &str, peer: SocketAddr, more: &str) -> String {
     format!("[[trunk]]\nname = \"{name}\"\npeers = [\"{peer}\"]\n{more}\n")
 }
 
 /// A call, ended as soon as it is known how it went: what the callee saw, and the caller's final response.
-fn call(
+pub(crate) fn call(
     caller: &mut Phone,
     callee: &mut Phone,
     gateway: &Gateway,
@@ -291,7 +313,7 @@ fn call(
     finish(caller, callee, &dialog)
 }
 
-fn finish(caller: &mut Phone, callee: &mut Phone, dialog: &Dialog) -> (Option<Message>, Message) {
+pub(crate) fn finish(caller: &mut Phone, callee: &mut Phone, dialog: &Dialog) -> (Option<Message>, Message) {
     let begun = Instant::now();
     let mut seen = None;
     let call_id = dialog.call_id.clone();

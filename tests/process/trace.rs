@@ -260,15 +260,17 @@ fn credentials_and_digits_are_masked_on_request(io: &str) {
 }
 
 /// A chunk of HEP: its type and value.
+/// Those of the vendor that nobody is count from 0x8000.
 fn chunks(packet: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let u16_at = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
     assert_eq!(&packet[..4], b"HEP3");
     assert_eq!(usize::from(u16_at(4)), packet.len(), "the length says the whole packet");
     let (mut at, mut found) = (6, Vec::new());
     while at < packet.len() {
-        assert_eq!(u16_at(at), 0, "generic vendor");
+        let vendor = u16_at(at);
+        assert!([0, 0xffff].contains(&vendor), "generic vendor, or none");
         let length = usize::from(u16_at(at + 4));
-        found.push((u16_at(at + 2), packet[at + 6..at + length].to_vec()));
+        found.push((u16_at(at + 2) | vendor & 0x8000, packet[at + 6..at + length].to_vec()));
         at += length;
     }
     assert_eq!(at, packet.len());
@@ -293,7 +295,7 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
         let length = server.recv(&mut buffer).expect("a copy of each message");
         copies.push(chunks(&buffer[..length]));
     }
-    let mut copied = BTreeSet::new();
+    let (mut copied, mut whole) = (BTreeSet::new(), 0);
     for copy in &copies {
         let of = |kind: u16| copy.iter().find(|it| it.0 == kind).map(|it| it.1.clone()).unwrap_or_default();
         let number = |kind: u16| of(kind).iter().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
@@ -302,6 +304,11 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
             (of(14), String::from_utf8(of(17)).unwrap()),
             (b"open sesame".to_vec(), cdr["id"].as_str().unwrap().to_owned())
         );
+        // RFC 7989: as the record has it, once the callee has spoken.
+        let session = String::from_utf8(of(0x8100)).unwrap();
+        let ends = cdr["session_id"].as_str().unwrap();
+        assert_eq!(session.split(';').next(), ends.split(';').next(), "{session}");
+        whole += usize::from(session == ends);
         let end = |address: u16, port: u16| {
             let ip: [u8; 4] = of(address).try_into().unwrap();
             SocketAddr::new(IpAddr::from(ip), number(port) as u16).to_string()
@@ -309,6 +316,8 @@ fn copies_go_to_a_capture_server_as_they_were_on_the_wire(io: &str) {
         let at = number(9) * 1_000_000 + number(10);
         copied.insert((at, end(3, 7), end(4, 8), String::from_utf8(of(15)).unwrap()));
     }
+    assert!(whole >= 4, "{whole} of {} copies know both ends", copies.len());
+    assert_eq!(ladder["session_id"], cdr["session_id"]);
     let told = ladder["messages"].as_array().unwrap().iter().map(|it| {
         let text = |name: &str| it[name].as_str().unwrap().to_owned();
         let (local, remote) = (text("local"), text("remote"));

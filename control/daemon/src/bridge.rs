@@ -120,7 +120,7 @@ impl Bridge {
             match action {
                 Action::Mail(_, Mail::ToGateway(shard, command)) => self.tell(shard, command),
                 Action::Mail(_, Mail::ToStore(write)) => self.keep(write),
-                Action::Mail(_, Mail::ToFetcher(url)) => self.fetcher.begin(url),
+                Action::Mail(_, Mail::ToFetcher(what, url)) => self.fetcher.begin(what, url),
                 Action::Mail(_, Mail::ToApi(Answer { ticket, outcome })) => self.reply(ticket, outcome),
                 // The engine asks for nothing else.
                 _ => {}
@@ -151,9 +151,14 @@ impl Bridge {
                     let refused = if alarm.refused { "; refused" } else { "" };
                     let rule =
                         if alarm.rule.is_empty() { String::new() } else { format!(" {:?}", alarm.rule) };
-                    self.say_seldom(&format!("alarm {kind}{rule}: {}: {}{refused}", alarm.who, alarm.what));
+                    let session = alarm.session_id.as_ref();
+                    let session = session.map_or_else(String::new, |it| format!("; Session-ID {it}"));
+                    let (who, what) = (&alarm.who, &alarm.what);
+                    self.say_seldom(&format!("alarm {kind}{rule}: {who}: {what}{refused}{session}"));
                 }
-                Event::RouteAsked(_) | Event::CertificateAsked(_) => self.asking_until = self.now() + ASKING,
+                Event::RouteAsked(_) | Event::CertificateAsked(_) | Event::RevocationsAsked(_) => {
+                    self.asking_until = self.now() + ASKING;
+                }
                 _ => {}
             }
             self.give(Input::Mail(Mail::FromGateway(shard, event)));

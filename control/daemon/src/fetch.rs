@@ -1,6 +1,7 @@
-//! Fetching certificates over HTTPS, from addresses that strangers name: little is allowed, and everything is bounded.
+//! Fetching certificates over HTTPS, from addresses that strangers name: little is allowed, and everything is bounded. Lists of
+//! revoked certificates, which are signed and which trusted authorities name, may come by plain HTTP as well (RFC 5280 §8).
 
-use control::Fetched;
+use control::{Fetch, Fetched};
 use core::time::Duration;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -10,14 +11,21 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Largest file, in bytes: a chain of three has about 3000.
-const BYTES_MAX: usize = 64 * 1024;
+/// Largest file, in bytes: a chain of three has about 3000; a list of revoked certificates about 40 for each.
+const fn bytes_max(what: Fetch) -> usize {
+    match what {
+        Fetch::Certificate => 64 * 1024,
+        Fetch::Revocations => 1024 * 1024,
+    }
+}
+
 /// How long a fetch may take. Calls do not wait that long, but the next one has the file then.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Fetches at the same time; others wait their turn within their time.
@@ -32,6 +40,8 @@ const FRESH: Duration = Duration::from_secs(3600);
 pub struct Fetching {
     /// Ports that may be asked; 443 and 8443 as ATIS-1000074 has it.
     pub ports: Vec<u16>,
+    /// Ports that lists of revoked certificates may be asked for on without TLS; 80 as ever.
+    pub plain_ports: Vec<u16>,
     /// Hosts that may be asked, `.example.com` for all below that name; empty: all.
     pub hosts: Vec<String>,
     /// Whether loopback, private and link-local addresses may be asked.
@@ -66,18 +76,26 @@ impl Fetching {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { ports: vec![443, 8443], hosts: Vec::new(), private: false, tls: Arc::new(tls) })
+        Ok(Self {
+            ports: vec![443, 8443],
+            plain_ports: vec![80],
+            hosts: Vec::new(),
+            private: false,
+            tls: Arc::new(tls),
+        })
     }
 
     /// Host and port of an address, if it may be asked.
-    fn place<'a>(&self, uri: &'a Uri) -> Result<(&'a str, u16), String> {
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("https"));
+    fn place<'a>(&self, what: Fetch, uri: &'a Uri) -> Result<(&'a str, u16), String> {
+        let is_plain = what == Fetch::Revocations && uri.scheme_str() == Some("http");
+        let authority = uri.authority().filter(|_| is_plain || uri.scheme_str() == Some("https"));
         let authority = authority.ok_or("it is no https address")?;
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err("it has more than a host, a port and a path".into());
         }
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(443));
-        if !self.ports.contains(&port) {
+        let (usual, allowed) = if is_plain { (80, &self.plain_ports) } else { (443, &self.ports) };
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(usual));
+        if !allowed.contains(&port) {
             return Err(format!("port {port} is not allowed"));
         }
         let is = |allowed: &String| match allowed.strip_prefix('.') {
@@ -112,37 +130,53 @@ impl Fetcher {
     }
 
     /// Begins a fetch.
-    pub(crate) fn begin(&self, url: String) {
+    pub(crate) fn begin(&self, what: Fetch, url: String) {
         let done = self.done.clone();
         let (turns, lookups) = (Arc::clone(&self.turns), Arc::clone(&self.lookups));
         let Some(fetching) = self.fetching.clone() else {
-            let _ = done.send(Fetched { url, file: Err("no certificates are fetched".into()) });
+            let _ = done.send(Fetched { what, url, file: Err("no certificates are fetched".into()) });
             return;
         };
         tokio::spawn(async move {
             let fetch = async {
                 let _turn = turns.acquire().await;
-                fetch(&url, &fetching, &lookups).await
+                fetch(what, &url, &fetching, &lookups).await
             };
             let file = match tokio::time::timeout(PATIENCE, fetch).await {
                 Ok(file) => file,
                 Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
             };
             // Nobody listens any more once the process ends.
-            let _ = done.send(Fetched { url, file });
+            let _ = done.send(Fetched { what, url, file });
         });
     }
 }
 
-async fn fetch(url: &str, fetching: &Fetching, lookups: &Semaphore) -> Result<(Vec<u8>, Duration), String> {
+async fn fetch(
+    what: Fetch,
+    url: &str,
+    fetching: &Fetching,
+    lookups: &Semaphore,
+) -> Result<(Vec<u8>, Duration), String> {
     let uri: Uri = url.parse().map_err(|_| "it is no address")?;
-    let (host, port) = fetching.place(&uri)?;
+    let (host, port) = fetching.place(what, &uri)?;
     let stream = connect(host, port, fetching, lookups).await?;
+    if uri.scheme_str() == Some("http") {
+        return ask(what, &uri, stream).await;
+    }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| "its host is no name")?;
     let stream = TlsConnector::from(Arc::clone(&fetching.tls))
         .connect(name, stream)
         .await
         .map_err(|error| format!("TLS failed: {error}"))?;
+    ask(what, &uri, stream).await
+}
+
+async fn ask(
+    what: Fetch,
+    uri: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<(Vec<u8>, Duration), String> {
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(64)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
@@ -152,14 +186,18 @@ async fn fetch(url: &str, fetching: &Fetching, lookups: &Semaphore) -> Result<(V
     let answer = async {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let wanted = match what {
+            Fetch::Certificate => "application/pem-certificate-chain, application/pkix-cert, */*;q=0.1",
+            Fetch::Revocations => "application/pkix-crl, */*;q=0.1",
+        };
         let request = Request::get(path)
             .header(header::HOST, authority)
             .header(header::USER_AGENT, concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "application/pem-certificate-chain, application/pkix-cert, */*;q=0.1")
+            .header(header::ACCEPT, wanted)
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
         let response = sender.send_request(request).await.map_err(|error| format!("HTTP failed: {error}"))?;
-        take(response).await
+        take(response, bytes_max(what)).await
     };
     let answer = answer.await;
     running.abort();
@@ -197,7 +235,7 @@ async fn connect(
     Err(last)
 }
 
-async fn take(response: Response<Incoming>) -> Result<(Vec<u8>, Duration), String> {
+async fn take(response: Response<Incoming>, most: usize) -> Result<(Vec<u8>, Duration), String> {
     // Whoever redirects could send us anywhere (ATIS-1000074 has the certificate at the address itself).
     if response.status() != 200 {
         return Err(format!("the server answers {}", response.status()));
@@ -208,8 +246,8 @@ async fn take(response: Response<Incoming>) -> Result<(Vec<u8>, Duration), Strin
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| format!("HTTP failed: {error}"))?;
         if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > BYTES_MAX {
-                return Err(format!("the file has more than {BYTES_MAX} bytes"));
+            if bytes.len() + data.len() > most {
+                return Err(format!("the file has more than {most} bytes"));
             }
             bytes.extend_from_slice(data);
         }
@@ -328,7 +366,7 @@ mod tests {
         fetching.hosts = vec!["a.example".into(), ".b.example".into()];
         let ask = |url: &str| {
             let uri: Uri = url.parse().unwrap();
-            fetching.place(&uri).map(|(host, port)| format!("{host} {port}"))
+            fetching.place(Fetch::Certificate, &uri).map(|(host, port)| format!("{host} {port}"))
         };
         assert_eq!(ask("https://A.example/x").as_deref(), Ok("A.example 443"));
         assert_eq!(ask("https://x.b.example:8443/x").as_deref(), Ok("x.b.example 8443"));
@@ -342,6 +380,17 @@ mod tests {
             "/x",
         ] {
             assert!(ask(bad).is_err(), "{bad}");
+        }
+        let list = |url: &str| {
+            let uri: Uri = url.parse().unwrap();
+            fetching.place(Fetch::Revocations, &uri).map(|(host, port)| format!("{host} {port}"))
+        };
+        assert_eq!(list("http://a.example/x").as_deref(), Ok("a.example 80"));
+        assert_eq!(list("https://a.example/x").as_deref(), Ok("a.example 443"));
+        for bad in
+            ["http://a.example:443/x", "https://a.example:80/x", "http://b.example/x", "ftp://a.example/x"]
+        {
+            assert!(list(bad).is_err(), "{bad}");
         }
     }
 }

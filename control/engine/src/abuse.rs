@@ -123,7 +123,15 @@ mod tests {
         for at in 0..300 {
             let kind = AlarmKind::Fraud;
             let (rule, who, what) = ("r".into(), "all".into(), "w".into());
-            abuse.take_alarm(Alarm { at: UnixMicros(at), kind, rule, who, what, refused: false });
+            abuse.take_alarm(Alarm {
+                at: UnixMicros(at),
+                kind,
+                rule,
+                who,
+                what,
+                refused: false,
+                session_id: None,
+            });
         }
         let alarms = abuse.alarms();
         assert_eq!((alarms.len(), alarms[0].at, abuse.alarmed), (256, UnixMicros(299), [300, 0, 0]));

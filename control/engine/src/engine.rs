@@ -1,7 +1,7 @@
 //! The third machine: takes the shards' events, the store's and the API's mail, and decides.
 
 use crate::abuse::Abuse;
-use crate::certificates::{Asked, Certificates};
+use crate::certificates::{Asked, Certificates, Fetch};
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
 use crate::performance::Performance;
@@ -101,6 +101,7 @@ pub struct Engine {
     alive_due: Option<Time>,
     abuse: Abuse,
     certificates: Certificates,
+    revocations: Certificates,
     counters: Counters,
 }
 
@@ -123,7 +124,8 @@ impl Engine {
             ended: Recent::default(),
             alive_due: None,
             abuse: Abuse::default(),
-            certificates: Certificates::default(),
+            certificates: Certificates::new(Fetch::Certificate),
+            revocations: Certificates::new(Fetch::Revocations),
             counters: Counters::default(),
             config,
         }
@@ -197,7 +199,16 @@ impl Engine {
             }
             Event::CertificateAsked(url) => match self.certificates.ask(now, shard, url) {
                 Asked::Known(answer) => self.tell(shard, Command::Certificate(Box::new(answer)), out),
-                Asked::Fetch(url) => out.mail(self.config.fetcher, Mail::ToFetcher(url)),
+                Asked::Fetch(url) => {
+                    out.mail(self.config.fetcher, Mail::ToFetcher(Fetch::Certificate, url));
+                }
+                Asked::Joined => {}
+            },
+            Event::RevocationsAsked(url) => match self.revocations.ask(now, shard, url) {
+                Asked::Known(answer) => self.tell(shard, Command::Revocations(Box::new(answer)), out),
+                Asked::Fetch(url) => {
+                    out.mail(self.config.fetcher, Mail::ToFetcher(Fetch::Revocations, url));
+                }
                 Asked::Joined => {}
             },
             Event::Banned(ban) => self.abuse.take_ban(self.wall(now), *ban),
@@ -459,7 +470,7 @@ impl Engine {
 
     fn figures(&self) -> Vec<Figure> {
         let it = &self.counters;
-        vec![
+        let mut figures = vec![
             Figure::counter("control_events_total", "Events received from gateway shards.", it.events),
             Figure::counter("control_cdrs_total", "Call records received, each once.", it.cdrs),
             Figure::counter("control_cdrs_repeated_total", "Call records received again.", it.repeated),
@@ -511,40 +522,6 @@ impl Engine {
                 "Registrations not kept since too many users were known.",
                 self.registrations.refused,
             ),
-            Figure::gauge(
-                "control_certificates",
-                "Certificates of callers' networks that are kept.",
-                self.certificates.len() as u64,
-            ),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.hits,
-            )
-            .labelled("outcome", "kept"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.fetched,
-            )
-            .labelled("outcome", "fetched"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.failed,
-            )
-            .labelled("outcome", "failed"),
-            Figure::counter(
-                "control_certificates_asked_total",
-                "Certificates that shards asked for, by outcome.",
-                self.certificates.refused,
-            )
-            .labelled("outcome", "refused"),
-            Figure::counter(
-                "control_certificates_evicted_total",
-                "Certificates forgotten before their time since too many were kept.",
-                self.certificates.evicted,
-            ),
             Figure::counter(
                 "control_versions_refused_total",
                 "Gateways turned away since they speak another version.",
@@ -555,7 +532,10 @@ impl Engine {
                 "Call results not counted since too many trunk names were seen.",
                 it.trunks_unknown,
             ),
-        ]
+        ];
+        self.certificates.figures(&mut figures);
+        self.revocations.figures(&mut figures);
+        figures
     }
 }
 
@@ -571,16 +551,26 @@ impl Machine for Engine {
                 }
             }
             Input::Mail(Mail::FromFetcher(fetched)) => {
-                let (shards, answer) = self.certificates.take(now, fetched);
+                let what = fetched.what;
+                let files = match what {
+                    Fetch::Certificate => &mut self.certificates,
+                    Fetch::Revocations => &mut self.revocations,
+                };
+                let (shards, answer) = files.take(now, fetched);
                 for shard in shards {
-                    self.tell(shard, Command::Certificate(Box::new(answer.clone())), out);
+                    let answer = Box::new(answer.clone());
+                    let command = match what {
+                        Fetch::Certificate => Command::Certificate(answer),
+                        Fetch::Revocations => Command::Revocations(answer),
+                    };
+                    self.tell(shard, command, out);
                 }
             }
             Input::Mail(Mail::FromApi(query)) => self.take_query(now, query, out),
             Input::Mail(Mail::FromOwner(order)) => self.take_order(order, out),
             Input::Timeout => self.on_timeout(now, out),
             // What goes out never comes in, and the engine has no sockets.
-            Input::Mail(Mail::ToGateway(..) | Mail::ToStore(_) | Mail::ToApi(_) | Mail::ToFetcher(_))
+            Input::Mail(Mail::ToGateway(..) | Mail::ToStore(_) | Mail::ToApi(_) | Mail::ToFetcher(..))
             | Input::Datagram(_)
             | Input::Unreachable { .. }
             | Input::Socket(..)

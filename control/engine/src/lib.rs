@@ -18,7 +18,7 @@ mod spread;
 mod traces;
 mod view;
 
-pub use certificates::Fetched;
+pub use certificates::{Fetch, Fetched};
 pub use engine::{Config, Engine};
 pub use mail::{Answer, Ask, Mail, Order, Outcome, Query, Record, Stored, Write};
 pub use performance::{Attempts, Performance};

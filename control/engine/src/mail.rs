@@ -1,6 +1,6 @@
 //! What the engine is told and what it says.
 
-use crate::{Fetched, View};
+use crate::{Fetch, Fetched, View};
 use link::{
     Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId,
     Ticket, Trace, TraceOf, UnixMicros,
@@ -18,10 +18,10 @@ pub enum Mail {
     FromApi(Query),
     /// In: whoever runs this process orders something.
     FromOwner(Order),
-    /// In: a certificate was fetched, or could not be.
+    /// In: a file was fetched, or could not be.
     FromFetcher(Fetched),
-    /// Out: fetch the certificate at this address.
-    ToFetcher(String),
+    /// Out: fetch the file at this address.
+    ToFetcher(Fetch, String),
     /// Out: to a shard.
     ToGateway(ShardId, Command),
     /// Out: to the store.

@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 pub struct Ladder {
     /// The call; `None` if the messages belong to none.
     pub call: Option<CallId>,
+    /// Its Session-ID, from the caller's side (RFC 7989); `None` if it is not known.
+    pub session_id: Option<String>,
     /// When the first message came or went, as given to [`Ladder::new`].
     pub started: String,
     /// Whether older messages are missing.
@@ -115,6 +117,7 @@ impl Ladder {
         parties.sort_by_key(|party| party.leg);
         Self {
             call: trace.call,
+            session_id: trace.session_id.clone(),
             started: started(began),
             truncated: trace.truncated,
             gateway: first.map(|message| message.local),
@@ -154,7 +157,8 @@ impl Ladder {
     fn heading(&self) -> String {
         let what = self.call.map_or_else(|| "no call".to_owned(), |call| format!("call {call}"));
         let cut = if self.truncated { ", older messages left out" } else { "" };
-        format!("{what}, {} messages from {}{cut}", self.messages.len(), self.started)
+        let session = self.session_id.as_ref().map_or_else(String::new, |it| format!(", Session-ID {it}"));
+        format!("{what}, {} messages from {}{cut}{session}", self.messages.len(), self.started)
     }
 }
 

@@ -38,6 +38,7 @@ fn trace() -> Trace {
         shard: ShardId(0),
         recording: true,
         call: Some(CallId(0x17)),
+        session_id: Some("a;remote=b".into()),
         legs: vec![leg(0, "caller"), leg(1, "carrier-a"), leg(2, "carrier-b")],
         messages: vec![
             message(0, 0, false, &request("INVITE", true)),
@@ -90,6 +91,7 @@ fn the_text_has_a_column_for_each_party_and_arrows_point_the_right_way() {
     let text = ladder().text();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].contains("call 0000000000000017, 11 messages from 1700000000000000 us"), "{text}");
+    assert!(lines[0].ends_with(", Session-ID a;remote=b"), "{text}");
     for (word, at) in [("caller", 0), ("gateway", 1), ("carrier-a", 2), ("carrier-b", 3)] {
         let place = lines[1].find(word).unwrap() + word.len() / 2;
         assert!(place.abs_diff(24 + 30 * at) <= 1, "{word} at {place}\n{text}");

@@ -65,6 +65,9 @@ pub struct Alarm {
     pub what: Text,
     /// Whether calls are refused because of it.
     pub refused: bool,
+    /// Session-ID of the call or message that raised it, from the caller's side (RFC 7989): `UUID;remote=UUID`.
+    #[serde(default)]
+    pub session_id: Option<String>,
 }
 
 /// What an alarm is about.

@@ -25,6 +25,8 @@ pub enum Command {
     CdrAcknowledged(Vec<CallId>),
     /// The answer to [`Event::CertificateAsked`](crate::Event::CertificateAsked).
     Certificate(Box<Certificate>),
+    /// The answer to [`Event::RevocationsAsked`](crate::Event::RevocationsAsked).
+    Revocations(Box<Certificate>),
     /// Take no new calls, let those in progress finish.
     Drain,
     /// Registrations known from before the gateway's start: for users of whom it has heard nothing since.

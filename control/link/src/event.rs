@@ -38,6 +38,8 @@ pub enum Event {
     Alarm(Box<Alarm>),
     /// Calls wait for the certificate at this address; the gateway has a timer, and does without it then.
     CertificateAsked(String),
+    /// A certificate says that a list of revoked ones is at this address; the gateway does without it after a time.
+    RevocationsAsked(String),
     /// No call is left on a shard that was told to drain.
     Drained,
 }

@@ -18,9 +18,17 @@ pub struct Identity {
     pub cause: Option<String>,
     /// What the gateway attested in its own signature towards the last trunk tried; `None` if it did not sign.
     pub signed: Option<Text>,
+    /// Whom the call was for before it was sent on to the number dialled, the first callee first, as those who sent it on
+    /// have signed (RFC 8946).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverted: Vec<String>,
+    /// The Resource-Priority that the caller was verified to be entitled to (RFC 8443).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
 }
 
-/// The answer to [`Event::CertificateAsked`](crate::Event::CertificateAsked): what stands at an address.
+/// The answer to [`Event::CertificateAsked`](crate::Event::CertificateAsked) and
+/// [`Event::RevocationsAsked`](crate::Event::RevocationsAsked): what stands at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// The address.
@@ -31,7 +39,7 @@ pub struct Certificate {
     pub fresh_s: u32,
 }
 
-/// A certificate file, shared between the shards of a process.
+/// A file of certificates, or a list of revoked ones, shared between the shards of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub struct Chain(pub Arc<[u8]>);

@@ -33,6 +33,9 @@ pub struct Trace {
     pub recording: bool,
     /// The call; `None` for messages that belong to no call (a registration, a refused INVITE).
     pub call: Option<CallId>,
+    /// Session-ID of the call, from the caller's side (RFC 7989): `UUID;remote=UUID`; `None` if it is not known any more.
+    #[serde(default)]
+    pub session_id: Option<String>,
     /// Its legs by number.
     pub legs: Vec<TraceLeg>,
     /// Its messages, oldest first.

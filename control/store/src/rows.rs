@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// The columns that [`read`] expects, in its order.
 pub(crate) const COLUMNS: &str = "call, shard, caller_sip_call_id, callee_sip_call_id, from_number, dialled, routed, \
      source, trunk, peer, attempts, started, answered, ended, pdd_us, setup_us, side, status, q850, cause, media, \
-     verstat, attest, origid, identity_cause, signed, session_id, transfer";
+     verstat, attest, origid, identity_cause, signed, session_id, transfer, diverted, priority";
 
 /// Leaves a trace of a call at its start; a record that comes twice changes nothing.
 pub(crate) fn start(connection: &Connection, record: &CallRecord) -> rusqlite::Result<()> {
@@ -53,14 +53,18 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
     let media = cdr.media.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
     let transfer = cdr.transfer.as_ref().map(serde_json::to_string).transpose().map_err(json)?;
     let identity = cdr.identity.as_ref();
+    let diverted = identity.map(|it| &it.diverted).filter(|it| !it.is_empty());
+    let diverted = diverted.map(serde_json::to_string).transpose().map_err(json)?;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO calls (call, shard, started, answered, ended, from_number, dialled, routed, source,
                 trunk, peer, status, side, q850, cause, pdd_us, setup_us, caller_sip_call_id, callee_sip_call_id,
-                attempts, media, verstat, attest, origid, identity_cause, signed, session_id, transfer)
+                attempts, media, verstat, attest, origid, identity_cause, signed, session_id, transfer,
+                diverted, priority)
              VALUES (:call, :shard, :started, :answered, :ended, :from, :dialled, :routed, :source,
                 :trunk, :peer, :status, :side, :q850, :cause, :pdd, :setup, :caller_sip, :callee_sip,
-                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed, :session_id, :transfer)",
+                :attempts, :media, :verstat, :attest, :origid, :identity_cause, :signed, :session_id, :transfer,
+                :diverted, :priority)",
         )?
         .execute(named_params! {
             ":call": number(cdr.call),
@@ -91,6 +95,8 @@ pub(crate) fn end(connection: &Connection, cdr: &Cdr) -> rusqlite::Result<()> {
             ":signed": identity.and_then(|it| it.signed.as_deref()),
             ":session_id": cdr.session_id,
             ":transfer": transfer,
+            ":diverted": diverted,
+            ":priority": identity.and_then(|it| it.priority.as_deref()),
         })
         .map(drop)
 }
@@ -195,7 +201,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Cdr> {
     })
 }
 
-/// What stands of the caller's identity in the columns from 21 to 25; `None` if nothing does.
+/// What stands of the caller's identity in the columns from 21 to 25, and in the last two; `None` if nothing does.
 fn identity(row: &Row<'_>) -> rusqlite::Result<Option<Identity>> {
     let text = |column: usize| -> rusqlite::Result<Option<Text>> {
         Ok(row.get::<_, Option<String>>(column)?.map(Text::Owned))
@@ -206,6 +212,12 @@ fn identity(row: &Row<'_>) -> rusqlite::Result<Option<Identity>> {
         origid: row.get(23)?,
         cause: row.get(24)?,
         signed: text(25)?,
+        diverted: row
+            .get::<_, Option<String>>(28)?
+            .map(|text| json(28, &text))
+            .transpose()?
+            .unwrap_or_default(),
+        priority: row.get(29)?,
     };
     Ok(Some(it).filter(|it| *it != Identity::default()))
 }

@@ -16,7 +16,7 @@ pub struct Guard {
     pub unknown: String,
     /// Networks that are never limited nor banned, besides `allow` and the trunks' peers.
     pub never_limit: Vec<String>,
-    /// Sources known at a time, per worker; about 96 bytes each. A change needs a restart.
+    /// Sources known at a time, per worker; 160 bytes each, and 64 for all workers. A change needs a restart.
     pub sources: u32,
     /// Datagrams of a source, per second and at once.
     pub datagrams: [u32; 2],
@@ -115,6 +115,12 @@ pub struct Fraud {
     /// Minutes of answered calls within a day.
     #[serde(default)]
     pub max_minutes_per_day: u32,
+    /// MESSAGEs outside of calls a second.
+    #[serde(default)]
+    pub max_messages_per_second: u32,
+    /// MESSAGEs outside of calls within an hour.
+    #[serde(default)]
+    pub max_messages_per_hour: u32,
     /// `refuse` or `alarm`.
     #[serde(default = "refuse")]
     pub action: String,
@@ -188,6 +194,7 @@ pub(crate) fn guard(file: &File, at: At<'_>) -> Result<switch::guard::Config, Co
         malformed: it.ban_malformed,
         auth_failures: it.ban_auth_failures,
         refusals: it.ban_refusals,
+        shared: None,
     })
 }
 
@@ -232,10 +239,12 @@ pub(crate) fn fraud(file: &File, at: At<'_>) -> Result<Arc<FraudTable>, ConfigEr
         if rules.iter().any(|rule| rule.name == name) {
             return error("name", "two rules have it; give each its own".into());
         }
-        if [it.max_calls, it.max_cps, it.max_minutes_per_hour, it.max_minutes_per_day] == [0; 4] {
+        let of_calls = [it.max_calls, it.max_cps, it.max_minutes_per_hour, it.max_minutes_per_day];
+        if of_calls == [0; 4] && [it.max_messages_per_second, it.max_messages_per_hour] == [0; 2] {
             return error(
                 "max_calls",
-                "the rule has no limit; give max_calls, max_cps, max_minutes_per_hour or max_minutes_per_day"
+                "the rule has no limit; give max_calls, max_cps, max_minutes_per_hour, max_minutes_per_day, \
+                 max_messages_per_second or max_messages_per_hour"
                     .into(),
             );
         }
@@ -247,6 +256,8 @@ pub(crate) fn fraud(file: &File, at: At<'_>) -> Result<Arc<FraudTable>, ConfigEr
             max_cps: it.max_cps,
             max_minutes_per_hour: it.max_minutes_per_hour,
             max_minutes_per_day: it.max_minutes_per_day,
+            max_messages_per_second: it.max_messages_per_second,
+            max_messages_per_hour: it.max_messages_per_hour,
             action,
         });
     }

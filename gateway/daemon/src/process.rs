@@ -17,6 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use switch::fraud::FraudTable;
+use switch::guard::Tallies;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
 use switch::{Mail, MediaPlace, Shard, Shards, Start};
@@ -130,13 +131,18 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         senders.push(sender);
         receivers.push(receiver);
     }
+    let tallies = guard_of_all(&settings.shard.guard, count);
     let cpus = driver::affinity::available();
     let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
     let mut threads = Vec::new();
     let (ready, started) = mpsc::channel();
     for (me, inbox) in (0..count).zip(receivers) {
         let start = Start {
-            config: switch::Config { realms: joined.clone(), ..per_shard(&settings.shard, count) },
+            config: switch::Config {
+                realms: joined.clone(),
+                guard: switch::guard::Config { shared: tallies.clone(), ..settings.shard.guard.clone() },
+                ..per_shard(&settings.shard, count)
+            },
             shards: Shards { count, me },
             listeners: listeners.clone(),
             streams: streams.clone(),
@@ -206,6 +212,13 @@ fn secret() -> [u8; 32] {
         part.copy_from_slice(&RandomState::new().build_hasher().finish().to_be_bytes());
     }
     secret
+}
+
+/// What the shards let in of each source together; one shard alone needs no accounts.
+fn guard_of_all(config: &switch::guard::Config, count: u16) -> Option<Arc<Tallies>> {
+    let secret = secret();
+    let key = |at: usize| secret[at..at + 8].iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+    (count > 1).then(|| Arc::new(Tallies::new(config.sources as usize, [key(0), key(8)])))
 }
 
 /// A shard's share of the limits that are given for the process.

@@ -5,7 +5,7 @@ use ring::rand::SystemRandom;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use stir::{Policy, Roots, Signer};
+use stir::{ListIssuers, Policy, Revocation, RevocationList, Roots, Signer};
 use switch::identity::{IdentityConfig, Signing, TrunkIdentity, Verify};
 
 /// How callers' identities are verified and signed.
@@ -16,6 +16,12 @@ pub struct Stir {
     pub verify: String,
     /// PEM file with the certificates of those who may vouch for callers' networks.
     pub roots: Option<PathBuf>,
+    /// What is asked of lists of revoked certificates: `off`, `prefer` or `require`.
+    pub revocation: String,
+    /// Files of such lists, PEM or DER, besides those that certificates name.
+    pub revocation_lists: Vec<PathBuf>,
+    /// PEM file with the certificates of those who keep lists for other authorities.
+    pub revocation_issuers: Option<PathBuf>,
     /// How old a token may be.
     pub freshness: Span,
     /// How long a call waits for a certificate that is not known.
@@ -28,6 +34,8 @@ pub struct Stir {
     pub hosts: Vec<String>,
     /// Ports that certificates are fetched from.
     pub ports: Vec<u16>,
+    /// Ports that lists of revoked certificates are fetched from without TLS; empty: none.
+    pub http_ports: Vec<u16>,
     /// Whether certificates are fetched from loopback, private and link-local addresses too.
     pub private_addresses: bool,
     /// PEM file with whom HTTPS servers have to be known to, instead of those that the host trusts.
@@ -49,12 +57,16 @@ impl Default for Stir {
         Self {
             verify: "off".into(),
             roots: None,
+            revocation: "prefer".into(),
+            revocation_lists: Vec::new(),
+            revocation_issuers: None,
             freshness: Span(std::time::Duration::from_secs(60)),
             patience: Span(std::time::Duration::from_secs(1)),
             authority_required: false,
             indicator: false,
             hosts: Vec::new(),
             ports: vec![443, 8443],
+            http_ports: vec![80],
             private_addresses: false,
             https_roots: None,
             key: None,
@@ -85,6 +97,7 @@ pub struct TrunkStir {
 pub struct StirSettings {
     config: Stir,
     verify: Verify,
+    revocation: Revocation,
     full: Vec<String>,
     place: String,
     /// Whether anybody is verified at all: then certificates are fetched.
@@ -100,6 +113,8 @@ pub struct FetchSettings {
     pub roots_place: String,
     /// Ports that may be asked.
     pub ports: Vec<u16>,
+    /// Ports that may be asked for lists of revoked certificates without TLS.
+    pub plain_ports: Vec<u16>,
     /// Hosts that may be asked; empty: all.
     pub hosts: Vec<String>,
     /// Whether private addresses may be asked.
@@ -111,6 +126,15 @@ impl StirSettings {
         let it = &file.stir;
         let fail = |key: &str, error: &str| Err(ConfigError::new(at(key), error));
         let verify = verify(&it.verify).map_err(|error| ConfigError::new(at("stir.verify"), error))?;
+        let revocation = match it.revocation.as_str() {
+            "off" => Revocation::Off,
+            "prefer" => Revocation::Prefer,
+            "require" => Revocation::Require,
+            other => {
+                let error = format!("\"{other}\" is not known; one of off, prefer, require");
+                return fail("stir.revocation", &error);
+            }
+        };
         let mut verifies = verify != Verify::Off;
         for trunk in &file.trunks {
             let identity = trunk_identity(trunk, at)?;
@@ -137,6 +161,9 @@ impl StirSettings {
                 "stir.ports",
                 "name the ports that certificates may be fetched from, such as [443, 8443]",
             );
+        }
+        if it.http_ports.contains(&0) {
+            return fail("stir.http_ports", "0 is no port; write [80], or [] to fetch nothing without TLS");
         }
         if let Some(host) =
             it.hosts.iter().find(|host| host.is_empty() || host.contains(['/', ':', '@', ' ']))
@@ -169,7 +196,7 @@ impl StirSettings {
             let error = format!("\"{prefix}\" begins no telephone number; write digits, country code first");
             ConfigError::new(at("stir.full"), error)
         })?;
-        Ok(Self { config: it.clone(), verify, full, place: at(""), verifies })
+        Ok(Self { config: it.clone(), verify, revocation, full, place: at(""), verifies })
     }
 
     /// Reads the files, at `now` in seconds since 1970.
@@ -185,8 +212,27 @@ impl StirSettings {
             }
             None => Roots::default(),
         };
+        let list_issuers = match &it.revocation_issuers {
+            Some(path) => {
+                ListIssuers::read(&self.read("stir.revocation_issuers", path)?).ok_or_else(|| {
+                    let what =
+                        "holds no certificate in PEM form, or one that may not sign lists (keyUsage cRLSign)";
+                    self.error("stir.revocation_issuers", path, what)
+                })?
+            }
+            None => ListIssuers::default(),
+        };
+        let list = |path: &PathBuf| {
+            let bytes = self.read("stir.revocation_lists", path)?;
+            let list = RevocationList::read(&bytes, &list_issuers);
+            list.map(Arc::new).map_err(|error| self.error("stir.revocation_lists", path, &error))
+        };
+        let lists = it.revocation_lists.iter().map(list).collect::<Result<_, _>>()?;
         Ok(IdentityConfig {
             verify: self.verify,
+            revocation: self.revocation,
+            lists,
+            list_issuers,
             roots,
             policy: Policy { freshness: it.freshness.0.as_secs(), authority_required: it.authority_required },
             patience: it.patience.0,
@@ -236,6 +282,7 @@ impl StirSettings {
             roots,
             roots_place: format!("{}stir.https_roots: {path}", self.place),
             ports: it.ports.clone(),
+            plain_ports: it.http_ports.clone(),
             hosts: it.hosts.clone(),
             private: it.private_addresses,
         }))
@@ -293,6 +340,10 @@ mod tests {
         assert!(error("[stir]\nfreshness = \"0s\"").starts_with("f: stir.freshness: "));
         assert!(error("[stir]\npatience = \"1m\"").starts_with("f: stir.patience: "));
         assert!(error("[stir]\nports = []").starts_with("f: stir.ports: "));
+        assert!(error("[stir]\nhttp_ports = [0]").starts_with("f: stir.http_ports: "));
+        assert!(
+            error("[stir]\nrevocation = \"yes\"").starts_with("f: stir.revocation: \"yes\" is not known")
+        );
         assert!(error("[stir]\nhosts = [\"https://a\"]").starts_with("f: stir.hosts: "));
         assert!(error("[stir]\norigid = \"\"").starts_with("f: stir.origid: "));
         let trunk = "[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]\n";

@@ -1,13 +1,18 @@
 //! Certificates: from the bytes that stood at an address to a key that may be believed for a while (RFC 8226).
 
 use crate::authority::Authority;
+use crate::constraints::Constraints;
 use crate::failure::Failure;
 use crate::passport::Party;
+use crate::revocation::{Lists, Revocation};
 use core::fmt;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, RevocationOptionsBuilder,
+    UnknownStatusPolicy, VerifiedPath,
+};
 use x509_parser::oid_registry::asn1_rs::oid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -15,7 +20,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const CHAIN_MAX: usize = 8;
 
 /// Signatures of certificates: ECDSA alone, as SHAKEN has it (ATIS-1000080).
-const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+pub(crate) const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::ECDSA_P256_SHA256,
     webpki::ring::ECDSA_P256_SHA384,
     webpki::ring::ECDSA_P384_SHA256,
@@ -79,6 +84,8 @@ pub struct Credential {
     valid: (u64, u64),
     /// What the certificates up to the root say of numbers and providers.
     authorities: Vec<Authority>,
+    /// What they say of claims.
+    constraints: Vec<Constraints>,
 }
 
 impl Credential {
@@ -88,16 +95,32 @@ impl Credential {
     /// A failure of the class [`Unsupported`](crate::Class::Unsupported): it cannot be read, is not valid now, leads to
     /// no root, or has not a key for ES256.
     pub fn read(bytes: &[u8], roots: &Roots, now: u64) -> Result<Self, Failure> {
+        Self::read_with(bytes, roots, &Lists { policy: Revocation::Off, all: &[] }, now)
+    }
+
+    /// The same, and holds each certificate below the root against the lists of revoked ones (RFC 5280 §6.3, RFC 8226 §10).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); or one of them is revoked, or not known not to be where that is asked for.
+    pub fn read_with(bytes: &[u8], roots: &Roots, lists: &Lists<'_>, now: u64) -> Result<Self, Failure> {
         let chain = chain(bytes)?;
         let (first, others) =
             chain.split_first().ok_or_else(|| Failure::unsupported("there is no certificate in the file"))?;
         let malformed = |_| Failure::unsupported("the certificate cannot be read");
         let end = EndEntityCert::try_from(first).map_err(malformed)?;
         let time = UnixTime::since_unix_epoch(core::time::Duration::from_secs(now));
-        let path = end
-            .verify_for_usage(ALGORITHMS, &roots.anchors, others, time, AnyUsage, None, None)
-            .map_err(|error| Failure::unsupported(words(&error)))?;
-        let mut it = Self { point: [0; 65], valid: (0, u64::MAX), authorities: Vec::new() };
+        let verify = |lists: &[&CertRevocationList<'_>], unknown| {
+            let revocation = RevocationOptionsBuilder::new(lists).ok();
+            let revocation = revocation.map(|it| it.with_status_policy(unknown).build());
+            end.verify_for_usage(ALGORITHMS, &roots.anchors, others, time, AnyUsage, revocation, None)
+        };
+        let path =
+            verify(&[], UnknownStatusPolicy::Allow).map_err(|error| Failure::unsupported(words(&error)))?;
+        if lists.policy != Revocation::Off {
+            unrevoked(first, &path, lists, now, verify)?;
+        }
+        let mut it =
+            Self { point: [0; 65], valid: (0, u64::MAX), authorities: Vec::new(), constraints: Vec::new() };
         let (_, signer) = X509Certificate::from_der(first)
             .map_err(|_| Failure::unsupported("the certificate cannot be read"))?;
         it.point =
@@ -130,7 +153,21 @@ impl Credential {
             })?;
             self.authorities.push(authority);
         }
+        // id-pe-JWTClaimConstraints, id-pe-eJWTClaimConstraints
+        for oid in [oid!(1.3.6.1.5.5.7.1.27), oid!(1.3.6.1.5.5.7.1.33)] {
+            let unread = || Failure::unsupported("the certificate's constraints on claims cannot be read");
+            let constraints = certificate.get_extension_unique(&oid).map_err(|_| unread())?;
+            if let Some(constraints) = constraints {
+                self.constraints.push(Constraints::read(constraints.value).ok_or_else(unread)?);
+            }
+        }
         Ok(())
+    }
+
+    /// Whether its holder may claim all that (RFC 8226 §8, RFC 9118 §4).
+    pub(crate) fn admits(&self, claims: &serde_json::Map<String, serde_json::Value>) -> Result<(), Failure> {
+        let admitted = self.constraints.iter().try_for_each(|it| it.admit(claims));
+        admitted.map_err(|why| Failure::unsupported(format!("the certificate has constraints: {why}")))
     }
 
     /// Whether it is valid at a time.
@@ -181,6 +218,41 @@ impl Credential {
     }
 }
 
+/// Holds a chain against lists of revoked certificates, by verifying it anew with them.
+fn unrevoked<'p>(
+    first: &CertificateDer<'_>,
+    path: &VerifiedPath<'_>,
+    lists: &Lists<'_>,
+    now: u64,
+    verify: impl Fn(&[&CertRevocationList<'_>], UnknownStatusPolicy) -> Result<VerifiedPath<'p>, webpki::Error>,
+) -> Result<(), Failure> {
+    let revoked = || Failure::unsupported("the certificate, or one above it, has been revoked");
+    let mut usable = Vec::new();
+    for list in lists.own(now) {
+        // Each on its own: one with a wrong signature, which anybody can make, must not hide what another says.
+        match verify(&[list], UnknownStatusPolicy::Allow) {
+            Ok(_) => usable.push(list),
+            Err(webpki::Error::CertRevoked) => return Err(revoked()),
+            Err(_) => {}
+        }
+    }
+    let mut all_known = true;
+    let above = path.intermediate_certificates().map(|it| it.der());
+    for der in core::iter::once(first.clone()).chain(above) {
+        let (_, certificate) = X509Certificate::from_der(&der)
+            .map_err(|_| Failure::unsupported("the certificate cannot be read"))?;
+        match lists.indirect(&certificate, now) {
+            Some(true) => return Err(revoked()),
+            known => all_known &= known.is_some(),
+        }
+    }
+    let known = || !usable.is_empty() && verify(&usable, UnknownStatusPolicy::Deny).is_ok();
+    if lists.policy == Revocation::Require && !all_known && !known() {
+        return Err(Failure::unsupported("no current list says that the certificate is not revoked"));
+    }
+    Ok(())
+}
+
 /// The public key, and from when until when the first certificate of a PEM or DER file is valid, in seconds since 1970; who
 /// signed it is not looked at. `None` if it cannot be read or has no key for ES256.
 pub fn validity(bytes: &[u8]) -> Option<([u8; 65], u64, u64)> {
@@ -191,7 +263,7 @@ pub fn validity(bytes: &[u8]) -> Option<([u8; 65], u64, u64)> {
 }
 
 /// The certificates of a file, in their order.
-fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(crate) fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let is_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
     if !is_pem {
         return Ok(vec![CertificateDer::from(bytes.to_vec())]);
@@ -210,7 +282,7 @@ fn chain(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(chain)
 }
 
-fn times(certificate: &X509Certificate<'_>) -> (u64, u64) {
+pub(crate) fn times(certificate: &X509Certificate<'_>) -> (u64, u64) {
     let validity = certificate.validity();
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
     (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()))
@@ -261,7 +333,8 @@ mod tests {
             "rq3pjT1hoRwakEGjHCnWSwUnshd0-zJ6F1VOgFWSjHBr8Qjpjlk-cpFYpFYsojNCpTzO3QfPOlckGaS6hEck7w";
         let bytes = |text: &str| BASE64URL.decode(text).unwrap();
         let point = bytes(point).try_into().unwrap();
-        let credential = Credential { point, valid: (0, u64::MAX), authorities: Vec::new() };
+        let credential =
+            Credential { point, valid: (0, u64::MAX), authorities: Vec::new(), constraints: Vec::new() };
         let mut signature: [u8; 64] = bytes(signature).try_into().unwrap();
         assert!(credential.signed(signed.as_bytes(), &signature));
         assert!(!credential.signed(&signed.as_bytes()[1..], &signature));

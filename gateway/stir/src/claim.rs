@@ -48,8 +48,14 @@ pub struct Claim {
 pub struct Verified {
     /// What it says.
     pub claims: Claims,
-    /// A name of the signature, for [`Replays`](crate::Replays).
+    /// A name of the signature, for [`Replays`](crate::Replays); of a diverted call that of the last diversion.
     pub fingerprint: u64,
+    /// For whom the call was signed last, as the request names him; `None` if one token alone was looked at.
+    pub reached: Option<Party>,
+    /// Whom the call was for before it was sent on, the first callee first (RFC 8946).
+    pub diverted: Vec<Party>,
+    /// Whether the caller is entitled to the Resource-Priority that the request has (RFC 8443); `None` if nobody says so.
+    pub priority: Option<Result<Vec<String>, Failure>>,
 }
 
 impl Claim {
@@ -59,6 +65,21 @@ impl Claim {
     /// Whatever can be held against it without the certificate.
     pub fn read(field: &[u8], caller: &Caller<'_>, policy: &Policy, now: u64) -> Result<Self, Failure> {
         let identity = Identity::parse(field)?;
+        let claim = Self::open(&identity, caller)?;
+        if claim.ppt().is_some_and(|ppt| ppt != crate::SHAKEN) {
+            return Err(Failure::invalid("the token is of a type that is not known"));
+        }
+        claim.is_fresh(policy.freshness, now)?;
+        is_dated(caller, policy, now)?;
+        claim.names_caller(caller)?;
+        if !claim.names(caller.dest) {
+            return Err(other_callee());
+        }
+        Ok(claim)
+    }
+
+    /// Reads an Identity field, and compares what stands beside the token with the token.
+    pub(crate) fn open(identity: &Identity<'_>, caller: &Caller<'_>) -> Result<Self, Failure> {
         let parts = || identity.token.split('.');
         let (Some(header), Some(claims), Some(signature), 3) =
             (parts().next(), parts().nth(1), parts().nth(2), parts().count())
@@ -69,7 +90,7 @@ impl Claim {
             return Err(Failure::unsupported("the Identity field's algorithm is not ES256"));
         }
         let (passport, signed) = if header.is_empty() && claims.is_empty() {
-            let passport = reconstruct(&identity, caller)?;
+            let passport = reconstruct(identity, caller)?;
             let signed = passport.signing_input();
             (passport, signed)
         } else {
@@ -80,51 +101,40 @@ impl Claim {
             .ok()
             .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
             .ok_or_else(|| Failure::invalid("the token has no ES256 signature"))?;
-        let claim = Self { passport, signed, signature };
-        claim.compare(&identity, caller, policy, now)?;
-        Ok(claim)
-    }
-
-    fn compare(
-        &self,
-        identity: &Identity<'_>,
-        caller: &Caller<'_>,
-        policy: &Policy,
-        now: u64,
-    ) -> Result<(), Failure> {
-        let Passport { x5u, ppt, claims } = &self.passport;
-        if ppt.as_deref().is_some_and(|ppt| ppt != crate::SHAKEN) {
-            return Err(Failure::invalid("the token is of a type that is not known"));
-        }
         // RFC 8224 §4.1: what stands beside the token must say the same as the token.
-        if x5u != identity.info {
+        if passport.x5u != identity.info {
             return Err(Failure::invalid("the token's x5u is not the Identity field's info"));
         }
-        if identity.ppt.is_some() && identity.ppt != ppt.as_deref() {
+        if identity.ppt.is_some() && identity.ppt != passport.ppt.as_deref() {
             return Err(Failure::invalid("the token's ppt is not the Identity field's"));
         }
-        if !url::is_fetchable(x5u) {
+        if !url::is_fetchable(&passport.x5u) {
             return Err(Failure::new(Class::NoCertificate, "the certificate's address is not plain https"));
         }
-        // RFC 8224 §6.2 step 4: the token's time, and that of the Date field where there is one.
-        let sent = caller.date.and_then(date::read);
-        for (what, at) in [("token", Some(claims.iat)), ("INVITE", sent)] {
-            if let Some(at) = at.filter(|at| now.abs_diff(*at) > policy.freshness) {
-                let (seconds, side) = (now.abs_diff(at), if at < now { "old" } else { "in the future" });
-                return Err(Failure::new(Class::Stale, format!("the {what} is {seconds} s {side}")));
-            }
-        }
-        let orig = match &claims.orig {
-            Party::Number(number) => crate::canonical(number).map(Party::Number),
-            Party::Uri(uri) => Some(Party::of_uri(uri)),
-        };
+        Ok(Self { passport, signed, signature })
+    }
+
+    /// RFC 8224 §6.2 step 4: not older than that many seconds, nor further in the future.
+    pub(crate) fn is_fresh(&self, most: u64, now: u64) -> Result<(), Failure> {
+        near("token", self.passport.claims.iat, most, now)
+    }
+
+    pub(crate) fn names_caller(&self, caller: &Caller<'_>) -> Result<(), Failure> {
+        let orig = self.passport.claims.orig.canonical();
         if !orig.is_some_and(|orig| caller.orig.contains(&orig)) {
             return Err(Failure::invalid("the token is for another caller"));
         }
-        if !claims.dest.names(caller.dest) {
-            return Err(Failure::invalid("the token is for another callee"));
-        }
         Ok(())
+    }
+
+    /// Whether it is for that callee.
+    pub(crate) fn names(&self, callee: &Party) -> bool {
+        self.passport.claims.dest.names(callee)
+    }
+
+    /// Its type; none: the basic one.
+    pub(crate) fn ppt(&self) -> Option<&str> {
+        self.passport.ppt.as_deref()
     }
 
     /// Where the certificate is.
@@ -143,16 +153,53 @@ impl Claim {
     /// The credential is not valid now or was not when the token was signed, has no say over the caller's number, or the
     /// signature is another's.
     pub fn check(self, credential: &Credential, policy: &Policy, now: u64) -> Result<Verified, Failure> {
+        self.is_signed(credential, now)?;
+        credential.authorises(&self.passport.claims.orig, policy.authority_required)?;
+        let fingerprint = self.fingerprint();
         let claims = self.passport.claims;
+        Ok(Verified { claims, fingerprint, reached: None, diverted: Vec::new(), priority: None })
+    }
+
+    /// Whether it was signed with a credential that is valid, and was then.
+    pub(crate) fn is_signed(&self, credential: &Credential, now: u64) -> Result<(), Failure> {
         credential.valid_at(now)?;
         // RFC 8224 §6.2 step 4: a token may not be signed before or after its certificate's time.
-        credential.valid_at(claims.iat)?;
-        credential.authorises(&claims.orig, policy.authority_required)?;
+        credential.valid_at(self.passport.claims.iat)?;
         if !credential.signed(self.signed.as_bytes(), &self.signature) {
             return Err(Failure::invalid("the signature is wrong"));
         }
-        Ok(Verified { claims, fingerprint: fingerprint(&self.signed, &self.signature) })
+        let claims = self.signed.split('.').nth(1).and_then(|text| BASE64URL.decode(text).ok());
+        let claims = claims.and_then(|json| serde_json::from_slice(&json).ok());
+        credential.admits(&claims.ok_or_else(|| Failure::invalid("the token's claims cannot be read"))?)
     }
+
+    /// Of an ECDSA signature anybody can make a second one that is as good, with another second half: so only the first
+    /// half counts, which differs between any two signatures that were made.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(&self.signature[..32]);
+        context.update(self.signed.as_bytes());
+        let digest = context.finish();
+        digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+}
+
+pub(crate) fn other_callee() -> Failure {
+    Failure::invalid("the token is for another callee")
+}
+
+/// RFC 8224 §6.2 step 4: the Date field, where there is one.
+pub(crate) fn is_dated(caller: &Caller<'_>, policy: &Policy, now: u64) -> Result<(), Failure> {
+    let sent = caller.date.and_then(date::read);
+    sent.map_or(Ok(()), |sent| near("INVITE", sent, policy.freshness, now))
+}
+
+fn near(what: &str, at: u64, most: u64, now: u64) -> Result<(), Failure> {
+    if now.abs_diff(at) <= most {
+        return Ok(());
+    }
+    let (seconds, side) = (now.abs_diff(at), if at < now { "old" } else { "in the future" });
+    Err(Failure::new(Class::Stale, format!("the {what} is {seconds} s {side}")))
 }
 
 /// The token that a compact form stands for (RFC 8224 §4.1.1). SHAKEN has no such form: what it attests could not be known.
@@ -165,22 +212,6 @@ fn reconstruct(identity: &Identity<'_>, caller: &Caller<'_>) -> Result<Passport,
         .date
         .and_then(date::read)
         .ok_or_else(|| Failure::invalid("a token in compact form needs a Date field"))?;
-    let claims = Claims {
-        attest: None,
-        dest: Destinations::of(caller.dest.clone()),
-        iat,
-        orig: orig.clone(),
-        origid: None,
-    };
+    let claims = Claims::new(orig.clone(), Destinations::of(caller.dest.clone()), iat);
     Ok(Passport { x5u: identity.info.to_owned(), ppt: None, claims })
-}
-
-/// Of an ECDSA signature anybody can make a second one that is as good, with another second half: so only the first
-/// half counts, which differs between any two signatures that were made.
-fn fingerprint(signed: &str, signature: &[u8; 64]) -> u64 {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(&signature[..32]);
-    context.update(signed.as_bytes());
-    let digest = context.finish();
-    digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

@@ -6,21 +6,25 @@
 //! **Verifying** has two halves, since the certificate may have to be fetched in between. [`Claim::read`] takes an Identity
 //! field and what the INVITE says, and refuses all that can be refused without a certificate. [`Claim::check`]
 //! verifies the signature with a [`Credential`], which is a certificate chain that was verified once and may be kept.
+//! [`Testimony`] does both for all tokens of a request together: who calls, by way of whom, and with what priority.
 //! [`Replays`] then says whether the same signature was seen in another call. A [`Failure`] knows its SIP status.
 //!
-//! **Signing** is [`Signer::sign`].
+//! **Signing** is [`Signer::sign`], and [`Signer::sign_as`] for tokens of other types.
 #![forbid(unsafe_code)]
 
 mod authority;
 mod certificate;
 mod claim;
+mod constraints;
 mod date;
 mod failure;
 mod identity;
 mod number;
 mod passport;
 mod replay;
+mod revocation;
 mod sign;
+mod testimony;
 mod url;
 
 pub use authority::Authority;
@@ -30,10 +34,21 @@ pub use date::{read as read_date, write as write_date};
 pub use failure::{Class, Failure};
 pub use identity::Identity;
 pub use number::canonical;
-pub use passport::{Attestation, Claims, Destinations, Party, Passport};
+pub use passport::{Attestation, Claims, Destinations, Diverted, Party, Passport, Priority};
 pub use replay::{Replays, Seen};
+pub use revocation::{ListIssuers, Lists, Revocation, RevocationList, list_addresses};
 pub use sign::{KeyError, Signer, origination_of};
+pub use testimony::{Request, Testimony, integrity};
 pub use url::is_fetchable;
 
 /// The PASSporT type of SHAKEN (RFC 8588 §3).
 pub const SHAKEN: &str = "shaken";
+
+/// The type of tokens that tell of a diversion (RFC 8946 §3).
+pub const DIV: &str = "div";
+
+/// The type of tokens that entitle to a Resource-Priority (RFC 8443 §3).
+pub const RPH: &str = "rph";
+
+/// The type of tokens of messages (RFC 9475 §3.2).
+pub const MSG: &str = "msg";

@@ -59,6 +59,25 @@ impl Party {
     }
 }
 
+impl Party {
+    /// The one callee of a token that names one.
+    pub(crate) fn of_dest(dest: &Destinations) -> Option<Self> {
+        match (dest.numbers.as_slice(), dest.uris.as_slice()) {
+            ([number], []) => number::canonical(number).map(Self::Number),
+            ([], [uri]) => Some(Self::of_uri(uri)),
+            _ => None,
+        }
+    }
+
+    /// In the form in which parties are compared.
+    pub(crate) fn canonical(&self) -> Option<Self> {
+        match self {
+            Self::Number(number) => number::canonical(number).map(Self::Number),
+            Self::Uri(uri) => Some(Self::of_uri(uri)),
+        }
+    }
+}
+
 /// Who is called: at least one of both kinds together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destinations {
@@ -90,6 +109,21 @@ impl Destinations {
     }
 }
 
+/// Whom a call was for before it was sent on (RFC 8946 §3). An index into History-Info that stands with it is not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diverted {
+    /// Whom.
+    #[serde(flatten)]
+    pub party: Party,
+}
+
+/// What a caller is entitled to of Resource-Priority (RFC 8443 §3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Priority {
+    /// Values of that field: `ets.0`.
+    pub auth: Vec<String>,
+}
+
 /// What a token says. The fields stand in the order in which they are written (RFC 8225 §9).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
@@ -98,13 +132,29 @@ pub struct Claims {
     pub attest: Option<Attestation>,
     /// Who is called.
     pub dest: Destinations,
+    /// Whom the call was for before; in tokens of diversions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub div: Option<Diverted>,
     /// When it was signed, in seconds since 1970.
     pub iat: u64,
+    /// Digest of the message's body; in tokens of messages only (RFC 9475 §3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msgi: Option<String>,
     /// Who calls.
     pub orig: Party,
     /// Where the call came into the signer's network, as an opaque name; in SHAKEN tokens only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origid: Option<String>,
+    /// What it may have of Resource-Priority; in tokens about that only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rph: Option<Priority>,
+}
+
+impl Claims {
+    /// Who asks for whom, and when, in seconds since 1970; nothing else.
+    pub const fn new(orig: Party, dest: Destinations, iat: u64) -> Self {
+        Self { attest: None, dest, div: None, iat, msgi: None, orig, origid: None, rph: None }
+    }
 }
 
 /// The protected header, in the order in which it is written.
@@ -187,6 +237,13 @@ impl Passport {
         }
         let passport = Self { x5u: header.x5u, ppt: header.ppt, claims };
         passport.check_shaken()?;
+        let (ppt, claims) = (passport.ppt.as_deref(), &passport.claims);
+        if ppt == Some(crate::DIV) && claims.div.is_none() {
+            return Err(Failure::invalid("the token of a diversion does not say whom the call was for"));
+        }
+        if ppt == Some(crate::RPH) && claims.rph.as_ref().is_none_or(|rph| rph.auth.is_empty()) {
+            return Err(Failure::invalid("the token about Resource-Priority entitles to nothing"));
+        }
         Ok(passport)
     }
 
@@ -215,10 +272,12 @@ mod tests {
             ppt: Some("shaken".into()),
             claims: Claims {
                 attest: Some(Attestation::A),
-                dest: Destinations::of(Party::Number("12155550131".into())),
-                iat: 1_443_208_345,
-                orig: Party::Number("12155550121".into()),
                 origid: Some("123e4567-e89b-12d3-a456-426655440000".into()),
+                ..Claims::new(
+                    Party::Number("12155550121".into()),
+                    Destinations::of(Party::Number("12155550131".into())),
+                    1_443_208_345,
+                )
             },
         }
     }
@@ -241,6 +300,48 @@ mod tests {
             r#"{"attest":"A","dest":{"tn":["12155550131"]},"iat":1443208345,"orig":{"tn":"12155550121"},"origid":"123e4567-e89b-12d3-a456-426655440000"}"#
         );
         assert_eq!(Passport::read(header, claims).unwrap(), shaken());
+    }
+
+    /// RFC 8946 §3, RFC 8443 §3, RFC 9475 §3.2
+    #[test]
+    fn tokens_of_other_types_have_their_claims() {
+        let number = |text: &str| Party::Number(text.into());
+        let base =
+            || Claims::new(number("12155551212"), Destinations::of(number("12155551214")), 1_443_208_345);
+        let of = |ppt: &str, claims: Claims| {
+            let passport = Passport { x5u: "https://a/".into(), ppt: Some(ppt.into()), claims };
+            let input = passport.signing_input();
+            let (header, claims) = input.split_once('.').unwrap();
+            let read = Passport::read(header, claims);
+            (decoded(claims), read.map(|read| read == passport).map_err(|failure| failure.class.status()))
+        };
+        let div = Claims { div: Some(Diverted { party: number("12155551213") }), ..base() };
+        assert_eq!(
+            of("div", div),
+            (
+                r#"{"dest":{"tn":["12155551214"]},"div":{"tn":"12155551213"},"iat":1443208345,"orig":{"tn":"12155551212"}}"#
+                    .into(),
+                Ok(true)
+            )
+        );
+        let rph = Claims { rph: Some(Priority { auth: vec!["ets.0".into(), "wps.0".into()] }), ..base() };
+        assert_eq!(
+            of("rph", rph),
+            (
+                r#"{"dest":{"tn":["12155551214"]},"iat":1443208345,"orig":{"tn":"12155551212"},"rph":{"auth":["ets.0","wps.0"]}}"#
+                    .into(),
+                Ok(true)
+            )
+        );
+        let msg = Claims { msgi: Some("sha256-AA==".into()), ..base() };
+        assert!(of("msg", msg).0.contains(r#""iat":1443208345,"msgi":"sha256-AA==","orig""#));
+        assert_eq!(
+            (of("div", base()).1, of("rph", base()).1, of("msg", base()).1),
+            (Err(438), Err(438), Ok(true))
+        );
+        // What stands beside the number is none of ours.
+        let hi = r#"{"dest":{"tn":["1"]},"div":{"hi":"1.1","tn":"2"},"iat":1,"orig":{"uri":"sip:a@b"}}"#;
+        assert_eq!(serde_json::from_str::<Claims>(hi).unwrap().div.unwrap().party, number("2"));
     }
 
     #[test]

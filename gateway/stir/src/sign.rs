@@ -87,8 +87,13 @@ impl Signer {
     /// The value of an Identity field with a token in full form, of the type SHAKEN if it attests anything. `None` if the
     /// source of randomness has failed.
     pub fn sign(&self, claims: Claims) -> Option<String> {
-        let ppt = claims.attest.is_some().then(|| crate::SHAKEN.to_owned());
-        let passport = Passport { x5u: self.x5u.clone(), ppt, claims };
+        let ppt = claims.attest.is_some().then_some(crate::SHAKEN);
+        self.sign_as(ppt, claims)
+    }
+
+    /// The same with a token of another type: one of a diversion, or of a message.
+    pub fn sign_as(&self, ppt: Option<&str>, claims: Claims) -> Option<String> {
+        let passport = Passport { x5u: self.x5u.clone(), ppt: ppt.map(str::to_owned), claims };
         let token = self.token(&passport)?;
         let (info, ppt) = (self.x5u.as_str(), passport.ppt.as_deref());
         Some(Identity { token: &token, info, alg: Some("ES256"), ppt }.write())

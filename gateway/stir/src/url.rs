@@ -6,10 +6,19 @@ const LENGTH_MAX: usize = 1024;
 /// Whether an address may be fetched from: `https`, a host, at most a port and a path; neither user nor query nor
 /// fragment (ATIS-1000074 §5.3.1, ATIS-1000080). Which hosts and ports is for whoever fetches.
 pub fn is_fetchable(url: &str) -> bool {
-    let Some(rest) = url.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")).map(|_| &url[8..])
-    else {
+    is_plain(url, "https://")
+}
+
+/// The same for a list of revoked certificates, which is signed and may come by plain HTTP (RFC 5280 §8).
+pub(crate) fn is_list_fetchable(url: &str) -> bool {
+    is_plain(url, "https://") || is_plain(url, "http://")
+}
+
+fn is_plain(url: &str, scheme: &str) -> bool {
+    let Some((start, rest)) = url.split_at_checked(scheme.len()) else { return false };
+    if !start.eq_ignore_ascii_case(scheme) {
         return false;
-    };
+    }
     let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (host, port) = match place.strip_prefix('[') {
         Some(inner) => match inner.split_once(']') {
@@ -64,6 +73,8 @@ mod tests {
         ] {
             assert!(!is_fetchable(bad), "{bad}");
         }
+        assert!(is_list_fetchable("http://crl.example.org:8080/a.crl") && is_list_fetchable("https://a/b"));
+        assert!(!is_list_fetchable("ldap://crl.example.org/cn=a") && !is_list_fetchable("http://a@b/c"));
         assert!(!is_fetchable(&format!("https://a/{}", "a".repeat(2000))));
     }
 }

@@ -92,10 +92,8 @@ fn with_list(der: &[u8]) -> CertificateParams {
 fn claims() -> Claims {
     Claims {
         attest: Some(Attestation::A),
-        dest: Destinations::of(number("12155551213")),
-        iat: NOW,
-        orig: number("12155551212"),
         origid: Some("x".into()),
+        ..Claims::new(number("12155551212"), Destinations::of(number("12155551213")), NOW)
     }
 }
 
@@ -117,13 +115,8 @@ fn the_token_of_the_rfc() {
     let (header, rest) = RFC_TOKEN.split_once('.').unwrap();
     let (payload, _) = rest.split_once('.').unwrap();
     let passport = Passport::read(header, payload).unwrap();
-    let expected = Claims {
-        attest: None,
-        dest: Destinations::of(Party::Uri("sip:alice@example.com".into())),
-        iat: RFC_TIME,
-        orig: number("12155551212"),
-        origid: None,
-    };
+    let dest = Destinations::of(Party::Uri("sip:alice@example.com".into()));
+    let expected = Claims::new(number("12155551212"), dest, RFC_TIME);
     assert_eq!(passport, Passport { x5u: URL.into(), ppt: None, claims: expected.clone() });
     assert_eq!(passport.signing_input(), format!("{header}.{payload}"));
 
@@ -367,4 +360,27 @@ fn origins_have_names() {
 fn fields_of_other_types_are_told_apart() {
     let field = format!("a.b.c;info=<{URL}>;ppt=rph");
     assert!(!Identity::parse(field.as_bytes()).unwrap().is_supported());
+}
+
+/// RFC 8226 §8
+#[test]
+fn a_certificate_may_constrain_what_is_claimed() {
+    let world = World::new();
+    let of = |last: u64, der: &[u8]| {
+        let mut it = parameters();
+        let oid = [1, 3, 6, 1, 5, 5, 7, 1, last];
+        it.custom_extensions.push(CustomExtension::from_oid_content(&oid, der.to_vec()));
+        let signed = world.sign(it);
+        let field = signed.signer.sign(claims()).unwrap();
+        verify(&world, &signed, &field, NOW)
+    };
+    // mustInclude: "attest"; then "rcd", which SHAKEN's tokens do not have.
+    assert!(of(27, b"\x30\x0c\xa0\x0a\x30\x08\x16\x06attest").is_ok());
+    assert_eq!(class(of(27, b"\x30\x09\xa0\x07\x30\x05\x16\x03rcd")), Class::Unsupported);
+    // permittedValues: of "attest" none but "B".
+    let only_b = b"\x30\x13\xa1\x11\x30\x0f\x30\x0d\x16\x06attest\x30\x03\x0c\x01B";
+    assert_eq!(class(of(27, only_b)), Class::Unsupported);
+    // RFC 9118 §4, mustExclude: "origid".
+    assert_eq!(class(of(33, b"\x30\x0c\xa2\x0a\x30\x08\x16\x06origid")), Class::Unsupported);
+    assert_eq!(class(of(27, b"\x30\x00")), Class::Unsupported, "it cannot be read");
 }

@@ -233,6 +233,8 @@ impl Shard {
             source: call.flow.remote,
             user: call.identity.user.then_some(&*calling),
             to: &way.to,
+            sent_on: call.redirected.as_ref().is_some_and(|it| it.number().is_some()),
+            message: None,
             now: unix,
         };
         depart(&departure, &mut call.identity, &mut from, &mut written.fields, &mut self.stats);

@@ -31,8 +31,9 @@ impl Shard {
             Command::TraceAsked(asked) => self.trace(&asked, out),
             Command::CdrAcknowledged(calls) => self.spool.acknowledge(&calls),
             Command::Registrations(known) => self.load_registrations(now, known),
-            Command::Unban(source) => self.guard.lift(now, source),
+            Command::Unban(source) => self.guard.lift(now, source, &self.config.guard),
             Command::Certificate(answer) => self.certificate_came(now, &answer, out),
+            Command::Revocations(answer) => self.revocations_came(now, &answer, out),
             Command::Drain => self.drain(now, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
@@ -58,6 +59,7 @@ impl Shard {
     ) {
         // What was seen stays seen; whom we trust may have changed.
         config.replays = self.config.replays.clone();
+        config.guard.shared = self.config.guard.shared.clone();
         self.certificates.clear();
         self.config = config;
         self.registrar.look_anew();

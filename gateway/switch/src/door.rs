@@ -272,8 +272,15 @@ impl Shard {
             format!("{} calls are in set-up; new calls get 503", self.setups)
         };
         let (kind, who) = (AlarmKind::Overload, format!("worker {}", self.shards.me).into());
-        let alarm =
-            Alarm { at: self.wall(now), kind, rule: "".into(), who, what: what.into(), refused: true };
+        let alarm = Alarm {
+            at: self.wall(now),
+            kind,
+            rule: "".into(),
+            who,
+            what: what.into(),
+            refused: true,
+            session_id: None,
+        };
         self.tell(Event::Alarm(Box::new(alarm)), out);
     }
 }

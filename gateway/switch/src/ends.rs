@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 
 /// Calls that are over whose ends are still known, so that a call is found by Session-ID while its messages are kept.
 const REMEMBERED: usize = 8192;
+/// How many of them are looked at for one that ended just now.
+const LATELY: usize = 512;
 
 /// The UUIDs of a call.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +36,15 @@ impl PastEnds {
         self.0.push_back((ends.caller, ends.callee, call));
     }
 
-    /// The latest call with that end.
-    pub(crate) fn call_of(&self, uuid: Uuid) -> Option<CallId> {
-        let is_it = |it: &&(Uuid, Uuid, CallId)| it.0 == uuid || it.1 == uuid;
+    /// Session-ID of a call, as its record has it; it is looked for among the last ones only.
+    pub(crate) fn session_of(&self, call: CallId) -> Option<String> {
+        let found = self.0.iter().rev().take(LATELY).find(|it| it.2 == call)?;
+        Some(SessionId { local: found.0, remote: Some(found.1) }.to_string())
+    }
+
+    /// The latest call with that end, or with both.
+    pub(crate) fn call_of(&self, ends: SessionId) -> Option<CallId> {
+        let is_it = |it: &&(Uuid, Uuid, CallId)| are(ends, it.0, it.1);
         self.0.iter().rev().find(is_it).map(|it| it.2)
     }
 }
@@ -91,8 +99,16 @@ impl Ends {
         self.to_callee().to_string()
     }
 
-    pub(crate) fn has(&self, uuid: Uuid) -> bool {
-        self.caller == uuid || self.callee == uuid
+    pub(crate) fn has(&self, ends: SessionId) -> bool {
+        are(ends, self.caller, self.callee)
+    }
+}
+
+/// Whether a Session-ID is that of these ends, from whichever side; one with one UUID alone has to be one of them.
+fn are(said: SessionId, caller: Uuid, callee: Uuid) -> bool {
+    match said.remote.filter(|remote| !remote.is_nil()) {
+        Some(remote) => [(caller, callee), (callee, caller)].contains(&(said.local, remote)),
+        None => [caller, callee].contains(&said.local),
     }
 }
 
@@ -123,11 +139,17 @@ impl Shard {
         }
     }
 
-    /// The call with that UUID at one of its ends: one that stands, or one that ended lately.
+    /// The call with that Session-ID, or with that UUID at one of its ends: one that stands, or one that ended lately.
     pub(crate) fn call_with_end(&self, text: &str) -> Option<CallId> {
-        let uuid = Uuid::parse(text.replace('-', "").as_bytes()).filter(|uuid| !uuid.is_nil())?;
-        let live = self.calls.iter().find(|(_, call)| call.ends.has(uuid)).map(|(_, call)| call.id);
-        live.or_else(|| self.past_ends.call_of(uuid))
+        let ends = SessionId::parse(text.replace('-', "").as_bytes()).filter(|ends| !ends.local.is_nil())?;
+        let live = self.calls.iter().find(|(_, call)| call.ends.has(ends)).map(|(_, call)| call.id);
+        live.or_else(|| self.past_ends.call_of(ends))
+    }
+
+    /// Session-ID of a call that stands, or that ended lately.
+    pub(crate) fn session_of(&self, id: CallId) -> Option<String> {
+        let live = self.ids.get(&id).and_then(|key| self.calls.get(*key)).map(|call| call.ends.record());
+        live.or_else(|| self.past_ends.session_of(id))
     }
 }
 
@@ -205,10 +227,18 @@ mod tests {
         let mut random = Random::new(3);
         let first = Ends::new(said(b'a', Some(b'b')), &mut random);
         past.remember(&first, CallId(1));
-        assert_eq!((past.call_of(uuid(b'b')), past.call_of(uuid(b'c'))), (Some(CallId(1)), None));
+        let both = |one, other| past.call_of(said(one, Some(other)).unwrap());
+        assert_eq!((both(b'a', b'b'), both(b'b', b'a')), (Some(CallId(1)), Some(CallId(1))));
+        assert_eq!((both(b'a', b'c'), both(b'a', b'0')), (None, Some(CallId(1))));
+        assert_eq!(past.session_of(CallId(1)).unwrap(), said(b'a', Some(b'b')).unwrap().to_string());
+        assert_eq!(past.session_of(CallId(2)), None);
+        assert_eq!(
+            (past.call_of(said(b'b', None).unwrap()), past.call_of(said(b'c', None).unwrap())),
+            (Some(CallId(1)), None)
+        );
         for number in 0..REMEMBERED {
             past.remember(&Ends::new(None, &mut random), CallId(number as u64));
         }
-        assert_eq!(past.call_of(uuid(b'a')), None);
+        assert_eq!(past.call_of(said(b'a', None).unwrap()), None);
     }
 }

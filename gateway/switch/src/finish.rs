@@ -3,6 +3,7 @@
 use crate::attempt::seconds;
 use crate::b2bua::name;
 use crate::call::{Call, LegSlot};
+use crate::identity::Waiter;
 use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Service, Shard, Timer};
@@ -60,11 +61,11 @@ impl Shard {
         let Some(mut call) = self.calls.remove(key) else { return };
         self.setups -= u32::from(call.phase == Phase::Trying);
         for alarm in call.charge_tolls(now) {
-            self.tell_fraud(now, alarm, out);
+            self.tell_fraud(now, alarm, Some(call.ends.record()), out);
         }
         self.ids.remove(&call.id);
         if let Some(url) = call.identity.awaits() {
-            self.certificates.forget(url, key);
+            self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
         for timer in [call.timer, call.media_timer, resync].into_iter().flatten() {

@@ -1,6 +1,6 @@
 //! HEP version 3 (EEP), the encapsulation in which Homer and its like take copies of SIP messages: one UDP datagram each.
 //!
-//! A packet is `HEP3`, its length, and chunks of vendor 0: two bytes of vendor, two of type, two of length (all
+//! A packet is `HEP3`, its length, and chunks, of vendor 0 but for one of our own: two bytes of vendor, two of type, two of length (all
 //! of the chunk), then the value, in network order (HEP/EEP protocol, revision 3.6, "Chunk types").
 
 use core::net::{IpAddr, SocketAddr};
@@ -29,8 +29,15 @@ pub(crate) struct Copied<'a> {
     pub(crate) at: u64,
     /// The call it belongs to; 0 for none.
     pub(crate) call: u64,
+    /// Session-ID of that call, if it is known.
+    pub(crate) session: Option<&'a str>,
     pub(crate) bytes: &'a [u8],
 }
+
+/// A vendor that nobody is; a server passes over chunks of vendors that it does not know.
+const PRIVATE: u16 = 0xffff;
+/// Session-ID of the call (RFC 7989). Its number is none of a generic chunk, for servers that do not look at the vendor.
+const SESSION_ID: u16 = 0x0100;
 
 /// Longest packet: what UDP over IPv4 carries.
 const LONGEST: usize = 65_507;
@@ -61,6 +68,9 @@ pub(crate) fn write(out: &mut Vec<u8>, config: &HepConfig, copied: &Copied<'_>) 
     if copied.call != 0 {
         chunk(out, 17, link::CallId(copied.call).to_string().as_bytes());
     }
+    if let Some(session) = copied.session {
+        chunk_of(out, PRIVATE, SESSION_ID, session.as_bytes());
+    }
     let length = out.len() - start + 6 + copied.bytes.len();
     if length > LONGEST {
         out.truncate(start);
@@ -72,9 +82,14 @@ pub(crate) fn write(out: &mut Vec<u8>, config: &HepConfig, copied: &Copied<'_>) 
     Some(out.len() - copied.bytes.len())
 }
 
-/// One chunk; values are short but for the message, whose length was checked.
+/// One chunk of the generic vendor.
 fn chunk(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    out.extend_from_slice(&[0, 0]);
+    chunk_of(out, 0, kind, value);
+}
+
+/// One chunk; values are short but for the message, whose length was checked.
+fn chunk_of(out: &mut Vec<u8>, vendor: u16, kind: u16, value: &[u8]) {
+    out.extend_from_slice(&vendor.to_be_bytes());
     out.extend_from_slice(&kind.to_be_bytes());
     out.extend_from_slice(&((value.len() + 6) as u16).to_be_bytes());
     out.extend_from_slice(value);
@@ -101,6 +116,7 @@ mod tests {
             protocol: 17,
             at: 0x5000_0000 * 1_000_000 + 7,
             call: 0xab,
+            session: None,
             bytes: b"SIP",
         };
         let mut out = b"before".to_vec();
@@ -125,6 +141,12 @@ mod tests {
         assert_eq!(&rest[22..], b"\0\0\0\x0f\0\x09SIP");
         assert_eq!(out.len() - 6, 132);
         assert_eq!(&out[message..], b"SIP");
+        // With the call's Session-ID in a chunk of its own.
+        out.clear();
+        let message = write(&mut out, &config(), &Copied { session: Some("a;remote=b"), ..copied }).unwrap();
+        let chunk = b"\xff\xff\x01\x00\x00\x10a;remote=b";
+        assert!(out.windows(chunk.len()).any(|window| window == chunk));
+        assert_eq!((&out[message..], out.len()), (&b"SIP"[..], 132 + chunk.len()));
     }
 
     #[test]
@@ -136,6 +158,7 @@ mod tests {
             protocol: 6,
             at: 0,
             call: 0,
+            session: None,
             bytes: &long,
         };
         let mut out = Vec::new();

@@ -101,8 +101,15 @@ impl Shard {
             census.failed
         );
         let (kind, who) = (AlarmKind::Ports, format!("worker {}", self.shards.me).into());
-        let alarm =
-            Alarm { at: self.wall(now), kind, rule: "".into(), who, what: what.into(), refused: true };
+        let alarm = Alarm {
+            at: self.wall(now),
+            kind,
+            rule: "".into(),
+            who,
+            what: what.into(),
+            refused: true,
+            session_id: None,
+        };
         self.tell(Event::Alarm(Box::new(alarm)), out);
     }
 

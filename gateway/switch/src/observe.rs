@@ -173,6 +173,7 @@ impl Shard {
         let (messages, truncated) = recorder.messages(call_ids, TRACE_MAX.0, TRACE_MAX.1);
         if !legs.is_empty() || !messages.is_empty() {
             trace.call = call.map(CallId);
+            trace.session_id = trace.call.and_then(|call| self.session_of(call));
         }
         trace.truncated = truncated;
         trace.messages = messages.iter().map(|recorded| self.told(recorded)).collect();
@@ -243,12 +244,17 @@ impl Shard {
                 Direction::In => (header.remote, header.local),
                 Direction::Out => (header.local, header.remote),
             };
+            let id = CallId(recorded.call);
+            let live = self.ids.get(&id).and_then(|key| self.calls.get(*key)).map(|call| call.ends.record());
+            let session =
+                live.or_else(|| (recorded.call != 0).then(|| self.past_ends.session_of(id)).flatten());
             let copied = Copied {
                 source,
                 destination,
                 protocol: if header.transport == Transport::Udp { 17 } else { 6 },
                 at: self.wall_at_zero.0 + header.at.as_nanos() / 1000,
                 call: recorded.call,
+                session: session.as_deref(),
                 bytes: recorded.bytes,
             };
             copies.packet.clear();

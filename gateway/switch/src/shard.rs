@@ -4,7 +4,7 @@ use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, RtpPorts, Start};
 use crate::ends::PastEnds;
 use crate::guard::{Guard, Known, QueueDelay};
-use crate::identity::Certificates;
+use crate::identity::{Certificates, Waiter};
 use crate::keep::Pings;
 use crate::locating::Locating;
 use crate::mail::Mail;
@@ -41,7 +41,7 @@ pub(crate) enum Timer {
     /// Control has not said where the call goes.
     NoRoute(Key),
     /// The certificate that the caller's identity needs has not come.
-    NoCertificate(Key),
+    NoCertificate(Waiter),
     /// A re-INVITE of ours crossed another.
     Resync(Key),
     /// RTP ports were still being opened when the call came.
@@ -432,7 +432,7 @@ impl Shard {
             match timer {
                 Timer::NoProgress(call) => self.no_progress(now, call, out),
                 Timer::NoRoute(call) => self.no_route(now, call, out),
-                Timer::NoCertificate(call) => self.no_certificate(now, call, out),
+                Timer::NoCertificate(waiter) => self.no_certificate(now, waiter, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),

@@ -50,6 +50,8 @@ counters! {
     calls_attempts_failed,
     /// Calls refused by a rule against toll fraud.
     calls_fraud_refused,
+    /// Messages refused by a rule against toll fraud.
+    messages_fraud_refused,
     /// Transfers asked for with REFER.
     transfers_asked,
     /// Transfers that the gateway carried out: the other side was put through.
@@ -242,6 +244,20 @@ counters! {
     identity_replays_crowded,
     /// Calls refused since their identity could not be verified.
     calls_identity_refused,
+    /// Messages refused since their identity could not be verified.
+    messages_identity_refused,
+    /// Calls verified that somebody had sent on before they came (RFC 8946).
+    identity_diverted,
+    /// Calls verified whose caller is entitled to the Resource-Priority that they have (RFC 8443).
+    identity_priority_passed,
+    /// Calls verified whose token about Resource-Priority was wrong: they go on without that.
+    identity_priority_failed,
+    /// Lists of revoked certificates asked for.
+    identity_lists_asked,
+    /// Lists of revoked certificates that could not be had, or not be used.
+    identity_lists_failed,
+    /// Certificates taken though not all lists of revoked ones that they name could be had.
+    identity_unlisted,
     /// Calls that waited for a certificate.
     identity_waited,
     /// Calls that could not wait for a certificate because too many did.
@@ -256,4 +272,8 @@ counters! {
     identity_signed_c,
     /// INVITEs not signed because caller or callee is no telephone number.
     identity_unsigned,
+    /// Diversions signed: calls that the gateway sent on and that kept the tokens they came with (RFC 8946).
+    identity_signed_diversions,
+    /// Messages signed (RFC 9475).
+    identity_signed_messages,
 }

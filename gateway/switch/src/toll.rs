@@ -5,6 +5,7 @@ use crate::guard::Source;
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
+use core::net::IpAddr;
 use link::{Alarm, AlarmKind, Event};
 use sansio::{Key, Outbox, Time};
 
@@ -29,7 +30,8 @@ impl Shard {
             numbers: [dialled, routed.as_deref().unwrap_or(dialled)],
         };
         let judged = self.config.fraud.judge(now, &caller);
-        let held = self.keep_tolls(now, judged, out)?;
+        let session = call.ends.record();
+        let held = self.keep_tolls(now, judged, session, out)?;
         if let Some(call) = self.calls.get_mut(key) {
             call.tolls = held;
         }
@@ -53,22 +55,67 @@ impl Shard {
         let dialled = call.number();
         let numbers = [dialled, call.draft.routed.as_deref().unwrap_or(dialled)];
         let judged = self.config.fraud.judge_trunk(now, trunk, numbers);
-        let held = self.keep_tolls(now, judged, out)?;
+        let session = call.ends.record();
+        let held = self.keep_tolls(now, judged, session, out)?;
         if let Some(call) = self.calls.get_mut(key) {
             call.trunk_tolls = held;
         }
         Ok(())
     }
 
+    /// Holds a message against the rules; where they refuse it, with this status.
+    pub(crate) fn take_message_tolls(
+        &mut self,
+        now: Time,
+        source: IpAddr,
+        user: Option<&str>,
+        numbers: [&str; 2],
+        session: Option<&str>,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let source = (!self.known.is_trusted(source)).then(|| Source::of(source));
+        let judged = self.config.fraud.judge_message(now, &Caller { source, user, numbers });
+        self.told_of_message(now, judged, session, out)
+    }
+
+    /// The same against the rules of the trunk it is about to be sent to.
+    pub(crate) fn take_trunk_message_tolls(
+        &mut self,
+        now: Time,
+        trunk: &str,
+        numbers: [&str; 2],
+        session: Option<&str>,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let judged = self.config.fraud.judge_trunk_message(now, trunk, numbers);
+        self.told_of_message(now, judged, session, out)
+    }
+
+    fn told_of_message(
+        &mut self,
+        now: Time,
+        judged: Judged,
+        session: Option<&str>,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        self.stats.fraud_exceeded += judged.exceeded;
+        for alarm in judged.alarms {
+            self.tell_fraud(now, alarm, session.map(str::to_owned), out);
+        }
+        self.stats.messages_fraud_refused += u64::from(judged.refused.is_some());
+        judged.refused.map_or(Ok(()), Err)
+    }
+
     fn keep_tolls(
         &mut self,
         now: Time,
         judged: Judged,
+        session: String,
         out: &mut Outbox<Mail>,
     ) -> Result<Vec<crate::fraud::Held>, Refusal> {
         self.stats.fraud_exceeded += judged.exceeded;
         for alarm in judged.alarms {
-            self.tell_fraud(now, alarm, out);
+            self.tell_fraud(now, alarm, Some(session.clone()), out);
         }
         match judged.refused {
             None => Ok(judged.held),
@@ -86,14 +133,22 @@ impl Shard {
         }
         let mut alarms = Vec::new();
         for (_, call) in self.calls.iter_mut() {
-            alarms.extend(call.charge_tolls(now));
+            let told = call.charge_tolls(now);
+            alarms.extend(told.into_iter().map(|alarm| (alarm, call.ends.record())));
         }
-        for alarm in alarms {
-            self.tell_fraud(now, alarm, out);
+        for (alarm, session) in alarms {
+            self.tell_fraud(now, alarm, Some(session), out);
         }
     }
 
-    pub(crate) fn tell_fraud(&mut self, now: Time, exceeded: Exceeded, out: &mut Outbox<Mail>) {
+    /// Raises an alarm; `session` is the Session-ID of the call or message that was too much.
+    pub(crate) fn tell_fraud(
+        &mut self,
+        now: Time,
+        exceeded: Exceeded,
+        session: Option<String>,
+        out: &mut Outbox<Mail>,
+    ) {
         self.stats.fraud_alarms += 1;
         let Exceeded { rule, who, what, refused } = exceeded;
         let alarm = Alarm {
@@ -103,6 +158,7 @@ impl Shard {
             who: who.into(),
             what: what.into(),
             refused,
+            session_id: session,
         };
         self.tell(Event::Alarm(Box::new(alarm)), out);
     }

@@ -3,7 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use stir::{Authority, Caller, Claim, Credential, Identity, Party, Passport, Policy, Roots};
+use stir::{
+    Authority, Caller, Claim, Credential, Identity, ListIssuers, Party, Passport, Policy, Request,
+    RevocationList, Roots, Testimony,
+};
 
 /// When the seeds were signed.
 pub const NOW: u64 = 1_795_392_000;
@@ -24,6 +27,13 @@ pub fn identity(bytes: &[u8]) {
         assert!(stir::is_fetchable(claim.x5u()));
         assert!(claim.claims().iat.abs_diff(NOW) <= policy.freshness);
         assert!(claim.claims().dest.names(&dest));
+    }
+    let (target, priority) = (Party::Number("12155551214".into()), ["ets.0".to_owned()]);
+    let request = Request { caller, target: &target, priority: &priority, message: Some(b"hello") };
+    // One field a line.
+    let fields = bytes.split(|byte| *byte == b'\n');
+    if let Ok(testimony) = Testimony::read(fields, &request, &policy, NOW) {
+        assert!(testimony.addresses().count() > 0 && testimony.addresses().all(stir::is_fetchable));
     }
     let (header, claims) = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -47,12 +57,17 @@ pub fn identity(bytes: &[u8]) {
     }
 }
 
-/// A certificate file, a file of roots, or a TN authorisation list.
+/// A certificate file, a file of roots, a list of revoked certificates, or a TN authorisation list.
 pub fn certificate(bytes: &[u8]) {
     let roots = Roots::read(bytes).unwrap_or_default();
     if let Ok(credential) = Credential::read(bytes, &roots, NOW) {
         assert!(credential.valid_until() >= NOW);
         assert_eq!(stir::validity(bytes).map(|(key, ..)| key).as_ref(), Some(credential.public_key()));
+    }
+    assert!(stir::list_addresses(bytes).len() <= 8);
+    let issuers = ListIssuers::read(bytes).unwrap_or_default();
+    if let Ok(list) = RevocationList::read(bytes, &issuers) {
+        let _ = list.valid_until();
     }
     if let Some(authority) = Authority::read(bytes) {
         let _ = authority.covers("12155551212");

@@ -93,6 +93,7 @@ struct Alarm {
     who: Text,
     what: Text,
     refused: bool,
+    session_id: Option<String>,
 }
 
 pub(super) async fn alarms(State(api): State<Arc<Api>>, given: Given) -> Result<Json<Alarms>, Problem> {
@@ -105,6 +106,7 @@ pub(super) async fn alarms(State(api): State<Arc<Api>>, given: Given) -> Result<
         who: it.who,
         what: it.what,
         refused: it.refused,
+        session_id: it.session_id,
     };
     Ok(Json(Alarms { alarms: alarms.into_iter().map(alarm).collect() }))
 }

@@ -87,6 +87,8 @@ pub fn ended(call: u64) -> Cdr {
             origid: Some("0d6d2e8a".into()),
             cause: Some("438 Invalid Identity Header: the signature is wrong".into()),
             signed: Some("C".into()),
+            diverted: vec!["4930100".into(), "sip:bob@example.com".into()],
+            priority: Some("ets.0".into()),
         }),
         transfer: Some(link::Transfer {
             part: link::Part::Referred,

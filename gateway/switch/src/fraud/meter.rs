@@ -1,4 +1,4 @@
-//! What one subject of a rule has used: calls, rate, and minutes over a sliding hour and day.
+//! What one subject of a rule has used: calls, rate, minutes over a sliding hour and day, and messages.
 
 use crate::trunk::{CallLimit, RateLimit};
 use core::time::Duration;
@@ -16,17 +16,34 @@ const HOUR: u64 = 3600;
 pub(super) struct Meter {
     pub(super) calls: CallLimit,
     pub(super) rate: RateLimit,
+    /// Messages a second.
+    pub(super) messages: RateLimit,
+    /// Milliseconds of talk.
     spent: Mutex<Spent>,
+    /// Messages.
+    messages_sent: Mutex<Spent>,
     /// When the last alarm was raised, in ns; 0: never.
     told: AtomicU64,
 }
 
 impl Meter {
     fn spent_now(&self, now: Time) -> MutexGuard<'_, Spent> {
-        // Nothing in here panics half-way through a change.
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.advance(now);
-        spent
+        advanced(&self.spent, now)
+    }
+
+    /// Counts a message.
+    pub(super) fn send(&self, now: Time) {
+        advanced(&self.messages_sent, now).add(1);
+    }
+
+    /// A message that was counted just now was not sent after all.
+    pub(super) fn take_back(&self, now: Time) {
+        advanced(&self.messages_sent, now).take_back(1);
+    }
+
+    /// Messages of the last hour.
+    pub(super) fn sent(&self, now: Time) -> u64 {
+        advanced(&self.messages_sent, now).sums().0
     }
 
     /// Adds talk time; gives the milliseconds of the last hour and day.
@@ -53,11 +70,18 @@ impl Meter {
 
     /// Whether forgetting it gives nobody an advantage.
     pub(super) fn is_idle(&self, now: Time) -> bool {
-        self.calls.calls() == 0 && self.spent(now) == (0, 0)
+        self.calls.calls() == 0 && self.spent(now) == (0, 0) && self.sent(now) == 0
     }
 }
 
-/// Milliseconds by minute and by hour.
+fn advanced(spent: &Mutex<Spent>, now: Time) -> MutexGuard<'_, Spent> {
+    // Nothing in here panics half-way through a change.
+    let mut spent = spent.lock().unwrap_or_else(PoisonError::into_inner);
+    spent.advance(now);
+    spent
+}
+
+/// Milliseconds, or whatever is counted, by minute and by hour.
 #[derive(Debug)]
 struct Spent {
     minute: u64,
@@ -83,6 +107,12 @@ impl Spent {
         let (minute, hour) = ((self.minute % 60) as usize, (self.hour % 24) as usize);
         self.minutes[minute] = self.minutes[minute].saturating_add(millis);
         self.hours[hour] = self.hours[hour].saturating_add(millis);
+    }
+
+    const fn take_back(&mut self, count: u64) {
+        let (minute, hour) = ((self.minute % 60) as usize, (self.hour % 24) as usize);
+        self.minutes[minute] = self.minutes[minute].saturating_sub(count);
+        self.hours[hour] = self.hours[hour].saturating_sub(count);
     }
 
     fn sums(&self) -> (u64, u64) {

@@ -1,9 +1,10 @@
-//! Caps against toll fraud: calls at a time, calls a second and minutes, by destination and by who calls.
+//! Caps against toll fraud: calls at a time, calls a second and minutes, by destination and by who calls; and messages.
 //!
 //! Shared by the shards. As with trunks, calls at a time and calls a second are single atomic words changed by
 //! compare-and-swap ([`CallLimit`], [`RateLimit`]), so that racing shards never take one call too many. Who they belong to
 //! is found behind a lock once per call.
 
+mod messages;
 mod meter;
 mod rule;
 
@@ -151,17 +152,12 @@ impl FraudTable {
 
     /// Judges a call as it comes in: all rules but those for each trunk.
     pub(crate) fn judge(&self, now: Time, caller: &Caller<'_>) -> Judged {
-        self.judge_by(now, &caller.numbers, |who| match who {
-            Who::All => Some("all".to_owned()),
-            Who::EachSource => caller.source.map(|source| format!("source {}", source.address())),
-            Who::EachUser => caller.user.map(|user| format!("user {user}")),
-            Who::EachTrunk => None,
-        })
+        self.judge_by(now, &caller.numbers, |who| subject_of(who, caller))
     }
 
     /// Judges a call that is about to be offered to a trunk: the rules for each trunk.
     pub(crate) fn judge_trunk(&self, now: Time, trunk: &str, numbers: [&str; 2]) -> Judged {
-        self.judge_by(now, &numbers, |who| (who == Who::EachTrunk).then(|| format!("trunk {trunk}")))
+        self.judge_by(now, &numbers, |who| subject_of_trunk(who, trunk))
     }
 
     fn judge_by(&self, now: Time, numbers: &[&str], subject: impl Fn(Who) -> Option<String>) -> Judged {
@@ -244,6 +240,20 @@ impl FraudTable {
         };
         meters.entry(who.into()).or_default().clone()
     }
+}
+
+/// Who a rule counts it for; `None` if the rule is for trunks, or does not know him.
+fn subject_of(who: Who, caller: &Caller<'_>) -> Option<String> {
+    match who {
+        Who::All => Some("all".to_owned()),
+        Who::EachSource => caller.source.map(|source| format!("source {}", source.address())),
+        Who::EachUser => caller.user.map(|user| format!("user {user}")),
+        Who::EachTrunk => None,
+    }
+}
+
+fn subject_of_trunk(who: Who, trunk: &str) -> Option<String> {
+    (who == Who::EachTrunk).then(|| format!("trunk {trunk}"))
 }
 
 fn exceeded(rule: &Rule, who: &str, what: String, refused: bool) -> Exceeded {

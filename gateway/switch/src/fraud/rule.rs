@@ -48,6 +48,10 @@ pub struct Rule {
     pub max_minutes_per_hour: u32,
     /// Minutes of answered calls within the last day, to the hour.
     pub max_minutes_per_day: u32,
+    /// New MESSAGE requests outside of calls a second, with a burst of a second's worth.
+    pub max_messages_per_second: u32,
+    /// Such requests within the last hour, to the minute.
+    pub max_messages_per_hour: u32,
     /// What follows.
     pub action: Action,
 }
@@ -67,6 +71,11 @@ impl Rule {
             prefix = international;
         }
         prefix.chars().all(|wanted| digits.next() == Some(wanted))
+    }
+
+    /// Whether it has a limit on messages.
+    pub(super) const fn counts_messages(&self) -> bool {
+        self.max_messages_per_second > 0 || self.max_messages_per_hour > 0
     }
 
     /// What so many milliseconds within an hour and a day exceed.

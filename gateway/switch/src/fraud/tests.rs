@@ -14,6 +14,8 @@ fn rule(prefix: &str, who: Who) -> Rule {
         max_cps: 0,
         max_minutes_per_hour: 0,
         max_minutes_per_day: 0,
+        max_messages_per_second: 0,
+        max_messages_per_hour: 0,
         action: Action::Refuse(403),
     }
 }

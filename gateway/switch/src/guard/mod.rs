@@ -1,23 +1,27 @@
 //! The guard at a shard's door: how much a source may send, who is not listened to, who is never held up.
 //!
-//! It looks at the source of a datagram before anything is parsed. Nothing is shared between shards per packet: each has
-//! its own table, of what arrives at it. A ban is told to all of them.
+//! It looks at the source of a datagram before anything is parsed. Each shard has its own table, of what arrives at it, and takes
+//! what it lets in from accounts that all shards share, some at a time ([`Tallies`]): nothing is shared per packet, and the
+//! limits hold for the process. A ban is told to all shards.
 
 mod bucket;
 mod queue;
 mod scanner;
 mod source;
 mod table;
+mod tally;
 
 pub use bucket::Rate;
 pub use queue::{Overload, QueueDelay};
 pub use source::Source;
+pub use tally::Tallies;
 
 use crate::admission::Network;
 use core::net::IpAddr;
 use core::time::Duration;
 use link::BanReason;
 use sansio::{Random, Time};
+use std::sync::Arc;
 use table::{Entry, Place, Table};
 
 /// How many sources' worth those get together for whom the table has no place.
@@ -32,7 +36,7 @@ pub struct Config {
     pub ignore_unknown: bool,
     /// Networks that are never limited nor banned, besides those that may place calls.
     pub never_limit: Vec<Network>,
-    /// Sources known at a time on this shard; about 96 bytes each. A change needs a restart.
+    /// Sources known at a time on this shard; 160 bytes each. A change needs a restart.
     pub sources: u32,
     /// Datagrams of a source, whatever they are.
     pub datagrams: Rate,
@@ -56,6 +60,8 @@ pub struct Config {
     pub auth_failures: u16,
     /// So many requests refused with 403 or 404.
     pub refusals: u16,
+    /// The accounts that all shards share; a reload keeps them. `None` where there is one shard only: its table says it all.
+    pub shared: Option<Arc<Tallies>>,
 }
 
 impl Default for Config {
@@ -75,6 +81,7 @@ impl Default for Config {
             malformed: 20,
             auth_failures: 20,
             refusals: 50,
+            shared: None,
         }
     }
 }
@@ -197,25 +204,34 @@ impl Guard {
 
     /// Judges what came from a source that is not exempt, by its first bytes.
     pub(crate) fn judge(&mut self, now: Time, address: IpAddr, bytes: &[u8], config: &Config) -> Verdict {
-        let place = self.table.place(now, Source::of(address));
+        let source = Source::of(address);
+        let place = self.table.place(now, source);
         let (entry, share) = (self.table.entry(place), if place == Place::Crowd { CROWD } else { 1 });
         if entry.is_banned(now) {
             return Verdict::Banned;
         }
-        let [all, invites, registers, others] = &mut entry.buckets;
-        if !all.take(now, config.datagrams.times(share)) {
+        let source = (place != Place::Crowd).then_some(source);
+        let mut take = |kind: usize, rate: Rate| {
+            let crowd = rate.times(CROWD);
+            // What is too much for one shard alone is not asked of all.
+            entry.buckets[kind].take(now, rate.times(share))
+                && config.shared.as_ref().is_none_or(|shared| {
+                    entry.parts[kind].take(now, shared, source, kind, (rate, crowd), config.window)
+                })
+        };
+        if !take(0, config.datagrams) {
             return Verdict::Flood;
         }
-        let (bucket, rate, verdict) = if bytes.starts_with(b"INVITE ") {
-            (invites, config.invites, Verdict::Invites)
+        let (kind, rate, verdict) = if bytes.starts_with(b"INVITE ") {
+            (1, config.invites, Verdict::Invites)
         } else if bytes.starts_with(b"REGISTER ") {
-            (registers, config.registers, Verdict::Registers)
+            (2, config.registers, Verdict::Registers)
         } else if begins_something(bytes) {
-            (others, config.others, Verdict::Others)
+            (3, config.others, Verdict::Others)
         } else {
             return Verdict::Pass;
         };
-        if bucket.take(now, rate.times(share)) { Verdict::Pass } else { verdict }
+        if take(kind, rate) { Verdict::Pass } else { verdict }
     }
 
     #[cfg(test)]
@@ -255,10 +271,16 @@ impl Guard {
             entry.offences = Default::default();
             entry.counted = now;
         }
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
         let held = &mut entry.offences[reason as usize];
-        *held = held.saturating_add(u16::try_from(count).unwrap_or(u16::MAX));
-        if *held < most {
+        *held = held.saturating_add(count);
+        let shared = config.shared.as_ref();
+        let by_all = shared.and_then(|it| it.offend(now, source, reason, count, config.window));
+        if by_all.unwrap_or(0).max(*held) < most {
             return None;
+        }
+        if let Some(shared) = shared {
+            shared.forgive(source);
         }
         if !self.table.may_ban(now, at) {
             self.bans_full += 1;
@@ -283,7 +305,10 @@ impl Guard {
     }
 
     /// Listens again to a source, or to all, as if nothing had been.
-    pub(crate) fn lift(&mut self, now: Time, address: Option<IpAddr>) {
+    pub(crate) fn lift(&mut self, now: Time, address: Option<IpAddr>, config: &Config) {
+        if let (Some(shared), Some(address)) = (&config.shared, address) {
+            shared.forgive(Source::of(address));
+        }
         let free = |entry: &mut Entry| {
             entry.banned_until = Time::ZERO;
             entry.times = 0;

@@ -7,6 +7,7 @@
 
 use super::bucket::Bucket;
 use super::source::Source;
+use super::tally::Part;
 use core::hash::Hasher;
 use core::time::Duration;
 use link::BanReason;
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     seen: Time,
     /// Everything it sends; INVITE; REGISTER; other requests.
     pub(super) buckets: [Bucket; 4],
+    /// What this shard has taken of what all may let in.
+    pub(super) parts: [Part; 4],
     /// What is held against it since `counted`, by reason.
     pub(super) offences: [u16; BanReason::ALL.len()],
     pub(super) counted: Time,

@@ -99,10 +99,10 @@ fn a_ban_of_another_shard_holds_and_can_be_lifted() {
     there.ban(now, &sentence);
     assert!(there.is_banned(now, ip("2001:db8::77")));
     assert_eq!(there.banned(now), 1);
-    there.lift(now, Some(ip("2001:db8::5")));
+    there.lift(now, Some(ip("2001:db8::5")), &config);
     assert!(!there.is_banned(now, ip("2001:db8::1")));
     assert_eq!(there.offend(now, ip("2001:db8::1"), BanReason::Scanner, 1, &config).unwrap().times, 1);
-    here.lift(now, None);
+    here.lift(now, None, &config);
     assert_eq!(here.banned(now), 0);
 }
 
@@ -129,4 +129,96 @@ fn peers_allowed_and_never_limited_are_known_in_every_spelling() {
     }
     assert!(known.is_trusted(ip("192.0.2.9")) && known.is_trusted(ip("198.51.100.7")));
     assert!(!known.is_trusted(ip("10.1.2.3")), "an allowed customer may be defrauded");
+}
+
+/// Passes over so many shards of a source that sends `per_second` for ten seconds, spread over them by `spread`.
+fn passed(
+    shards: usize,
+    per_second: u64,
+    config: &Config,
+    spread: impl Fn(u64, &mut Random) -> usize,
+) -> u64 {
+    let mut random = Random::new(per_second);
+    let mut guards: Vec<Guard> =
+        (0..shards as u64).map(|n| Guard::new(config, &mut Random::new(n))).collect();
+    let begun = Time::from_millis(1000);
+    let mut passed = 0;
+    for n in 0..per_second * 10 {
+        let now = begun + Duration::from_micros(n * 1_000_000 / per_second);
+        let shard = spread(n, &mut random) % shards;
+        passed += u64::from(guards[shard].judge(now, ip("192.0.2.1"), INVITE, config) == Verdict::Pass);
+    }
+    passed
+}
+
+/// The limit holds for the process, however many shards there are and however a source is spread over them: at most the
+/// burst, the rate, and a twentieth of a second's worth per shard; and not less by more than that.
+#[test]
+fn limits_hold_for_all_shards_together() {
+    for (invites, offered) in [
+        (Rate::new(20, 100), 1000),
+        (Rate::new(200, 1000), 5000),
+        (Rate::new(200, 20), 5000),
+        (Rate::new(1, 1), 300),
+        (Rate::new(1000, 100), 8000),
+    ] {
+        for shards in [1, 2, 3, 4, 16_usize] {
+            let config = || Config {
+                invites,
+                datagrams: Rate::new(0, 1),
+                shared: (shards > 1).then(|| Arc::new(Tallies::new(1024, [5, 6]))),
+                ..Config::default()
+            };
+            let most = u64::from(invites.burst) + 10 * u64::from(invites.per_second);
+            let slack = shards as u64 * u64::from(tally::batch(invites)) + 1;
+            let all: [(&str, u64); 4] = [
+                ("one", passed(shards, offered, &config(), |_, _| 0)),
+                ("in turn", passed(shards, offered, &config(), |n, _| n as usize)),
+                ("by chance", passed(shards, offered, &config(), |_, random| random.below(64) as usize)),
+                ("one after the other", passed(shards, offered, &config(), |n, _| (n / 500) as usize)),
+            ];
+            for (how, passed) in all {
+                assert!(passed <= most + slack, "{how}: {passed} of {most} by {shards} shards, {invites:?}");
+                assert!(
+                    passed + slack >= most * 95 / 100,
+                    "{how}: {passed} of {most} by {shards}, {invites:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Who stays below the limit is not held up, however many shards take a part of it.
+#[test]
+fn who_stays_below_the_limit_passes_over_any_number_of_shards() {
+    for shards in [1, 2, 4, 16_usize] {
+        let config = Config {
+            invites: Rate::new(200, 400),
+            datagrams: Rate::new(400, 800),
+            shared: Some(Arc::new(Tallies::new(64, [5, 6]))),
+            ..Config::default()
+        };
+        let passed = passed(shards, 190, &config, |_, random| random.below(64) as usize);
+        assert_eq!(passed, 1900, "{shards} shards");
+    }
+}
+
+#[test]
+fn offences_on_several_shards_are_held_against_a_source_together() {
+    let config =
+        Config { refusals: 10, shared: Some(Arc::new(Tallies::new(64, [5, 6]))), ..Config::default() };
+    let mut guards: Vec<Guard> = (0..4).map(|n| Guard::new(&config, &mut Random::new(n))).collect();
+    let now = Time::from_millis(1000);
+    for round in 1..=2_usize {
+        let mut offend =
+            |n: usize| guards[n % 4].offend(now, ip("192.0.2.1"), BanReason::Refused, 1, &config);
+        assert!((0..9).all(|n| offend(n).is_none()), "{round}");
+        let sentence = offend(9).unwrap();
+        assert_eq!(sentence.times, 1);
+        for guard in &mut guards {
+            guard.ban(now, &sentence);
+            assert!(guard.is_banned(now, ip("192.0.2.1")));
+            guard.lift(now, Some(ip("192.0.2.1")), &config);
+        }
+    }
 }

@@ -1,5 +1,6 @@
-//! The certificates that a shard has verified, and the calls that wait for others.
+//! The certificates that a shard has verified, and the calls and messages that wait for others.
 
+use super::lists::Revocations;
 use core::time::Duration;
 use sansio::{Key, Time};
 use std::collections::BTreeMap;
@@ -8,18 +9,29 @@ use stir::{Credential, Failure};
 
 /// Certificates kept; each takes less than 1 KiB.
 const KNOWN_MAX: usize = 1024;
-/// Calls that may wait at a time.
+/// Calls and messages that may wait at a time.
 pub(super) const WAITING_MAX: usize = 1000;
 
 /// A certificate that was verified, or why it cannot be used.
 pub(super) type Outcome = Result<Arc<Credential>, Failure>;
 
+/// What waits for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// A call.
+    Call(Key),
+    /// A request outside of calls.
+    Passage(Key),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
     known: BTreeMap<Box<str>, (Outcome, Time)>,
-    waiting: BTreeMap<Box<str>, Vec<Key>>,
+    waiting: BTreeMap<Box<str>, Vec<Waiter>>,
     count: usize,
+    /// Lists of those that are revoked.
+    pub(super) revocations: Revocations,
 }
 
 impl Certificates {
@@ -48,31 +60,36 @@ impl Certificates {
         evicted
     }
 
-    /// A call waits from now on. Whether it is the first for this address; `None` if too many wait already.
-    pub(super) fn wait(&mut self, url: &str, call: Key) -> Option<bool> {
+    /// Somebody waits from now on. Whether it is the first for this address; `None` if too many wait already.
+    pub(super) fn wait(&mut self, url: &str, waiter: Waiter) -> Option<bool> {
         if self.count >= WAITING_MAX {
             return None;
         }
         self.count += 1;
-        let calls = self.waiting.entry(url.into()).or_default();
-        calls.push(call);
-        Some(calls.len() == 1)
+        let all = self.waiting.entry(url.into()).or_default();
+        all.push(waiter);
+        Some(all.len() == 1)
     }
 
-    /// The calls that waited for an address: none does any more.
-    pub(super) fn take_waiting(&mut self, url: &str) -> Vec<Key> {
-        let calls = self.waiting.remove(url).unwrap_or_default();
-        self.count -= calls.len();
-        calls
+    /// Whether anybody waits for an address.
+    pub(super) fn is_awaited(&self, url: &str) -> bool {
+        self.waiting.contains_key(url)
     }
 
-    /// A call waits no longer.
-    pub(crate) fn forget(&mut self, url: &str, call: Key) {
-        if let Some(calls) = self.waiting.get_mut(url) {
-            let before = calls.len();
-            calls.retain(|other| *other != call);
-            self.count -= before - calls.len();
-            if calls.is_empty() {
+    /// Who waited for an address: nobody does any more.
+    pub(super) fn take_waiting(&mut self, url: &str) -> Vec<Waiter> {
+        let all = self.waiting.remove(url).unwrap_or_default();
+        self.count -= all.len();
+        all
+    }
+
+    /// Somebody waits no longer.
+    pub(crate) fn forget(&mut self, url: &str, waiter: Waiter) {
+        if let Some(all) = self.waiting.get_mut(url) {
+            let before = all.len();
+            all.retain(|other| *other != waiter);
+            self.count -= before - all.len();
+            if all.is_empty() {
                 self.waiting.remove(url);
             }
         }
@@ -81,9 +98,10 @@ impl Certificates {
     /// Forgets what is known, since roots may have changed; who waits goes on waiting.
     pub(crate) fn clear(&mut self) {
         self.known.clear();
+        self.revocations.clear();
     }
 
-    /// Calls that wait.
+    /// Calls and messages that wait.
     pub(crate) const fn waiting(&self) -> usize {
         self.count
     }
@@ -121,13 +139,15 @@ mod tests {
     #[test]
     fn calls_wait_together_and_not_too_many() {
         let mut slab = Slab::new(2000);
-        let mut key = || slab.insert(()).unwrap();
+        let mut key = || Waiter::Call(slab.insert(()).unwrap());
         let mut it = Certificates::default();
         let (a, b) = (key(), key());
         assert_eq!((it.wait("u", a), it.wait("u", b)), (Some(true), Some(false)));
         it.forget("u", a);
         it.forget("u", a);
         it.forget("v", a);
+        let Waiter::Call(other) = b else { panic!("a call") };
+        it.forget("u", Waiter::Passage(other));
         assert_eq!(it.waiting(), 1);
         assert_eq!(it.take_waiting("u"), [b]);
         assert_eq!(it.wait("u", a), Some(true), "to be asked for anew");

@@ -1,18 +1,21 @@
 //! Who really calls: identities that callers' networks signed are verified, and calls that leave are signed (RFC 8224).
+//! The same goes for messages (RFC 9475).
 //!
 //! A call whose certificate is not known waits, for a moment and with few others, while control fetches it.
 
 mod known;
+mod lists;
 mod outgoing;
 mod verify;
 mod verstat;
 
-pub(crate) use known::Certificates;
+pub(crate) use known::{Certificates, Waiter};
 pub(crate) use outgoing::{Departure, depart};
+pub(crate) use verify::testimony;
 
 use core::time::Duration;
 use std::sync::Arc;
-use stir::{Claim, Party, Policy, Roots, Signer};
+use stir::{ListIssuers, Party, Policy, Revocation, RevocationList, Roots, Signer, Testimony};
 use verstat::Verstat;
 
 /// What is done with the identity of a call that comes in.
@@ -49,6 +52,12 @@ pub struct IdentityConfig {
     pub roots: Roots,
     /// What is asked of tokens.
     pub policy: Policy,
+    /// What is asked of lists of revoked certificates.
+    pub revocation: Revocation,
+    /// Lists that are at hand, whatever certificates say.
+    pub lists: Vec<Arc<RevocationList>>,
+    /// Who keeps lists for others.
+    pub list_issuers: ListIssuers,
     /// How long a call waits for a certificate.
     pub patience: Duration,
     /// Whether the callee is told attestation and origination in fields of their own.
@@ -63,6 +72,9 @@ impl Default for IdentityConfig {
             verify: Verify::Off,
             roots: Roots::default(),
             policy: Policy::default(),
+            revocation: Revocation::default(),
+            lists: Vec::new(),
+            list_issuers: ListIssuers::default(),
             patience: Duration::from_secs(1),
             indicator: false,
             signing: None,
@@ -82,19 +94,33 @@ pub struct Signing {
 }
 
 /// What is known of a call's identity.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// Whether the caller is a user who has shown that he is.
     pub(crate) user: bool,
-    /// The claim, and what is to be done with it, while its certificate is awaited.
-    waiting: Option<Box<(Claim, Verify)>>,
+    /// The tokens, while a certificate of theirs is awaited.
+    waiting: Option<Box<Waiting>>,
     verstat: Option<Verstat>,
     /// Who was verified.
     verified: Option<Party>,
+    /// For whom the tokens are.
+    reached: Option<Party>,
+    /// Whether the caller claims a priority that he is not entitled to (RFC 8443 §4).
+    presumes: bool,
     /// A failure that the caller has not been told of yet (RFC 9410 §4).
     pub(crate) reason: Option<String>,
     /// For the call's record.
     pub(crate) record: Option<link::Identity>,
+}
+
+/// Tokens whose certificates are not all known.
+#[derive(Clone, Debug)]
+struct Waiting {
+    testimony: Testimony,
+    /// What is to be done with them.
+    verify: Verify,
+    /// The address of the certificate that is awaited.
+    url: String,
 }
 
 impl Standing {
@@ -105,7 +131,7 @@ impl Standing {
 
     /// The address of the certificate that is awaited.
     pub(crate) fn awaits(&self) -> Option<&str> {
-        self.waiting.as_ref().map(|waiting| waiting.0.x5u())
+        self.waiting.as_ref().map(|waiting| &*waiting.url)
     }
 
     /// The field that tells the caller of a failure, once.

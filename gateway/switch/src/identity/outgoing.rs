@@ -8,7 +8,7 @@ use crate::stats::Stats;
 use crate::trunk::TrunkTable;
 use core::net::SocketAddr;
 use sip::message::{Message, Name, NameAddr};
-use stir::{Attestation, Claims, Destinations, Party};
+use stir::{Attestation, Claims, Destinations, Diverted, Party};
 
 /// Most Identity fields that pass.
 const PASSED_MAX: usize = 8;
@@ -30,6 +30,10 @@ pub(crate) struct Departure<'a> {
     pub(crate) user: Option<&'a str>,
     /// To whom it goes: the To field.
     pub(crate) to: &'a str,
+    /// Whether the gateway itself has sent it on to somebody else than it came for.
+    pub(crate) sent_on: bool,
+    /// The body of a MESSAGE; none: it is a call.
+    pub(crate) message: Option<&'a [u8]>,
     /// Now, in seconds since 1970.
     pub(crate) now: u64,
 }
@@ -56,13 +60,36 @@ pub(crate) fn depart(
     if let Some(record) = &mut standing.record {
         record.signed = None;
     }
+    if standing.presumes {
+        // RFC 8443 §4: as if it had not been asked for.
+        fields.retain(|(name, _)| !is(name, "Resource-Priority"));
+    }
     fields.retain(|(name, _)| !is(name, "Identity"));
     if call.trunk.pass {
         let passed = call.invite.headers(Name::Identity).take(PASSED_MAX).map(session::text);
         fields.extend(passed.map(|value| ("Identity".to_owned(), value)));
     }
     let passes = fields.iter().any(|(name, _)| is(name, "Identity"));
-    let Some(signing) = call.config.signing.as_ref().filter(|_| call.trunk.sign && !passes) else { return };
+    let Some(signing) = call.config.signing.as_ref().filter(|_| call.trunk.sign) else { return };
+    if passes {
+        if let Some(identity) = divert(call, signing, standing) {
+            fields.push(("Identity".to_owned(), identity));
+            stats.identity_signed_diversions += 1;
+        }
+        return;
+    }
+    if let Some(body) = call.message {
+        match sign_message(call, signing, orig, body) {
+            Some(identity) => {
+                fields.retain(|(name, _)| !is(name, "Date"));
+                fields.push(("Date".to_owned(), stir::write_date(call.now)));
+                fields.push(("Identity".to_owned(), identity));
+                stats.identity_signed_messages += 1;
+            }
+            None => stats.identity_unsigned += 1,
+        }
+        return;
+    }
     match sign(call, signing, orig) {
         Some((attest, identity)) => {
             // RFC 8224 §6.1 step 3: a signed request has a Date field, and it says what the token says.
@@ -124,12 +151,32 @@ fn sign(call: &Departure<'_>, signing: &Signing, orig: Option<Party>) -> Option<
     });
     let claims = Claims {
         attest: Some(attest),
-        dest: Destinations::of(dest),
-        iat: call.now,
-        orig: Party::Number(number),
         origid: Some(origid),
+        ..Claims::new(Party::Number(number), Destinations::of(dest), call.now)
     };
     Some((attest, signing.signer.sign(claims)?))
+}
+
+/// The token of a diversion, to be added to those that a call came with, which were verified and are for somebody else
+/// (RFC 8946 §4.1).
+fn divert(call: &Departure<'_>, signing: &Signing, standing: &Standing) -> Option<String> {
+    let (orig, from) = (standing.verified.clone()?, standing.reached.clone()?);
+    let dest = party(NameAddr::parse(call.to.as_bytes())?.uri);
+    if !call.sent_on || dest == from {
+        return None;
+    }
+    let claims =
+        Claims { div: Some(Diverted { party: from }), ..Claims::new(orig, Destinations::of(dest), call.now) };
+    signing.signer.sign_as(Some(stir::DIV), claims)
+}
+
+/// The token of a message, with the digest of its body (RFC 9475 §3.2).
+fn sign_message(call: &Departure<'_>, signing: &Signing, orig: Option<Party>, body: &[u8]) -> Option<String> {
+    let orig = orig.filter(|orig| matches!(orig, Party::Number(_)))?;
+    let dest = party(NameAddr::parse(call.to.as_bytes())?.uri);
+    let claims =
+        Claims { msgi: Some(stir::integrity(body)), ..Claims::new(orig, Destinations::of(dest), call.now) };
+    signing.signer.sign_as(Some(stir::MSG), claims)
 }
 
 /// How sure we are of a caller's number (RFC 8588 §4).

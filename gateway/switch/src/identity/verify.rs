@@ -1,7 +1,8 @@
 //! A call's identity is verified before the call is sent anywhere; it may have to wait for a certificate.
 
+use super::known::{Outcome, Waiter};
 use super::verstat::Verstat;
-use super::{Standing, TrunkIdentity, Verify};
+use super::{Standing, TrunkIdentity, Verify, Waiting};
 use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Shard, Timer};
@@ -10,37 +11,41 @@ use crate::trunk::{Trunk, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
 use link::{Certificate, Event};
-use sansio::{Key, Outbox, Time};
+use sansio::{Key, Outbox, Time, TimerId};
 use sip::Received;
 use sip::message::{Message, Name, NameAddr, unfold};
 use std::sync::Arc;
-use stir::{Caller, Claim, Class, Credential, Failure, Identity, Party, Policy, Seen, Verified};
+use stir::{
+    Caller, Class, Credential, Failure, Lists, Party, Policy, Request, Revocation, RevocationList, Seen,
+    Testimony, Verified,
+};
 
 /// Most Identity fields of an INVITE that are looked at.
 const FIELDS_MAX: usize = 8;
+/// Most values of Resource-Priority that are compared.
+const PRIORITIES_MAX: usize = 8;
+/// A certificate of whose lists some cannot be had is looked at anew after this.
+const UNLISTED: Duration = Duration::from_secs(30);
 
 impl Shard {
     /// Verifies the identity of a call if whoever sent it is to be verified; then the call is routed.
     pub(crate) fn verify_identity(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get(key) else { return };
-        let verify = match source(&self.table, call.flow.remote) {
-            Some(trunk) => trunk.config.identity.verify,
-            None => self.config.identity.verify,
-        };
+        let verify = self.verify_from(call.flow.remote);
         if verify == Verify::Off {
             return self.route(now, key, out);
         }
         let trusted = self.trusted(call.flow.remote.ip());
-        let claim = match claim(&call.invite, trusted, &self.config.identity.policy, self.unix(now)) {
-            Ok(claim) => claim,
-            Err(failure) => return self.identity_found(now, key, verify, Err(failure), out),
-        };
-        let known = self.certificates.get(now, claim.x5u());
-        if let Some(outcome) = known {
-            let found = outcome.and_then(|credential| self.judge(now, key, claim, &credential));
-            return self.identity_found(now, key, verify, found, out);
+        let read = testimony(&call.invite, false, trusted, &self.config.identity.policy, self.unix(now));
+        self.verify_tokens(now, Waiter::Call(key), verify, read, out);
+    }
+
+    /// What is done with the identity of who asks from there.
+    pub(crate) fn verify_from(&self, source_address: SocketAddr) -> Verify {
+        match source(&self.table, source_address) {
+            Some(trunk) => trunk.config.identity.verify,
+            None => self.config.identity.verify,
         }
-        self.await_certificate(now, key, claim, verify, out);
     }
 
     /// Seconds since 1970.
@@ -48,84 +53,236 @@ impl Shard {
         self.wall(now).0 / 1_000_000
     }
 
-    fn await_certificate(
+    /// Verifies the tokens of a call or a message, as soon as their certificates are known.
+    pub(crate) fn verify_tokens(
         &mut self,
         now: Time,
-        key: Key,
-        claim: Claim,
+        waiter: Waiter,
         verify: Verify,
+        read: Result<Testimony, Failure>,
         out: &mut Outbox<Mail>,
     ) {
-        let url = claim.x5u().to_owned();
-        let patience = self.config.identity.patience;
-        let timer = self.set_timer(now + patience, Timer::NoCertificate(key));
-        let first = timer.and_then(|_| self.certificates.wait(&url, key));
-        let (Some(timer), Some(first)) = (timer, first) else {
-            if let Some(timer) = timer {
-                self.wheel.cancel(timer);
-            }
-            self.stats.identity_waiting_full += 1;
-            let failure = Failure::new(Class::NoCertificate, "too many calls wait for certificates");
-            return self.identity_found(now, key, verify, Err(failure), out);
+        let testimony = match read {
+            Ok(testimony) => testimony,
+            Err(failure) => return self.identity_found(now, waiter, verify, Err(failure), out),
         };
-        if first {
-            self.tell(Event::CertificateAsked(url), out);
+        let unknown = self.unknown(now, &testimony);
+        if unknown.is_empty() {
+            return self.judge(now, waiter, testimony, verify, out);
+        }
+        let timer = self.set_timer(now + self.config.identity.patience, Timer::NoCertificate(waiter));
+        if let Some((_, place)) = self.standing_of(waiter) {
+            *place = timer;
+        }
+        if timer.is_none() || !self.await_certificates(waiter, testimony, verify, &unknown, out) {
+            self.stats.identity_waiting_full += 1;
+            self.stop_waiting(waiter);
+            let failure = Failure::new(Class::NoCertificate, "too many calls wait for certificates");
+            return self.identity_found(now, waiter, verify, Err(failure), out);
         }
         self.stats.identity_waited += 1;
-        if let Some(call) = self.calls.get_mut(key) {
-            call.timer = Some(timer);
-            call.identity.waiting = Some(Box::new((claim, verify)));
+    }
+
+    /// The addresses of certificates that are not known.
+    fn unknown(&self, now: Time, testimony: &Testimony) -> Vec<String> {
+        let mut unknown: Vec<String> = Vec::new();
+        for url in testimony.addresses() {
+            if !unknown.iter().any(|other| other == url) && self.certificates.get(now, url).is_none() {
+                unknown.push(url.to_owned());
+            }
+        }
+        unknown
+    }
+
+    /// Waits for the first of some certificates, and asks for all; `false` if too many wait.
+    fn await_certificates(
+        &mut self,
+        waiter: Waiter,
+        testimony: Testimony,
+        verify: Verify,
+        unknown: &[String],
+        out: &mut Outbox<Mail>,
+    ) -> bool {
+        let Some((url, others)) = unknown.split_first() else { return false };
+        // Each is asked for by the first who needs it.
+        for other in others {
+            if !self.certificates.is_awaited(other) {
+                self.tell(Event::CertificateAsked(other.clone()), out);
+            }
+        }
+        match self.certificates.wait(url, waiter) {
+            Some(true) => self.tell(Event::CertificateAsked(url.clone()), out),
+            Some(false) => {}
+            None => return false,
+        }
+        if let Some((standing, _)) = self.standing_of(waiter) {
+            standing.waiting = Some(Box::new(Waiting { testimony, verify, url: url.clone() }));
+        }
+        true
+    }
+
+    /// The identity of what waits, and its timer.
+    fn standing_of(&mut self, waiter: Waiter) -> Option<(&mut Standing, &mut Option<TimerId>)> {
+        match waiter {
+            Waiter::Call(key) => self.calls.get_mut(key).map(|call| (&mut call.identity, &mut call.timer)),
+            Waiter::Passage(key) => self.outside.standing_of(key),
         }
     }
 
-    /// The certificate did not come in time.
-    pub(crate) fn no_certificate(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
-        let patience = self.config.identity.patience;
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.timer = None;
-        let Some(waiting) = call.identity.waiting.take() else { return };
-        let (claim, verify) = *waiting;
-        self.certificates.forget(claim.x5u(), key);
-        let why = format!("the certificate did not come within {}", crate::attempt::seconds(patience));
-        self.identity_found(now, key, verify, Err(Failure::new(Class::NoCertificate, why)), out);
+    fn stop_waiting(&mut self, waiter: Waiter) -> Option<Box<Waiting>> {
+        let (standing, timer) = self.standing_of(waiter)?;
+        let (waiting, timer) = (standing.waiting.take(), timer.take());
+        if let Some(timer) = timer {
+            self.wheel.cancel(timer);
+        }
+        waiting
     }
 
-    /// Control's answer: the calls that waited for it go on.
+    /// A certificate did not come in time.
+    pub(crate) fn no_certificate(&mut self, now: Time, waiter: Waiter, out: &mut Outbox<Mail>) {
+        let Some((standing, timer)) = self.standing_of(waiter) else { return };
+        *timer = None;
+        let Some(url) = standing.awaits().map(str::to_owned) else { return };
+        if self.certificates.revocations.is_pending(&url) {
+            // The certificate is there, and its lists are not: what is known of those has to do.
+            self.settle_certificate(now, &url, out);
+        }
+        let Some(waiting) = self.stop_waiting(waiter) else { return };
+        self.certificates.forget(&waiting.url, waiter);
+        self.judge(now, waiter, waiting.testimony, waiting.verify, out);
+    }
+
+    /// Control's answer: the calls that waited for it go on, unless the chain's lists are to be had first.
     pub(crate) fn certificate_came(&mut self, now: Time, answer: &Certificate, out: &mut Outbox<Mail>) {
+        let fresh = Duration::from_secs(answer.fresh_s.into());
+        let config = Arc::clone(&self.config.identity);
         let outcome = match &answer.chain {
-            Ok(chain) => {
-                Credential::read(&chain.0, &self.config.identity.roots, self.unix(now)).map(Arc::new)
-            }
+            Ok(chain) => Credential::read(&chain.0, &config.roots, self.unix(now)).map(Arc::new),
             Err(why) => Err(Failure::new(Class::NoCertificate, why.as_str())),
         };
-        let fresh = Duration::from_secs(answer.fresh_s.into());
-        self.stats.identity_certificates_evicted +=
-            self.certificates.keep(now, &answer.url, outcome.clone(), fresh);
-        for key in self.certificates.take_waiting(&answer.url) {
-            let Some(call) = self.calls.get_mut(key) else { continue };
-            let Some(waiting) = call.identity.waiting.take() else { continue };
-            if let Some(timer) = call.timer.take() {
-                self.wheel.cancel(timer);
+        if let (Ok(chain), Ok(_)) = (&answer.chain, &outcome)
+            && config.revocation != Revocation::Off
+        {
+            // Nobody but those who lead to a root of ours has us look for lists.
+            let addresses = stir::list_addresses(&chain.0);
+            let (to_ask, missing) = self.certificates.revocations.missing(now, &addresses);
+            for url in to_ask {
+                self.stats.identity_lists_asked += 1;
+                self.tell(Event::RevocationsAsked(url), out);
             }
-            let (claim, verify) = *waiting;
-            let found = outcome.clone().and_then(|credential| self.judge(now, key, claim, &credential));
-            self.identity_found(now, key, verify, found, out);
+            let waits = !missing.is_empty();
+            if self.certificates.revocations.wait(&answer.url, chain.clone(), now + fresh, missing) {
+                if !waits {
+                    self.settle_certificate(now, &answer.url, out);
+                }
+                return;
+            }
+            self.stats.identity_waiting_full += 1;
+        }
+        self.keep_certificate(now, &answer.url, outcome, fresh, out);
+    }
+
+    /// Control's answer about a list of revoked certificates.
+    pub(crate) fn revocations_came(&mut self, now: Time, answer: &Certificate, out: &mut Outbox<Mail>) {
+        let mut fresh = Duration::from_secs(answer.fresh_s.into());
+        let config = Arc::clone(&self.config.identity);
+        let read = |chain: &link::Chain| RevocationList::read(&chain.0, &config.list_issuers).ok();
+        let list = answer.chain.as_ref().ok().and_then(read).map(Arc::new);
+        match &list {
+            // RFC 5280 §6.3.3 (a): until the next one is due.
+            Some(list) => {
+                fresh = fresh.min(Duration::from_secs(list.valid_until().saturating_sub(self.unix(now))));
+            }
+            None => {
+                self.stats.identity_lists_failed += 1;
+                fresh = fresh.max(UNLISTED * 2);
+            }
+        }
+        let (ready, evicted) = self.certificates.revocations.take(now, &answer.url, list, fresh);
+        self.stats.identity_certificates_evicted += evicted;
+        for url in ready {
+            self.settle_certificate(now, &url, out);
         }
     }
 
+    /// Verifies a chain with the lists that are known.
+    fn settle_certificate(&mut self, now: Time, url: &str, out: &mut Outbox<Mail>) {
+        let Some(pending) = self.certificates.revocations.take_pending(url) else { return };
+        let config = Arc::clone(&self.config.identity);
+        let addresses = stir::list_addresses(&pending.chain.0);
+        let (mut all, until) = self.certificates.revocations.at(now, &addresses);
+        all.extend(config.lists.iter().cloned());
+        let lists = Lists { policy: config.revocation, all: &all };
+        let unix = self.unix(now);
+        let outcome = Credential::read_with(&pending.chain.0, &config.roots, &lists, unix).map(Arc::new);
+        if until.is_none() && config.revocation == Revocation::Prefer && outcome.is_ok() {
+            self.stats.identity_unlisted += 1;
+        }
+        // Without all of its lists it is looked at anew soon.
+        let until = pending.until.min(until.unwrap_or(now + UNLISTED));
+        self.keep_certificate(now, url, outcome, until.since(now), out);
+    }
+
+    fn keep_certificate(
+        &mut self,
+        now: Time,
+        url: &str,
+        outcome: Outcome,
+        fresh: Duration,
+        out: &mut Outbox<Mail>,
+    ) {
+        // Who waits for it needs it once at least.
+        let fresh = fresh.max(Duration::from_millis(1));
+        self.stats.identity_certificates_evicted += self.certificates.keep(now, url, outcome, fresh);
+        for waiter in self.certificates.take_waiting(url) {
+            let Some((standing, _)) = self.standing_of(waiter) else { continue };
+            let Some(waiting) = standing.waiting.take() else { continue };
+            let Waiting { testimony, verify, .. } = *waiting;
+            let unknown = self.unknown(now, &testimony);
+            if !unknown.is_empty() {
+                if !self.await_certificates(waiter, testimony.clone(), verify, &unknown, out) {
+                    self.stats.identity_waiting_full += 1;
+                    self.stop_waiting(waiter);
+                    self.judge(now, waiter, testimony, verify, out);
+                }
+                continue;
+            }
+            self.stop_waiting(waiter);
+            self.judge(now, waiter, testimony, verify, out);
+        }
+    }
+
+    /// Verifies tokens with the certificates that are known.
     fn judge(
         &mut self,
         now: Time,
-        key: Key,
-        claim: Claim,
-        credential: &Credential,
-    ) -> Result<Verified, Failure> {
-        let (policy, now) = (&self.config.identity.policy, self.unix(now));
-        let verified = claim.check(credential, policy, now)?;
-        let call_id = self.calls.get(key).map_or("", |call| call.draft.sip_call_id.as_str());
+        waiter: Waiter,
+        testimony: Testimony,
+        verify: Verify,
+        out: &mut Outbox<Mail>,
+    ) {
+        let (policy, unix) = (self.config.identity.policy, self.unix(now));
+        let patience = self.config.identity.patience;
+        let late = || {
+            let why = format!("the certificate did not come within {}", crate::attempt::seconds(patience));
+            Failure::new(Class::NoCertificate, why)
+        };
+        let credential = |url: &str| self.certificates.get(now, url).unwrap_or_else(|| Err(late()));
+        let found = testimony.check(credential, &policy, unix);
+        let found = found.and_then(|verified| self.first_seen(waiter, unix, verified));
+        self.identity_found(now, waiter, verify, found, out);
+    }
+
+    /// Whether the tokens were not seen in another call.
+    fn first_seen(&mut self, waiter: Waiter, unix: u64, verified: Verified) -> Result<Verified, Failure> {
+        let call_id = match waiter {
+            Waiter::Call(key) => self.calls.get(key).map(|call| call.draft.sip_call_id.clone()),
+            Waiter::Passage(key) => Some(self.outside.call_id_of(key)),
+        };
+        let call_id = call_id.unwrap_or_default();
         // A token may be as far in the future as in the past.
-        let window = policy.freshness.saturating_mul(2);
-        match self.config.replays.note(verified.fingerprint, call_id.as_bytes(), now, window) {
+        let window = self.config.identity.policy.freshness.saturating_mul(2);
+        match self.config.replays.note(verified.fingerprint, call_id.as_bytes(), unix, window) {
             Seen::First | Seen::Again => Ok(verified),
             Seen::Crowded => {
                 self.stats.identity_replays_crowded += 1;
@@ -142,7 +299,7 @@ impl Shard {
     fn identity_found(
         &mut self,
         now: Time,
-        key: Key,
+        waiter: Waiter,
         verify: Verify,
         found: Result<Verified, Failure>,
         out: &mut Outbox<Mail>,
@@ -157,14 +314,26 @@ impl Shard {
                 Class::Invalid => &mut self.stats.identity_invalid,
             },
         } += 1;
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.identity = Standing { user: call.identity.user, ..standing(&found) };
-        match found {
-            Err(failure) if verify == Verify::Reject => {
+        if let Ok(verified) = &found {
+            self.stats.identity_diverted += u64::from(!verified.diverted.is_empty());
+            match &verified.priority {
+                Some(Ok(_)) => self.stats.identity_priority_passed += 1,
+                Some(Err(_)) => self.stats.identity_priority_failed += 1,
+                None => {}
+            }
+        }
+        let Some((place, _)) = self.standing_of(waiter) else { return };
+        *place = Standing { user: place.user, ..standing(&found) };
+        match (waiter, found) {
+            (Waiter::Call(key), Err(failure)) if verify == Verify::Reject => {
                 self.stats.calls_identity_refused += 1;
                 self.end_refused(now, key, &Refusal::identity(&failure), out);
             }
-            _ => self.route(now, key, out),
+            (Waiter::Call(key), _) => self.route(now, key, out),
+            (Waiter::Passage(key), Err(failure)) if verify == Verify::Reject => {
+                self.refuse_passage(now, key, &failure);
+            }
+            (Waiter::Passage(key), _) => self.passage_next(now, key, out),
         }
     }
 }
@@ -176,20 +345,34 @@ fn standing(found: &Result<Verified, Failure>) -> Standing {
         Err(_) => Verstat::Failed,
     };
     let claims = found.as_ref().ok().map(|verified| &verified.claims);
+    let diverted = found.as_ref().map_or(&[][..], |verified| &verified.diverted);
+    let priority = found.as_ref().ok().and_then(|verified| verified.priority.as_ref());
     let record = link::Identity {
         verstat: Some(verstat.word().into()),
         attest: claims.and_then(|claims| claims.attest).map(|attest| attest.to_string().into()),
         origid: claims.and_then(|claims| claims.origid.clone()),
         cause: found.as_ref().err().map(ToString::to_string),
         signed: None,
+        diverted: diverted.iter().map(name).collect(),
+        priority: priority.and_then(|it| it.as_ref().ok()).map(|values| values.join(", ")),
     };
     let verified = claims.map(|claims| match &claims.orig {
         Party::Number(number) => Party::Number(stir::canonical(number).unwrap_or_default()),
         Party::Uri(uri) => Party::of_uri(uri),
     });
+    let reached = found.as_ref().ok().and_then(|verified| verified.reached.clone());
+    let presumes = priority.is_some_and(Result::is_err);
     // Who did not sign needs not be told so with each call (RFC 9410 is of errors).
     let reason = found.as_ref().err().filter(|failure| failure.class != Class::Absent).map(Failure::reason);
-    Standing { verstat: Some(verstat), verified, reason, record: Some(record), ..Standing::default() }
+    let record = Some(record);
+    Standing { verstat: Some(verstat), verified, reached, presumes, reason, record, ..Standing::default() }
+}
+
+/// A callee as a record has him: his number, or his URI.
+fn name(party: &Party) -> String {
+    match party {
+        Party::Number(text) | Party::Uri(text) => text.clone(),
+    }
 }
 
 /// The trunk that a call is from: the one with a peer at this address and port, else at this address.
@@ -210,30 +393,37 @@ pub(super) fn source_identity(table: &TrunkTable, from: SocketAddr) -> TrunkIden
     source(table, from).map(|trunk| trunk.config.identity).unwrap_or_default()
 }
 
-/// The claim of an INVITE: of SHAKEN's type if there is one, else of none.
-fn claim(invite: &Received, trusted: bool, policy: &Policy, now: u64) -> Result<Claim, Failure> {
+/// The tokens of a request, compared with it.
+pub(crate) fn testimony(
+    request: &Received,
+    is_message: bool,
+    trusted: bool,
+    policy: &Policy,
+    now: u64,
+) -> Result<Testimony, Failure> {
     let message =
-        invite.parse().map_err(|_| Failure::new(Class::Invalid, "the INVITE could not be read again"))?;
+        request.parse().map_err(|_| Failure::new(Class::Invalid, "the request could not be read again"))?;
     let fields: Vec<_> = message.headers(Name::Identity).take(FIELDS_MAX).map(unfold).collect();
-    let field = select(fields.iter().map(AsRef::as_ref))?;
     let orig: Vec<Party> = callers(&message, trusted).collect();
     let dest = message.to().map(|to| party(to.uri));
-    let dest = dest.ok_or_else(|| Failure::new(Class::Invalid, "the INVITE names no callee"))?;
+    let dest = dest.ok_or_else(|| Failure::new(Class::Invalid, "the request names no callee"))?;
+    let (target, priority) = (party(message.request_uri()), priorities(&message));
     let date = message.header(Name::Date).map(session::text);
     let caller = Caller { orig: &orig, dest: &dest, date: date.as_deref() };
-    Claim::read(field, &caller, policy, now)
+    let body = is_message.then(|| message.body());
+    let request = Request { caller, target: &target, priority: &priority, message: body };
+    Testimony::read(fields.iter().map(AsRef::as_ref), &request, policy, now)
 }
 
-/// Of several fields the first of SHAKEN's type, else the first of none; those of other types say other things.
-fn select<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone) -> Result<&'a [u8], Failure> {
-    let parsed = || fields.clone().map(|field| (field, Identity::parse(field)));
-    let typed = |ppt: Option<&str>| {
-        parsed().find(|(_, it)| it.as_ref().is_ok_and(|it| it.ppt == ppt)).map(|(field, _)| field)
-    };
-    let malformed = || parsed().find_map(|(_, it)| it.err());
-    let absent =
-        || malformed().unwrap_or_else(|| Failure::new(Class::Absent, "there is no Identity field to verify"));
-    typed(Some(stir::SHAKEN)).or_else(|| typed(None)).ok_or_else(absent)
+/// The values of Resource-Priority (RFC 4412 §3.1).
+fn priorities(message: &Message<'_>) -> Vec<String> {
+    let of = message.fields().filter(|field| field.spelling.eq_ignore_ascii_case(b"Resource-Priority"));
+    let values = of.map(|field| session::text(field.value));
+    values
+        .flat_map(|value| value.split(',').map(|it| it.trim().to_owned()).collect::<Vec<_>>())
+        .filter(|value| !value.is_empty())
+        .take(PRIORITIES_MAX)
+        .collect()
 }
 
 /// Who calls: the identities that were asserted, if who sent them is trusted to (RFC 3325 §5), then From (ATIS-1000074
@@ -249,25 +439,4 @@ fn callers<'a>(message: &'a Message<'a>, trusted: bool) -> impl Iterator<Item = 
 
 pub(super) fn party(uri: &[u8]) -> Party {
     Party::of_uri(&String::from_utf8_lossy(uri))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_several_fields_the_one_of_shakens_type_counts() {
-        let field = |ppt: &str| format!("a.b.c;info=<https://a.example/{ppt}>;ppt={ppt}");
-        let (div, shaken, plain) = (field("div"), field("shaken"), "a.b.c;info=<https://a/>".to_owned());
-        let select = |fields: &[&str]| {
-            let found = select(fields.iter().map(|field| field.as_bytes()));
-            found.map(|field| String::from_utf8_lossy(field).into_owned()).map_err(|failure| failure.class)
-        };
-        assert_eq!(select(&[&div, &plain, &shaken]), Ok(shaken.clone()));
-        assert_eq!(select(&[&div, &plain]), Ok(plain));
-        assert_eq!(select(&["nonsense", &shaken]), Ok(shaken));
-        assert_eq!(select(&[&div]), Err(Class::Absent));
-        assert_eq!(select(&[]), Err(Class::Absent));
-        assert_eq!(select(&[&div, "nonsense"]), Err(Class::Invalid));
-    }
 }

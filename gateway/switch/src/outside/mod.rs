@@ -5,6 +5,7 @@
 //! answers. A SUBSCRIBE makes a [`Subscription`] besides, which stays: a dialog with the subscriber, another with the notifier.
 
 mod fields;
+mod identity;
 mod passage;
 mod policy;
 mod subscription;
@@ -23,6 +24,7 @@ use link::{BanReason, Side};
 use passage::{Asked, Passage, Targets};
 use sansio::{Key, Outbox, Slab, Time};
 use sip::message::{Message, Method, Name};
+use sip::session_id::SessionId;
 use sip::{Failure, Flow, Received, RequestId, UsageId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ impl Errands {
 
     /// Timers of both.
     pub(crate) fn timers(&self) -> usize {
-        let passages = self.passages.iter().filter(|(_, it)| it.has_timer()).count();
+        let passages: usize = self.passages.iter().map(|(_, it)| it.timers()).sum();
         passages + self.subscriptions.iter().filter(|(_, it)| it.has_timer()).count()
     }
 }
@@ -111,7 +113,7 @@ impl Shard {
         match self.take_errand(now, asker, method, message, &request, flow, out) {
             Ok(key) => {
                 self.stats.outside_taken += 1;
-                self.passage_next(now, key);
+                self.identify_passage(now, key, out);
             }
             Err(told) => self.turn_away(now, asker, &told),
         }
@@ -171,6 +173,12 @@ impl Shard {
         }
         let dialled = self.number_of(now, flow, request);
         let (number, targets) = self.targets_of(now, method, request, (&dialled, user.as_deref()))?;
+        if method == Method::Message {
+            let (source, numbers) = (flow.remote.ip(), [&*dialled, &*number]);
+            let session = SessionId::of(request).map(|it| it.to_string());
+            let (user, session) = (user.as_deref(), session.as_deref());
+            self.take_message_tolls(now, source, user, numbers, session, out).map_err(Told::bare)?;
+        }
         let asserted =
             user.as_deref().map(|name| privacy::asserted(request, name, self.config.users.numbers_of(name)));
         let mut passage = Passage::new(now, self.config.t1, asker, method, message.clone(), *flow);

@@ -3,7 +3,7 @@
 use super::subscription::Exchange;
 use super::{Asker, Told, fields};
 use crate::attempt::{Way, judge, patience};
-use crate::identity::TrunkIdentity;
+use crate::identity::{Departure, Standing, Waiter, depart};
 use crate::mail::Mail;
 use crate::privacy::Privacy;
 use crate::profile::Outgoing;
@@ -16,6 +16,7 @@ use link::Binding;
 use sansio::{Key, Outbox, Time, TimerId};
 use sip::auth::Answerer;
 use sip::message::{Method, Name};
+use sip::session_id::SessionId;
 use sip::{Body, Destination, Failure, Flow, Received, Request, RequestId, UsageId};
 use std::sync::Arc;
 
@@ -61,6 +62,10 @@ pub(super) struct Passage {
     last: Option<Answer>,
     /// Until 100 is due.
     timer: Option<TimerId>,
+    /// Whether the sender's number is the sender's.
+    pub(super) identity: Standing,
+    /// Until the certificate that this needs has to be there.
+    pub(super) patience: Option<TimerId>,
 }
 
 /// The request of one try.
@@ -94,6 +99,8 @@ struct Letter {
 enum Answer {
     Response(Received),
     Silence(Failure),
+    /// A rule against toll fraud refused it with that status.
+    Refused(u16),
 }
 
 /// What a letter goes out by.
@@ -127,11 +134,13 @@ impl Passage {
             sent: None,
             last: None,
             timer: None,
+            identity: Standing::default(),
+            patience: None,
         }
     }
 
-    pub(super) const fn has_timer(&self) -> bool {
-        self.timer.is_some()
+    pub(super) fn timers(&self) -> usize {
+        [self.timer, self.patience].iter().flatten().count()
     }
 }
 
@@ -160,7 +169,7 @@ impl Shard {
     }
 
     /// Asks the next phone or peer, or gives up.
-    pub(super) fn passage_next(&mut self, now: Time, key: Key) {
+    pub(crate) fn passage_next(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         loop {
             let Some(passage) = self.outside.passages.get_mut(key) else { return };
             if now >= passage.until {
@@ -182,6 +191,19 @@ impl Shard {
                         Ok((trunk, peer)) => {
                             let more = hunt.has_more();
                             let number = trunk.config.profile.called(&passage.number);
+                            let (name, dialled) = (trunk.config.name.as_str(), passage.dialled.clone());
+                            let request = passage.request.parse().ok();
+                            let session = request.as_ref().and_then(SessionId::of).map(|it| it.to_string());
+                            let (numbers, session) = ([&*dialled, &*number], session.as_deref());
+                            if method == Method::Message
+                                && let Err(status) =
+                                    self.take_trunk_message_tolls(now, name, numbers, session, out)
+                            {
+                                if let Some(passage) = self.outside.passages.get_mut(key) {
+                                    passage.last = Some(Answer::Refused(status));
+                                }
+                                continue;
+                            }
                             self.way_on(trunk.clone(), &peer, number, more)
                                 .map(|way| (way, Some(trunk), more))
                         }
@@ -244,7 +266,7 @@ impl Shard {
             profile,
             route: trunk.registration().and_then(|registration| registration.route()),
             account: trunk.config.account.clone(),
-            identity: TrunkIdentity::default(),
+            identity: trunk.config.identity,
             peer: Some(peer.clone()),
             seizure: None,
         })
@@ -262,6 +284,7 @@ impl Shard {
         let call_id = self.shards.draw_call_id(&mut self.names);
         let mut tag = [0; 12];
         self.names.token(&mut tag);
+        let unix = self.unix(now);
         let Some(passage) = self.outside.passages.get(key) else {
             return Err(Refusal::internal("the request is gone"));
         };
@@ -299,6 +322,22 @@ impl Shard {
         }
         if !way.profile.trusted {
             from = passage.privacy.hide(&mut headers).unwrap_or(from);
+        }
+        if passage.method == Method::Message {
+            let departure = Departure {
+                config: &self.config.identity,
+                table: &self.table,
+                trunk: way.identity,
+                invite: &message,
+                source: passage.flow.remote,
+                user: None,
+                to: &way.to,
+                sent_on: false,
+                message: Some(message.body()),
+                now: unix,
+            };
+            let mut identity = passage.identity.clone();
+            depart(&departure, &mut identity, &mut from, &mut headers, &mut self.stats);
         }
         let (mut passed, dropped) = fields::passed(&message);
         if passage.method == Method::Subscribe {
@@ -443,7 +482,7 @@ impl Shard {
         passage.last = Some(Answer::Response(message.clone()));
         if next && status >= 300 {
             self.abandon(sent.usage);
-            return self.passage_next(now, key);
+            return self.passage_next(now, key, out);
         }
         if status >= 300 {
             self.abandon(sent.usage);
@@ -512,7 +551,7 @@ impl Shard {
             return self.passage_over(now, key, &Told { status: 200, headers }, None);
         }
         self.abandon(sent.usage);
-        self.passage_next(now, key);
+        self.passage_next(now, key, out);
     }
 
     /// The dialog that a SUBSCRIBE was to make is not wanted any more.
@@ -529,6 +568,7 @@ impl Shard {
         let is_phone = matches!(passage.targets, Targets::Phones(_));
         let told = match passage.last.take() {
             Some(Answer::Response(message)) => self.relayed_failure(&message),
+            Some(Answer::Refused(status)) => Told::bare(status),
             Some(Answer::Silence(_)) if is_phone => Told::bare(Refusal::unregistered().status),
             Some(Answer::Silence(failure)) => self.told_of(&Refusal::callee(&failure)),
             None => self.told_of(&refusal.unwrap_or_else(|| Refusal::callee(&Failure::TimedOut))),
@@ -573,10 +613,13 @@ impl Shard {
     }
 
     /// Tells whoever asked, and forgets the passage.
-    fn passage_over(&mut self, now: Time, key: Key, told: &Told, body: Option<Body<'_>>) {
+    pub(super) fn passage_over(&mut self, now: Time, key: Key, told: &Told, body: Option<Body<'_>>) {
         let Some(passage) = self.outside.passages.remove(key) else { return };
-        if let Some(timer) = passage.timer {
+        for timer in [passage.timer, passage.patience].into_iter().flatten() {
             self.wheel.cancel(timer);
+        }
+        if let Some(url) = passage.identity.awaits() {
+            self.certificates.forget(url, Waiter::Passage(key));
         }
         if let Some(sent) = passage.sent {
             self.outside.asked.remove(&sent.id);

@@ -67,8 +67,9 @@ impl Shard {
         self.hold_pair(kept.pairs[at(place)], Some((to, place)));
         let mut tolls = Vec::new();
         let alarms = self.calls.get_mut(from).map(|call| call.charge_tolls(now)).unwrap_or_default();
+        let session = self.calls.get(from).map(|call| call.ends.record());
         for alarm in alarms {
-            self.tell_fraud(now, alarm, out);
+            self.tell_fraud(now, alarm, session.clone(), out);
         }
         if let Some(call) = self.calls.get_mut(from) {
             call.media = Some(given);
