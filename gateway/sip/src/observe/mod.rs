@@ -1,12 +1,14 @@
 //! What an endpoint shows of its messages: counts by method and status, and a record of the last ones.
 
 pub mod recorder;
+mod records;
 mod tally;
 
 use crate::event::{Flow, Transport};
-use crate::message::{peek, start};
+use crate::message::{Method, Start, peek, start};
 use core::net::SocketAddr;
-use recorder::{Direction, Header, Recorder};
+use recorder::{Direction, Header};
+pub use records::{Marks, Records};
 use sansio::{SocketId, Time};
 pub use tally::Tally;
 
@@ -18,7 +20,7 @@ pub(crate) struct Tap {
     /// Counts of messages.
     pub(crate) tally: Box<Tally>,
     /// The last messages, if they are kept.
-    pub(crate) recorder: Option<Box<Recorder>>,
+    pub(crate) recorder: Option<Box<Records>>,
     /// Addresses of the datagram sockets.
     pub(crate) sockets: Vec<(SocketId, SocketAddr)>,
 }
@@ -57,7 +59,11 @@ impl Tap {
         };
         if let Some(seen) = peek(bytes) {
             self.tally.count(header.direction, seen.start);
-            recorder.record(&header, seen.call_id, bytes);
+            let registers = match seen.start {
+                Start::Request(method) => method == Method::Register,
+                Start::Response(_) => seen.cseq.is_some_and(|cseq| cseq.method == Method::Register),
+            };
+            recorder.record(registers, &header, seen.call_id, bytes);
         }
     }
 }
