@@ -133,7 +133,7 @@ impl Engine {
     #[must_use]
     pub fn with_registrations(mut self, registrations: Vec<Registration>) -> Self {
         for registration in registrations {
-            self.registrations.take(registration);
+            self.registrations.take(&registration);
         }
         self
     }
@@ -191,7 +191,7 @@ impl Engine {
                 }
             }
             Event::Registered(registration) => {
-                if self.registrations.take((*registration).clone()) {
+                if self.registrations.take(&registration) {
                     self.keep(Record::Registered(registration), out);
                 }
             }

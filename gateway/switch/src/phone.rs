@@ -3,6 +3,7 @@
 use crate::attempt::Way;
 use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
+use crate::registrar::path;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
@@ -90,23 +91,33 @@ impl Shard {
             None => self.listener_towards(binding.target, None)?,
         };
         let advertised = self.listeners[listener].advertised;
-        let transport = transport_of(binding).ok_or_else(|| Refusal::internal("binding of no transport"))?;
+        let course = path::course(binding);
+        let proxy = course.as_ref().and_then(|course| course.first);
+        let (request_uri, route) = match course {
+            // RFC 3327 §5.3: by the proxies that its REGISTER came through.
+            Some(course) => (course.request_uri, course.route),
+            // RFC 3261 §16.6 step 2: the contact as it was registered.
+            None => (binding.contact.to_string(), None),
+        };
+        let transport = proxy.map(|(transport, _)| transport).or_else(|| transport_of(binding));
+        let transport = transport.ok_or_else(|| Refusal::internal("binding of no transport"))?;
         Ok(Way {
             name: format!("{}{user}", link::USER_PREFIX).into(),
             address: binding.target,
             transport,
+            // A proxy takes connections where its URI says.
             over: binding
                 .connection
+                .filter(|_| proxy.is_none())
                 .map(|it| (Held { holder: it.shard, stream: StreamId(it.stream) }, binding.local)),
             listener,
-            // RFC 3261 §16.6 step 2: the contact as it was registered.
-            request_uri: binding.contact.clone(),
+            request_uri,
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
             nat: (self.nat_at(listener), binding.behind_nat),
             profile: Arc::default(),
-            route: None,
+            route,
             account: None,
             identity: TrunkIdentity::default(),
             peer: None,
@@ -129,7 +140,7 @@ fn elsewhere(binding: Binding) -> Option<Binding> {
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
     let hidden = binding.behind_nat && is_private(named.ip());
     let another = named != binding.target || binding.connection.is_some();
-    (another && !hidden && binding.flow.is_none()).then(|| Binding {
+    (another && !hidden && binding.flow.is_none() && binding.path.is_empty()).then(|| Binding {
         target: named,
         connection: None,
         ..binding.clone()
