@@ -180,7 +180,11 @@ fn a_path_is_bounded_and_for_those_who_know_of_it(io: &str) {
     let long = format!("Supported: path\r\n{}{contact}", "Path: <sip:p;lr>\r\n".repeat(9));
     let refused = edge.register(gateway.sip, "SHA-256", &long);
     assert_eq!(refused.status(), Some(403), "{}", refused.text);
-    assert!(refused.field("warning").ends_with("\"more than 8 Path values or 1024 bytes\""), "{}", refused.text);
+    assert!(
+        refused.field("warning").ends_with("\"more than 8 Path values or 1024 bytes\""),
+        "{}",
+        refused.text
+    );
     let broken = format!("Supported: path\r\nPath: <tel:1>\r\n{contact}");
     assert_eq!(edge.register(gateway.sip, "SHA-256", &broken).status(), Some(400));
     assert_eq!(gateway.metric("trunkline_registers_path_refused_total"), 2.0);
@@ -283,7 +287,11 @@ fn a_register_that_comes_again_is_answered_the_same(io: &str) {
     assert_eq!(done.status(), Some(200), "{}", done.text);
     assert!(done.field("via").contains(";keep=60"), "{}", done.text);
     std::thread::sleep(Duration::from_millis(1100));
-    assert_eq!(send(&mut bob, 2, &two, ";keep", &shown).text, done.text, "to the letter, though a second is over");
+    assert_eq!(
+        send(&mut bob, 2, &two, ";keep", &shown).text,
+        done.text,
+        "to the letter, though a second is over"
+    );
     assert_eq!(gateway.metric("trunkline_auth_replayed_total"), 0.0, "it is no replay");
     // By another way (RFC 3261 §8.2.2.2).
     assert_eq!(send(&mut bob, 2, &unique(), "", &shown).status(), Some(482));

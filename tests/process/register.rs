@@ -79,7 +79,15 @@ pub(crate) fn nonce(challenge: &Message, algorithm: &str) -> String {
 
 impl User {
     pub(crate) fn new(host: &str, name: &'static str, password: &'static str) -> Self {
-        Self { phone: Phone::new(host), name, password, call_id: unique(), cseq: 0, agent: CHOOSES, over: None }
+        Self {
+            phone: Phone::new(host),
+            name,
+            password,
+            call_id: unique(),
+            cseq: 0,
+            agent: CHOOSES,
+            over: None,
+        }
     }
 
     pub(crate) fn contact(&self) -> String {

@@ -1,7 +1,8 @@
 //! Calls as rows: how each record changes its call's row, and how a finished row reads as a [`Cdr`].
 
 use link::{
-    Binding, CallAnswered, CallId, CallRecord, Cdr, End, Identity, Registration, ShardId, Side, Text, UnixMicros,
+    Binding, CallAnswered, CallId, CallRecord, Cdr, End, Identity, Registration, ShardId, Side, Text,
+    UnixMicros,
 };
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Row, named_params};

@@ -300,7 +300,11 @@ impl Writer {
                 continue;
             }
             // What was said of a user last is all that stays.
-            if write.record.registered().is_some_and(|user| last.get(user).is_some_and(|last| *last > write.seq)) {
+            if write
+                .record
+                .registered()
+                .is_some_and(|user| last.get(user).is_some_and(|last| *last > write.seq))
+            {
                 continue;
             }
             match apply(&transaction, &write.record) {

@@ -106,16 +106,7 @@ impl Authority {
         let mut nobody = [0; 16];
         let tag = key.clone().chain_update(b"nobody").finalize().into_bytes();
         nobody.copy_from_slice(&tag[..16]);
-        Self {
-            key,
-            nobody,
-            lifetime,
-            used: BTreeMap::new(),
-            floor: None,
-            used_max,
-            replays: 0,
-            full: 0,
-        }
+        Self { key, nobody, lifetime, used: BTreeMap::new(), floor: None, used_max, replays: 0, full: 0 }
     }
 
     /// Used nonces remembered now.
@@ -378,7 +369,10 @@ mod tests {
         assert_eq!((it.full, it.remembered()), (1, 2));
         // The first had to go, and is not good any more; nothing can be sent a second time.
         for (nonce, count) in [(0, 1), (0, 2), (1, 1), (2, 1)] {
-            assert_eq!(judge(&mut it, 1000, &shown(&nonces[nonce], Some(count), "secret"), true), Verdict::Stale);
+            assert_eq!(
+                judge(&mut it, 1000, &shown(&nonces[nonce], Some(count), "secret"), true),
+                Verdict::Stale
+            );
         }
         assert_eq!(judge(&mut it, 1000, &shown(&nonces[1], Some(2), "secret"), true), Verdict::Right);
         let later = it.nonce(400_000, 9);

@@ -57,7 +57,11 @@ impl Records {
         bytes: usize,
     ) -> (Vec<Recorded<'a>>, bool) {
         let (found, more) = self.calls.messages(call_ids.clone(), messages, bytes);
-        if found.is_empty() && !more { self.registrations.messages(call_ids, messages, bytes) } else { (found, more) }
+        if found.is_empty() && !more {
+            self.registrations.messages(call_ids, messages, bytes)
+        } else {
+            (found, more)
+        }
     }
 
     /// Where the next records will stand.
@@ -121,7 +125,8 @@ mod tests {
             it.record(true, &header(2 + at), b"phone", b"REGISTER");
         }
         it.record(false, &header(200_000), b"call", b"200");
-        let found = |call_id: &'static [u8]| it.messages([call_id].into_iter(), usize::MAX, usize::MAX).0.len();
+        let found =
+            |call_id: &'static [u8]| it.messages([call_id].into_iter(), usize::MAX, usize::MAX).0.len();
         assert_eq!((found(b"call"), found(b"nobody")), (2, 0));
         assert!(found(b"phone") > 1000 && it.stats().overwritten > 0);
         let all: Vec<(Marks, Recorded<'_>)> = it.since(start).collect();

@@ -254,10 +254,10 @@ pub(super) mod tests {
         let mut register = |uri: &str, instance: &str, reg_id: u32, expires: u32, call_id: &str| {
             let mut wish = wish(uri, expires, call_id, 1);
             let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
-            contacts[0].flow =
-                (reg_id > 0).then(|| Box::new(FlowName { instance: instance.into(), reg_id }));
+            contacts[0].flow = (reg_id > 0).then(|| Box::new(FlowName { instance: instance.into(), reg_id }));
             apply(&mut all, UnixMicros(0), &wish, &"".into(), &limits).unwrap();
-            let name = |it: &Binding| (it.contact.to_string(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
+            let name =
+                |it: &Binding| (it.contact.to_string(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
             all.iter().map(name).collect::<Vec<_>>()
         };
         let at = |uri: &str, reg_id: u32| (uri.to_owned(), reg_id);

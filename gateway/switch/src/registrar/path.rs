@@ -69,7 +69,9 @@ fn place(uri: &Uri<'_>) -> Option<(Transport, SocketAddr)> {
     let host = uri.host_port?;
     // RFC 3261 §19.1.1: maddr "overrides any address derived from the host field".
     let host = match uri.params.value("maddr") {
-        Some(maddr) => SocketAddr::new(core::str::from_utf8(maddr).ok()?.parse().ok()?, host.port.unwrap_or(0)),
+        Some(maddr) => {
+            SocketAddr::new(core::str::from_utf8(maddr).ok()?.parse().ok()?, host.port.unwrap_or(0))
+        }
         None => host.socket_address(0)?,
     };
     let port = if host.port() == 0 { transport.default_port() } else { host.port() };
@@ -118,7 +120,9 @@ mod tests {
     #[test]
     fn a_path_is_kept_as_route_has_it() {
         assert_eq!(of(""), Ok(Path::default()));
-        let it = of("Path: <sip:P3@192.0.2.3:5070;lr;transport=tcp>,\r\n <sip:p2.example;lr>\r\npath: \"P\" <sip:p1;lr>\r\n");
+        let it = of(
+            "Path: <sip:P3@192.0.2.3:5070;lr;transport=tcp>,\r\n <sip:p2.example;lr>\r\npath: \"P\" <sip:p1;lr>\r\n",
+        );
         let it = it.unwrap();
         assert_eq!(
             it.route,

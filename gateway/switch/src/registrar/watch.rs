@@ -96,7 +96,12 @@ impl Watch {
         let nobody: Arc<str> = "".into();
         for slot in (0..SLOTS).filter(|slot| slot % me.count.max(1) == me.me) {
             while users.len() < most {
-                let Some((_, at, user)) = self.due.range((slot, UnixMicros(0), nobody.clone())..).next().filter(|it| it.0 == slot).cloned()
+                let Some((_, at, user)) = self
+                    .due
+                    .range((slot, UnixMicros(0), nobody.clone())..)
+                    .next()
+                    .filter(|it| it.0 == slot)
+                    .cloned()
                 else {
                     break;
                 };
