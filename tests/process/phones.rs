@@ -18,6 +18,8 @@ on_both_drivers! {
     phones_are_asked_with_what_they_can_answer
     what_is_not_among_the_algorithms_is_never_offered
     a_register_that_comes_again_is_answered_the_same
+    a_flow_that_was_closed_is_forgotten
+    a_flow_that_failed_at_its_proxy_is_replaced_by_the_other
 }
 
 const BOB: [&str; 2] = ["--user", "bob:secret2"];
@@ -296,4 +298,94 @@ fn a_register_that_comes_again_is_answered_the_same(io: &str) {
     // By another way (RFC 3261 §8.2.2.2).
     assert_eq!(send(&mut bob, 2, &unique(), "", &shown).status(), Some(482));
     assert_eq!(gateway.metric("trunkline_sip_transactions"), 1.0, "what was asked has left nothing");
+}
+
+/// What a phone says of one of its flows (RFC 5626 §4.2).
+fn flow(reg_id: u32) -> String {
+    format!("reg-id={reg_id};+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000A95A0E128>\";expires=600")
+}
+
+fn contacts(gateway: &Gateway) -> Vec<serde_json::Value> {
+    let known = gateway.json("/api/v1/registrations");
+    let users = known["registrations"].as_array().unwrap();
+    users.iter().flat_map(|user| user["contacts"].as_array().unwrap().clone()).collect()
+}
+
+/// RFC 5626: the binding of a flow goes with its connection, the phone's other one stays and is used.
+fn a_flow_that_was_closed_is_forgotten(io: &str) {
+    let gateway = start(io, "");
+    let mut bob = User::new("127.0.0.3", "bob", "secret2");
+    let mut ways = Vec::new();
+    for reg_id in [1, 2] {
+        let way = bob.phone.connect(gateway.sip);
+        (bob.over, bob.call_id) = (Some((way, "TCP")), unique());
+        let fields =
+            format!("Supported: path, outbound\r\nContact: <sip:bob@h.invalid>;{}\r\n", flow(reg_id));
+        assert_eq!(bob.register(gateway.sip, "SHA-256", &fields).status(), Some(200));
+        ways.push(way);
+    }
+    wait_until("two flows", || contacts(&gateway).len() == 2);
+    bob.phone.close(ways[1]);
+    wait_until("one flow", || contacts(&gateway).len() == 1);
+    assert_eq!(contacts(&gateway)[0]["reg_id"], 1);
+    assert_eq!(gateway.metric("trunkline_registrations_flow_lost_total"), 1.0);
+    let mut caller = Phone::new("127.0.0.2");
+    for _ in 0..4 {
+        let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "bob", "");
+        let invite = bob.phone.expect("INVITE");
+        assert_eq!(invite.1, ways[0]);
+        bob.phone.respond(&invite, 486, "busy", "");
+        assert_eq!(caller.answered(&mut dialog).status(), Some(486));
+    }
+    bob.phone.close(ways[0]);
+    wait_until("no flow", || contacts(&gateway).is_empty());
+    let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "bob", "");
+    assert_eq!(caller.answered(&mut dialog).status(), Some(480));
+}
+
+/// RFC 5626 §7 and §11.5: 430 of an edge proxy, or 408, and the other flow of the same phone is tried; anything else is the
+/// phone's own answer. Whoever called never sees 430.
+fn a_flow_that_failed_at_its_proxy_is_replaced_by_the_other(io: &str) {
+    let gateway = start(io, "");
+    let mut edges: Vec<User> =
+        ["127.0.0.3", "127.0.0.4"].map(|host| User::new(host, "bob", "secret2")).into_iter().collect();
+    for (edge, reg_id) in edges.iter_mut().zip(1..) {
+        let fields = format!(
+            "Via: SIP/2.0/UDP 10.9.9.9;branch=z9hG4bK{}\r\nSupported: path, outbound\r\n\
+             Path: <sip:flow{reg_id}@{};lr;ob>\r\nContact: <sip:bob@10.1.2.3>;{}\r\n",
+            unique(),
+            edge.phone.address,
+            flow(reg_id),
+        );
+        let answer = edge.register(gateway.sip, "SHA-256", &fields);
+        assert_eq!((answer.status(), answer.field("require")), (Some(200), "outbound"), "{}", answer.text);
+    }
+    let mut caller = Phone::new("127.0.0.2");
+    // The flow registered last is the first; what each edge says, and what the caller hears of it.
+    for (said, heard) in [([430, 486], 486), ([408, 603], 603), ([430, 430], 480), ([486, 0], 486)] {
+        let mut dialog = caller.invite(Way::Udp(gateway.sip), gateway.sip, "bob", "");
+        for (edge, status) in edges.iter_mut().rev().zip(said).filter(|(_, status)| *status > 0) {
+            let invite = edge.phone.expect("INVITE");
+            edge.phone.respond(&invite, status, "edge", "");
+            edge.phone.expect("ACK");
+        }
+        assert_eq!(caller.answered(&mut dialog).status(), Some(heard), "{said:?}");
+        let word = unique();
+        let text = format!(
+            "MESSAGE sip:bob@{gateway} SIP/2.0\r\nVia: SIP/2.0/UDP {from};rport;branch=z9hG4bK{word}\r\nMax-Forwards: 70\r\n\
+             From: <sip:4711@{from}>;tag={word}\r\nTo: <sip:bob@{gateway}>\r\nCall-ID: {word}\r\nCSeq: 1 MESSAGE\r\n\
+             Content-Length: 0\r\n\r\n",
+            gateway = gateway.sip,
+            from = caller.address,
+        );
+        caller.send(Way::Udp(gateway.sip), &text);
+        for (edge, status) in edges.iter_mut().rev().zip(said).filter(|(_, status)| *status > 0) {
+            let message = edge.phone.expect("MESSAGE");
+            edge.phone.respond(&message, status, "edge", "");
+        }
+        assert_eq!(caller.final_response(&word, "1 MESSAGE").status(), Some(heard), "{said:?}");
+    }
+    for edge in &mut edges {
+        assert!(edge.phone.leftovers(Duration::from_millis(50)).is_empty());
+    }
 }

@@ -18,7 +18,7 @@ pub struct Registration {
 }
 
 /// A connection that a shard holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connection {
     /// The shard.
     pub shard: u16,

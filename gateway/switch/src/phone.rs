@@ -42,6 +42,8 @@ impl Shard {
             let Some(binding) = call.contacts.as_mut().and_then(Vec::pop) else {
                 self.stats.calls_attempts_failed += 1;
                 let refusal = match &call.last_failure {
+                    // RFC 5626 §11.5: "Endpoints should never receive" it.
+                    Some(Failure::Status { status: 430, .. }) => Refusal::unregistered(),
                     None | Some(Failure::NoResponse | Failure::Refused | Failure::ConnectFailed) => {
                         Refusal::unregistered()
                     }
@@ -70,7 +72,7 @@ impl Shard {
     pub(crate) fn leave_phone(&mut self, key: Key, failure: &Failure) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let flow_failed = match failure {
-            Failure::Status { status, .. } => *status == 430,
+            Failure::Status { status, .. } => is_of_flow(*status),
             Failure::NoResponse | Failure::Refused | Failure::ConnectFailed => true,
             Failure::NoAnswer | Failure::TimedOut | Failure::AnsweredLate => false,
         };
@@ -124,6 +126,11 @@ impl Shard {
             seizure: None,
         })
     }
+}
+
+/// Whether a refusal says nothing of the phone but of one of its flows (RFC 5626 §7).
+pub(crate) const fn is_of_flow(status: u16) -> bool {
+    matches!(status, 408 | 430)
 }
 
 fn transport_of(binding: &Binding) -> Option<Transport> {

@@ -8,7 +8,7 @@ use crate::session::{text, user_of};
 use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
 use link::{BanReason, Binding, Connection, Event, FlowName, Registration, UnixMicros};
-use sansio::{Outbox, Time};
+use sansio::{Outbox, StreamId, Time};
 use sip::message::{Message, Name, NameAddr, Uri};
 use sip::{Flow, Nat, Received, RequestId, Transport, shows_nat};
 
@@ -148,6 +148,16 @@ impl Shard {
     pub(crate) fn expire_registrations(&mut self, now: Time, out: &mut Outbox<Mail>) {
         for registration in self.registrar.expire(self.wall(now), &self.config.users) {
             self.stats.registrations_expired += 1;
+            self.tell(Event::Registered(Box::new(registration)), out);
+        }
+    }
+
+    /// A connection that a peer had opened is over, and with it the flows that phones had registered over it: a phone that is
+    /// still there registers again over another (RFC 5626 §4.4.1), and has its other flows until then.
+    pub(crate) fn on_flow_lost(&mut self, now: Time, stream: StreamId, out: &mut Outbox<Mail>) {
+        let connection = Connection { shard: self.shards.me, stream: stream.0 };
+        for registration in self.registrar.lose(self.wall(now), connection) {
+            self.stats.registrations_flow_lost += 1;
             self.tell(Event::Registered(Box::new(registration)), out);
         }
     }

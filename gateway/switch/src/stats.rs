@@ -116,6 +116,8 @@ counters! {
     registers_accepted,
     /// REGISTER requests refused for their Path: too long, or from phones that do not know of it (RFC 3327 §5.3).
     registers_path_refused,
+    /// Users some of whose bindings went with the connection that they had registered over.
+    registrations_flow_lost,
     /// REGISTER requests asked for credentials (401).
     registers_challenged,
     /// REGISTER requests refused (400, 403, 423, 500, 503).

@@ -16,7 +16,7 @@ pub(crate) use watch::Way;
 use crate::users::Users;
 use asking::Asked;
 use core::time::Duration;
-use link::{Binding, Registration, UnixMicros};
+use link::{Binding, Connection, Registration, UnixMicros};
 use sip::auth::{Algorithm, Authority, Presented, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,8 @@ struct State {
     users: BTreeMap<Arc<str>, User>,
     /// When whose bindings are to be looked at: no later than the first of them ends.
     due: BTreeSet<(UnixMicros, Arc<str>)>,
+    /// Whose bindings end with which connection.
+    flows: BTreeSet<(Connection, Arc<str>)>,
     agents: BTreeSet<Arc<str>>,
     total: usize,
     revision: u64,
@@ -79,6 +81,7 @@ impl Registrar {
         let state = State {
             users: BTreeMap::new(),
             due: BTreeSet::new(),
+            flows: BTreeSet::new(),
             agents: BTreeSet::new(),
             total: 0,
             revision: 0,
@@ -214,6 +217,22 @@ impl Registrar {
         changed
     }
 
+    /// Takes out what is reached over a connection alone that is no more; gives who changed.
+    pub(crate) fn lose(&self, now: UnixMicros, connection: Connection) -> Vec<Registration> {
+        let mut state = self.state();
+        let from = (connection, Arc::from(""));
+        let of_it = state.flows.range(from..).take_while(|(it, _)| *it == connection);
+        let users: Vec<Arc<str>> = of_it.map(|(_, user)| user.clone()).collect();
+        let mut changed = Vec::new();
+        for user in users {
+            let there = state.bindings_of(&user).iter().filter(|it| flow_of(it) != Some(connection));
+            let bindings: Vec<Binding> = there.cloned().collect();
+            let revision = state.advance(now);
+            changed.push(state.put(&user, revision, bindings));
+        }
+        changed
+    }
+
     /// Has [`Self::expire`] look at everything: the users are others now.
     pub(crate) fn look_anew(&self) {
         self.state().anew = true;
@@ -247,6 +266,11 @@ impl State {
 
     fn put(&mut self, user: &Arc<str>, revision: u64, bindings: Vec<Binding>) -> Registration {
         self.watch.look(user, &bindings);
+        let old = self.users.get(user).map(|known| known.bindings.clone());
+        for connection in old.iter().flat_map(|old| old.iter()).filter_map(flow_of) {
+            self.flows.remove(&(connection, user.clone()));
+        }
+        self.flows.extend(bindings.iter().filter_map(flow_of).map(|connection| (connection, user.clone())));
         let bindings: Arc<[Binding]> = bindings.into();
         self.total += bindings.len();
         match self.users.get_mut(user) {
@@ -280,6 +304,13 @@ impl State {
     }
 }
 
+/// The connection without which a binding is of no use: that of a flow (RFC 5626), or of a phone that nobody can connect to
+/// (RFC 7118). One behind proxies is reached by other connections, too.
+fn flow_of(it: &Binding) -> Option<Connection> {
+    let alone = it.flow.is_some() || matches!(&*it.transport, "ws" | "wss");
+    it.connection.filter(|_| alone && it.path.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +336,35 @@ mod tests {
         assert!(gone[0].bindings.is_empty() && gone[0].revision > first.revision);
         assert!(it.expire(UnixMicros(70_000_000), &users).is_empty());
         assert_eq!(it.bindings(), 0);
+    }
+
+    /// RFC 5626 §5.3: what is known to be gone is not tried.
+    #[test]
+    fn flows_go_with_their_connection_and_others_stay() {
+        let (it, limits, now) = (Registrar::new(&[0; 32]), Limits::default(), UnixMicros(1));
+        let register = |stream: Option<u32>, reg_id: u32, transport: &'static str, path: &str| {
+            let mut wish = wish(600, reg_id);
+            (wish.path, wish.transport) = (path.into(), transport.into());
+            wish.connection = stream.map(|stream| Connection { shard: 1, stream });
+            let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
+            contacts[0].uri = format!("sip:{reg_id}@h").into();
+            let name = link::FlowName { instance: "<urn:1>".into(), reg_id };
+            contacts[0].flow = (reg_id < 3).then(|| Box::new(name));
+            it.register(now, &wish, &limits).unwrap();
+        };
+        register(Some(7), 1, "tcp", "");
+        register(Some(8), 2, "tcp", "");
+        register(Some(7), 3, "tcp", "");
+        register(Some(7), 4, "ws", "");
+        register(Some(7), 5, "ws", "<sip:edge;lr>");
+        let lose = |shard: u16, stream: u32| it.lose(UnixMicros(2), Connection { shard, stream });
+        assert!(lose(0, 7).is_empty() && lose(1, 9).is_empty());
+        let left = lose(1, 7);
+        let uris: Vec<&str> = left[0].bindings.iter().map(|it| &*it.contact).collect();
+        assert_eq!(uris, ["sip:2@h", "sip:3@h", "sip:5@h"]);
+        assert!(lose(1, 7).is_empty(), "once");
+        assert_eq!((lose(1, 8)[0].bindings.len(), it.bindings()), (2, 2));
+        assert!(it.state().flows.is_empty());
     }
 
     #[test]
