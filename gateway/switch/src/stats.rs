@@ -120,7 +120,7 @@ counters! {
     registrations_flow_lost,
     /// REGISTER requests asked for credentials (401).
     registers_challenged,
-    /// REGISTER requests refused (400, 403, 423, 500, 503).
+    /// REGISTER requests refused (400, 403, 420, 423, 439, 500, 503).
     registers_refused,
     /// REGISTER requests refused because the user or the gateway had too many contacts (403, 503).
     registrations_full,
