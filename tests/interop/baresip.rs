@@ -103,6 +103,15 @@ impl Baresip {
         wait_until(&format!("{} to say {what}", self.name), || said().contains(what));
     }
 
+    /// Whether its log says this, and how often.
+    pub(crate) fn said(&self, what: &str) -> bool {
+        self.said_times(what) > 0
+    }
+
+    pub(crate) fn said_times(&self, what: &str) -> usize {
+        std::fs::read_to_string(&self.log).unwrap_or_default().matches(what).count()
+    }
+
     /// Takes netstrings off the control port.
     fn read(&mut self) {
         let mut buffer = [0; 4096];

@@ -28,6 +28,14 @@ pub(crate) fn flows() -> Vec<Flow> {
         "2", "Reason", "SIPp, GW, SIPp", yes reason,
             "Reason and Q.850 cause of a BYE reach the other side and the record";
     });
+    all.extend(rows! { "RFC 3327";
+        "5.3", "Path of a phone that does not know of it", "SIPp, Kamailio (edge), GW", yes crate::register::path_unknown,
+            "420 with Unsupported: path";
+        "5.5", "Path", "SIPp, GW, Kamailio (edge), SIPp", yes crate::register::path,
+            "the edge puts itself into Path; a call, its BYE and a MESSAGE reach the phone through it";
+        "5.5", "Path", "baresip, GW, Kamailio (edge), baresip", yes crate::register::path_baresip,
+            "`registrar.path = \"any\"`: the phone does not say that it knows of Path; RTP both ways";
+    });
     all.extend(rows! { "RFC 3428";
         "7", "Instant message in a call", "SIPp, GW, SIPp", yes message,
             "MESSAGE and its answer are relayed";
@@ -35,6 +43,10 @@ pub(crate) fn flows() -> Vec<Flow> {
             "MESSAGE outside of a call and its answer go through";
         "7", "Instant message", "linphone, GW, linphone", yes crate::outside::chat,
             "two registered phones chat; the gateway asks the sender for the password";
+    });
+    all.extend(rows! { "RFC 3842";
+        "3", "Message waiting", "baresip, GW, SIPp", yes crate::register::waiting,
+            "the phone subscribes to its own number and is told of its messages (a run in which baresip subscribes without end, as it does with Kamailio too, is played again)";
     });
     all.extend(rows! { "RFC 3903";
         "4", "Event state", "SIPp, GW, SIPp", yes crate::outside::publish,

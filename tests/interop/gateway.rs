@@ -19,7 +19,16 @@ impl Gateway {
         Self::start_at(own_address(), scene, trunks, config)
     }
 
+    /// Starts it with these users (as for `--user`), and lines of a configuration file that say nothing of how phones are asked.
+    pub(crate) fn start_for(scene: &Scene, users: &[&str], config: &str) -> Self {
+        Self::run(own_address(), scene, &[], users, config)
+    }
+
     pub(crate) fn start_at(sip: SocketAddr, scene: &Scene, trunks: &[String], config: &str) -> Self {
+        Self::run(sip, scene, trunks, &[], config)
+    }
+
+    fn run(sip: SocketAddr, scene: &Scene, trunks: &[String], users: &[&str], config: &str) -> Self {
         let file = scene.file("gateway.toml", config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));
         command
@@ -34,6 +43,9 @@ impl Gateway {
             .stderr(Stdio::piped());
         for trunk in trunks {
             command.args(["--trunk", trunk]);
+        }
+        for user in users {
+            command.args(["--user", user]);
         }
         let mut process = Running::spawn(&mut command, "(cargo builds it)");
         let mut lines = BufReader::new(process.child().stderr.take().unwrap());

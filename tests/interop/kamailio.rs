@@ -29,6 +29,7 @@ loadmodule "siputils.so"
 loadmodule "auth.so"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
+loadmodule "path.so"
 modparam("tm", "fr_timer", 1500)
 modparam("tm", "fr_inv_timer", 30000)
 modparam("auth", "algorithm", "ALGORITHM")

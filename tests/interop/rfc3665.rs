@@ -56,7 +56,7 @@ pub(crate) fn flows() -> Vec<Flow> {
         "2.1", "New registration", "SIPp, GW", yes register::new,
             "401, then 200 with the Contact and its time";
         "2.1", "New registration", "baresip, GW", yes register::baresip,
-            "two phones register (MD5); one is asked for its password when it calls the other; RTP both ways";
+            "two phones register (MD5, with no setting for it); one is asked for its password when it calls the other; RTP both ways";
         "2.1", "New registration", "baresip (TCP), GW", yes register::baresip_tcp,
             "the same over the phones' connections";
         "2.1", "New registration", "linphone, GW", yes register::linphones,

@@ -35,6 +35,7 @@ mod nat;
 mod offers;
 mod outside;
 mod phone;
+mod phones;
 mod profiles;
 mod real_nat;
 mod realms;

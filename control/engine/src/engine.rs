@@ -135,7 +135,7 @@ impl Engine {
     #[must_use]
     pub fn with_registrations(mut self, registrations: Vec<Registration>) -> Self {
         for registration in registrations {
-            self.registrations.take(registration);
+            self.registrations.take(&registration);
         }
         self
     }
@@ -193,7 +193,7 @@ impl Engine {
                 }
             }
             Event::Registered(registration) => {
-                if self.registrations.take((*registration).clone()) {
+                if self.registrations.take(&registration) {
                     self.keep(Record::Registered(registration), out);
                 }
             }

@@ -1,7 +1,8 @@
 //! Calls as rows: how each record changes its call's row, and how a finished row reads as a [`Cdr`].
 
 use link::{
-    CallAnswered, CallId, CallRecord, Cdr, End, Identity, Registration, ShardId, Side, Text, UnixMicros,
+    Binding, CallAnswered, CallId, CallRecord, Cdr, End, Identity, Registration, ShardId, Side, Text,
+    UnixMicros,
 };
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Row, named_params};
@@ -106,7 +107,7 @@ pub(crate) fn register(connection: &Connection, registration: &Registration) -> 
     if registration.bindings.is_empty() {
         return connection
             .prepare_cached("DELETE FROM registrations WHERE user = ?1")?
-            .execute([&registration.user])
+            .execute([&*registration.user])
             .map(drop);
     }
     let json = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
@@ -116,7 +117,7 @@ pub(crate) fn register(connection: &Connection, registration: &Registration) -> 
             "INSERT OR REPLACE INTO registrations (user, revision, bindings) VALUES (:user, :revision, :bindings)",
         )?
         .execute(named_params! {
-            ":user": registration.user,
+            ":user": &*registration.user,
             ":revision": registration.revision.cast_signed(),
             ":bindings": bindings,
         })
@@ -125,10 +126,11 @@ pub(crate) fn register(connection: &Connection, registration: &Registration) -> 
 
 /// Reads a user's bindings from a row of user, revision and bindings.
 pub(crate) fn registration(row: &Row<'_>) -> rusqlite::Result<Registration> {
+    let bindings: Vec<Binding> = json(2, &row.get::<_, String>(2)?)?;
     Ok(Registration {
-        user: row.get(0)?,
+        user: row.get::<_, String>(0)?.into(),
         revision: row.get::<_, i64>(1)?.cast_unsigned(),
-        bindings: json(2, &row.get::<_, String>(2)?)?,
+        bindings: bindings.into(),
     })
 }
 

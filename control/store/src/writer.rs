@@ -7,7 +7,7 @@ use crate::{Error, rows, schema};
 use core::time::Duration;
 use link::{CallAnswered, CallId, CallRecord, Cdr, Registration, ShardId, UnixMicros};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +64,14 @@ impl Record {
     fn ended(&self) -> Option<CallId> {
         match self {
             Self::Ended(cdr) => Some(cdr.call),
+            _ => None,
+        }
+    }
+
+    /// The user whose bindings it tells, if it tells any.
+    fn registered(&self) -> Option<&str> {
+        match self {
+            Self::Registered(registration) => Some(&registration.user),
             _ => None,
         }
     }
@@ -284,9 +292,19 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut refused = 0;
         let ended: HashSet<CallId> = group.iter().filter_map(|it| it.record.ended()).collect();
+        let told = group.iter().filter_map(|it| Some((it.record.registered()?, it.seq)));
+        let last: HashMap<&str, u64> = told.collect();
         for write in group {
             // A call that is over within the group needs no trace.
             if write.record.note_of().is_some_and(|call| ended.contains(&call)) {
+                continue;
+            }
+            // What was said of a user last is all that stays.
+            if write
+                .record
+                .registered()
+                .is_some_and(|user| last.get(user).is_some_and(|last| *last > write.seq))
+            {
                 continue;
             }
             match apply(&transaction, &write.record) {

@@ -143,8 +143,14 @@ impl Default for File {
 pub struct Registrar {
     /// The realm of challenges: phones show it, passwords may depend on it.
     pub realm: String,
-    /// Digest algorithms offered, the preferred one first: `SHA-512-256`, `SHA-256`, `MD5`.
+    /// Digest algorithms taken, the preferred one first: `SHA-512-256`, `SHA-256`, `MD5`.
     pub algorithms: Vec<String>,
+    /// Which of them phones are asked with: `by-phone`, or `all` at once.
+    pub offer: String,
+    /// How the User-Agent of phones begins that choose among several.
+    pub strong_agents: Vec<String>,
+    /// From whom a Path is taken: phones that say that they know of it (`supported`), or `any`.
+    pub path: String,
     /// Shortest time a registration may be asked for.
     pub min_expires: Span,
     /// Longest time a registration is given.
@@ -158,6 +164,9 @@ impl Default for Registrar {
         Self {
             realm: "trunkline".into(),
             algorithms: vec!["SHA-256".into(), "MD5".into()],
+            offer: "by-phone".into(),
+            strong_agents: vec!["Linphone".into()],
+            path: "supported".into(),
             min_expires: Span::from_millis(60_000),
             max_expires: Span::from_millis(7_200_000),
             contacts_max: 10,

@@ -4,7 +4,7 @@ use crate::config::{ConfigError, File};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use switch::Users;
-use switch::registrar::Limits;
+use switch::registrar::{Limits, Offer};
 
 /// Checks `[[user]]` and `[registrar]`.
 pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users, ConfigError> {
@@ -49,6 +49,26 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
         let error = "name at least one; [\"SHA-256\", \"MD5\"] suits most phones";
         return Err(ConfigError::new(at("registrar.algorithms"), error));
     }
+    let offer = match it.offer.as_str() {
+        "by-phone" => Offer::ByPhone(it.strong_agents.clone()),
+        "all" => Offer::All,
+        other => {
+            let error = format!("\"{other}\" is not known; by-phone or all");
+            return Err(ConfigError::new(at("registrar.offer"), error));
+        }
+    };
+    if it.strong_agents.iter().any(String::is_empty) {
+        let error = "an empty name would be everyone's; for that, set offer = \"all\"";
+        return Err(ConfigError::new(at("registrar.strong_agents"), error));
+    }
+    let path_from_any = match it.path.as_str() {
+        "supported" => false,
+        "any" => true,
+        other => {
+            let error = format!("\"{other}\" is not known; supported or any");
+            return Err(ConfigError::new(at("registrar.path"), error));
+        }
+    };
     let seconds = |span: std::time::Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
     let (min_expires, max_expires) = (seconds(it.min_expires.0), seconds(it.max_expires.0));
     // RFC 3261 §10.3 step 7: who asks for an hour or more must not be refused.
@@ -61,7 +81,8 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
     }
     let limits = Limits { min_expires, max_expires, contacts_max: it.contacts_max };
     let (accounts, numbers) = (Arc::new(accounts), Arc::new(numbers));
-    Ok(Users { accounts, numbers, realm: it.realm.clone(), algorithms, limits })
+    let realm = it.realm.clone();
+    Ok(Users { accounts, numbers, realm, algorithms, offer, limits, path_from_any })
 }
 
 #[cfg(test)]
@@ -85,6 +106,9 @@ mod tests {
         assert!(error("[registrar]\nalgorithms = []").contains("at least one"));
         assert!(error("[registrar]\nmin_expires = \"2h\"").contains("1h"));
         assert!(error("[registrar]\nrealm = \"\"").contains("realm"));
+        assert!(error("[registrar]\noffer = \"none\"").contains("by-phone or all"));
+        assert!(error("[registrar]\nstrong_agents = [\"\"]").contains("registrar.strong_agents"));
+        assert!(error("[registrar]\npath = \"off\"").contains("supported or any"));
     }
 
     #[test]

@@ -421,6 +421,11 @@ pub enum Event {
         /// Our number of it.
         stream: StreamId,
     },
+    /// A connection is over that a peer had opened to us.
+    AcceptedLost {
+        /// Our number of it.
+        stream: StreamId,
+    },
     /// A connection is over that was to be kept open (see [`crate::Endpoint::keep_open`]).
     KeptLost {
         /// Our number of it.

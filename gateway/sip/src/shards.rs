@@ -26,7 +26,7 @@ impl Shards {
         if self.count == 1 {
             return self.me;
         }
-        dialog(message).map_or(self.me, |(_, call_id)| self.owner_of(call_id))
+        dialog(message).map_or(self.me, |(_, call_id, _)| self.owner_of(call_id))
     }
 
     /// The owner of a Call-ID.

@@ -6,12 +6,14 @@ use crate::mail::Mail;
 use crate::session;
 use crate::shard::Shard;
 use crate::status::Refusal;
+use core::hash::{Hash as _, Hasher as _};
 use core::net::SocketAddr;
 use link::BanReason;
 use sansio::{Outbox, Time};
 use sip::auth::{Authorization, Presented, Verdict};
 use sip::message::{Message, Name};
 use sip::{Flow, LegId, Received, Transport};
+use std::collections::hash_map::DefaultHasher;
 
 /// What came of looking at who calls.
 pub(crate) enum Admission {
@@ -43,14 +45,24 @@ pub(crate) enum Access {
     Asked(Vec<String>),
 }
 
+/// What tells the phone that sends a request from others: what it says the same when it tries again, and a stranger cannot know.
+fn phone_of(request: &Message<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.call_id().hash(&mut hasher);
+    request.method_bytes().hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Shard {
     /// Looks at a request's credentials for our realm.
     pub(crate) fn authenticate(&mut self, now: Time, request: &Message<'_>) -> Access {
         let now = self.wall(now);
         let users = &self.config.users;
         let shown = request.headers(Name::Authorization).filter_map(Authorization::parse);
-        let mut stale = false;
+        let (mut stale, mut algorithm) = (false, None);
+        let phone = phone_of(request);
         if let Some(shown) = shown.into_iter().find(|it| it.realm == users.realm.as_bytes()) {
+            algorithm = shown.algorithm;
             let name = String::from_utf8_lossy(&shown.username);
             let presented = Presented {
                 shown: &shown,
@@ -62,6 +74,9 @@ impl Shard {
             let judged = self.registrar.judge(now, &presented);
             self.stats.auth_replayed += u64::from(judged.replayed);
             self.stats.auth_nonces_full += u64::from(judged.full);
+            if judged.verdict != Verdict::Foreign {
+                self.registrar.has_answered(phone);
+            }
             match judged.verdict {
                 Verdict::Right => return Access::User(name.into_owned()),
                 Verdict::Wrong => {
@@ -73,8 +88,11 @@ impl Shard {
             }
         }
         self.stats.auth_challenged += 1;
+        let unanswered = if stale { 0 } else { self.registrar.asks(now, phone) };
+        let agent = request.header(Name::UserAgent).unwrap_or_default();
+        let offered = users.offer.choose(&users.algorithms, agent, algorithm, unanswered);
         let random = &mut self.random;
-        Access::Asked(self.registrar.challenges(now, users, stale, || random.u64()))
+        Access::Asked(self.registrar.challenges(now, &users.realm, &offered, stale, || random.u64()))
     }
 
     /// Whether an INVITE may become a call; if not, it is answered.

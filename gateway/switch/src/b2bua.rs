@@ -77,6 +77,7 @@ impl Shard {
                     out.mail(Mailbox(shard), Mail::ForeignClosed { holder, stream });
                 }
             }
+            Event::AcceptedLost { stream } => self.on_flow_lost(now, stream, out),
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
             | Event::Failed { leg, .. }
@@ -134,6 +135,7 @@ impl Shard {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::AcceptedLost { .. }
             | Event::KeptLost { .. } => {}
         }
     }

@@ -11,7 +11,8 @@ use link::{
     TrunkName,
 };
 use sansio::{Key, Outbox, SocketEvent, SocketId, SocketOptions, Time};
-use sip::observe::recorder::{Direction, Recorded, Recorder};
+use sip::observe::recorder::{Direction, Recorded};
+use sip::observe::{Marks, Records};
 use sip::{LegId, Transport};
 use std::collections::BTreeMap;
 
@@ -51,7 +52,7 @@ pub(crate) struct Copies {
     /// Whether copies are being made, rather than not asked for.
     begun: bool,
     /// Up to where in the ring messages have been looked at, and how many that were.
-    position: u64,
+    position: Marks,
     seen: u64,
     packet: Vec<u8>,
 }
@@ -116,7 +117,7 @@ impl Shard {
     }
 
     /// Tells the bindings of a call again, so that they are as young as its last messages.
-    pub(crate) fn bind_again(recorder: &mut Recorder, call: &Call) {
+    pub(crate) fn bind_again(recorder: &mut Records, call: &Call) {
         let id = call.id.0;
         let known = recorder.legs(id);
         let draft = &call.draft;
@@ -156,7 +157,7 @@ impl Shard {
         self.tell(Event::Trace(Box::new(trace)), out);
     }
 
-    fn fill(&self, trace: &mut Trace, recorder: &Recorder, of: &TraceOf) {
+    fn fill(&self, trace: &mut Trace, recorder: &Records, of: &TraceOf) {
         let call = match of {
             TraceOf::Call(id) => Some(id.0),
             // A UUID of Session-ID is a name for a call, too.
@@ -233,9 +234,9 @@ impl Shard {
             return;
         }
         let mut last = None;
-        for recorded in recorder.since(copies.position).take(COPIES_MAX) {
+        for (marks, recorded) in recorder.since(copies.position).take(COPIES_MAX) {
             taken += 1;
-            last = Some(recorded.next);
+            last = Some(marks);
             if !sampled(config, &recorded) {
                 continue;
             }

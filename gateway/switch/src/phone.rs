@@ -3,6 +3,7 @@
 use crate::attempt::Way;
 use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
+use crate::registrar::path;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
@@ -41,6 +42,8 @@ impl Shard {
             let Some(binding) = call.contacts.as_mut().and_then(Vec::pop) else {
                 self.stats.calls_attempts_failed += 1;
                 let refusal = match &call.last_failure {
+                    // RFC 5626 §11.5: "Endpoints should never receive" it.
+                    Some(Failure::Status { status: 430, .. }) => Refusal::unregistered(),
                     None | Some(Failure::NoResponse | Failure::Refused | Failure::ConnectFailed) => {
                         Refusal::unregistered()
                     }
@@ -69,7 +72,7 @@ impl Shard {
     pub(crate) fn leave_phone(&mut self, key: Key, failure: &Failure) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let flow_failed = match failure {
-            Failure::Status { status, .. } => *status == 430,
+            Failure::Status { status, .. } => is_of_flow(*status),
             Failure::NoResponse | Failure::Refused | Failure::ConnectFailed => true,
             Failure::NoAnswer | Failure::TimedOut | Failure::AnsweredLate => false,
         };
@@ -90,29 +93,44 @@ impl Shard {
             None => self.listener_towards(binding.target, None)?,
         };
         let advertised = self.listeners[listener].advertised;
-        let transport = transport_of(binding).ok_or_else(|| Refusal::internal("binding of no transport"))?;
+        let course = path::course(binding);
+        let proxy = course.as_ref().and_then(|course| course.first);
+        let (request_uri, route) = match course {
+            // RFC 3327 §5.3: by the proxies that its REGISTER came through.
+            Some(course) => (course.request_uri, course.route),
+            // RFC 3261 §16.6 step 2: the contact as it was registered.
+            None => (binding.contact.to_string(), None),
+        };
+        let transport = proxy.map(|(transport, _)| transport).or_else(|| transport_of(binding));
+        let transport = transport.ok_or_else(|| Refusal::internal("binding of no transport"))?;
         Ok(Way {
             name: format!("{}{user}", link::USER_PREFIX).into(),
             address: binding.target,
             transport,
+            // A proxy takes connections where its URI says.
             over: binding
                 .connection
+                .filter(|_| proxy.is_none())
                 .map(|it| (Held { holder: it.shard, stream: StreamId(it.stream) }, binding.local)),
             listener,
-            // RFC 3261 §16.6 step 2: the contact as it was registered.
-            request_uri: binding.contact.clone(),
+            request_uri,
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
             nat: (self.nat_at(listener), binding.behind_nat),
             profile: Arc::default(),
-            route: None,
+            route,
             account: None,
             identity: TrunkIdentity::default(),
             peer: None,
             seizure: None,
         })
     }
+}
+
+/// Whether a refusal says nothing of the phone but of one of its flows (RFC 5626 §7).
+pub(crate) const fn is_of_flow(status: u16) -> bool {
+    matches!(status, 408 | 430)
 }
 
 fn transport_of(binding: &Binding) -> Option<Transport> {
@@ -129,7 +147,7 @@ fn elsewhere(binding: Binding) -> Option<Binding> {
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
     let hidden = binding.behind_nat && is_private(named.ip());
     let another = named != binding.target || binding.connection.is_some();
-    (another && !hidden && binding.flow.is_none()).then(|| Binding {
+    (another && !hidden && binding.flow.is_none() && binding.path.is_empty()).then(|| Binding {
         target: named,
         connection: None,
         ..binding.clone()

@@ -2,12 +2,13 @@
 
 use crate::authenticate::Access;
 use crate::mail::Mail;
+use crate::registrar::path::{self, Path, Unfit};
 use crate::registrar::{Contact, Refused, Wanted, Wish};
 use crate::session::{text, user_of};
 use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
 use link::{BanReason, Binding, Connection, Event, FlowName, Registration, UnixMicros};
-use sansio::{Outbox, Time};
+use sansio::{Outbox, StreamId, Time};
 use sip::message::{Message, Name, NameAddr, Uri};
 use sip::{Flow, Nat, Received, RequestId, Transport, shows_nat};
 
@@ -54,7 +55,11 @@ impl Shard {
         let headers: Vec<(&str, &str)> =
             answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         // It may have timed out meanwhile: then nobody waits.
-        let _ = self.endpoint.respond(now, id, answer.status, &headers, None);
+        let _ = match answer.status {
+            // RFC 3261 §8.2.7: who knows no password leaves no state.
+            401 => self.endpoint.respond_and_forget(now, id, 401, &headers),
+            status => self.endpoint.respond_register(now, id, status, &headers),
+        };
     }
 
     fn register(&mut self, now: Time, request: &Message<'_>, flow: &Flow, out: &mut Outbox<Mail>) -> Answer {
@@ -79,7 +84,22 @@ impl Shard {
         }
         let nat = self.nat_of(flow);
         let by_flow = lists_outbound(request);
-        let Some(wish) = read(name, request, flow, self.connection_of(flow), nat) else {
+        let path = match Path::of(request) {
+            Ok(path) => path,
+            Err(Unfit::Malformed) => return Answer::bare(400),
+            Err(Unfit::TooLong) => {
+                self.stats.registers_path_refused += 1;
+                let why = format!("more than {} Path values or {} bytes", path::HOPS_MAX, path::LENGTH_MAX);
+                return Answer { status: 403, headers: vec![("Warning", self.warning(flow, &why))] };
+            }
+        };
+        if !path.route.is_empty() && !lists(request, path::TAG) && !self.config.users.path_from_any {
+            // RFC 3327 §5.3, "The recommended policy": the phone finds out that a proxy adds what it does not know of.
+            self.stats.registers_path_refused += 1;
+            return Answer { status: 420, headers: vec![("Unsupported", path::TAG.to_owned())] };
+        }
+        let taken = path.route.clone();
+        let Some(wish) = read(name, request, flow, self.connection_of(flow), nat, path) else {
             return Answer::bare(400);
         };
         let by_flow = by_flow && wish.is_by_flow();
@@ -99,7 +119,11 @@ impl Shard {
                     headers.push(("Require", OUTBOUND.to_owned()));
                     headers.push(("Flow-Timer", self.config.nat.flow_timer.as_secs().to_string()));
                 }
-                headers.push(("Supported", OUTBOUND.to_owned()));
+                if !taken.is_empty() {
+                    // RFC 3327 §5.3: "The registrar copies the Path header field values" into it.
+                    headers.push(("Path", taken));
+                }
+                headers.push(("Supported", format!("{}, {OUTBOUND}", path::TAG)));
                 if changed {
                     self.tell(Event::Registered(Box::new(registration)), out);
                 }
@@ -128,6 +152,16 @@ impl Shard {
         }
     }
 
+    /// A connection that a peer had opened is over, and with it the flows that phones had registered over it: a phone that is
+    /// still there registers again over another (RFC 5626 §4.4.1), and has its other flows until then.
+    pub(crate) fn on_flow_lost(&mut self, now: Time, stream: StreamId, out: &mut Outbox<Mail>) {
+        let connection = Connection { shard: self.shards.me, stream: stream.0 };
+        for registration in self.registrar.lose(self.wall(now), connection) {
+            self.stats.registrations_flow_lost += 1;
+            self.tell(Event::Registered(Box::new(registration)), out);
+        }
+    }
+
     /// What was registered before the gateway started.
     pub(crate) fn load_registrations(&self, now: Time, known: Vec<Registration>) {
         self.registrar.load(self.wall(now), &self.config.users, known);
@@ -149,6 +183,12 @@ fn contact(binding: &Binding, now: UnixMicros) -> String {
 }
 
 impl Shard {
+    /// A warning in our name (RFC 3261 §20.43).
+    fn warning(&self, flow: &Flow, text: &str) -> String {
+        let at = self.listeners[self.listener_of(flow)].advertised;
+        format!("399 {at} \"{text}\"")
+    }
+
     fn connection_of(&self, flow: &Flow) -> Option<Connection> {
         let held = self.endpoint.held(flow)?;
         Some(Connection { shard: held.holder, stream: held.stream.0 })
@@ -162,8 +202,11 @@ fn read(
     flow: &Flow,
     connection: Option<Connection>,
     nat: Nat,
+    path: Path,
 ) -> Option<Wish> {
-    let behind_nat = nat.applies(shows_nat(request, flow));
+    // Behind proxies, a NAT is theirs to see to.
+    let behind_nat = path.route.is_empty() && nat.applies(shows_nat(request, flow));
+    let first = (!path.route.is_empty()).then(|| path.first.map_or(flow.remote, |(_, at)| at));
     let values: Vec<&[u8]> = request.values(Name::Contact).collect();
     let common = request.header(Name::Expires).map(seconds);
     let wanted = match values.as_slice() {
@@ -172,7 +215,7 @@ fn read(
         [b"*"] => (common == Some(Some(0))).then_some(Wanted::RemoveAll)?,
         all => Wanted::Contacts(
             all.iter()
-                .map(|value| read_contact(value, common, request, flow, behind_nat))
+                .map(|value| read_contact(value, common, request, flow, (behind_nat, first)))
                 .collect::<Option<_>>()?,
         ),
     };
@@ -183,13 +226,14 @@ fn read(
     Some(Wish {
         user,
         wanted,
-        call_id: text(request.call_id()),
+        call_id: text(request.call_id()).into(),
         cseq: request.cseq()?.number,
         transport: flow.transport.name().into(),
         connection,
         source: flow.remote,
         local: flow.local,
         behind_nat,
+        path: path.route.into(),
         user_agent,
     })
 }
@@ -206,7 +250,7 @@ fn read_contact(
     common: Option<Option<u32>>,
     request: &Message<'_>,
     flow: &Flow,
-    behind_nat: bool,
+    (behind_nat, first): (bool, Option<SocketAddr>),
 ) -> Option<Contact> {
     let address = NameAddr::parse(value)?;
     let uri = Uri::parse(address.uri).filter(|uri| uri.is_sip() && uri.headers.is_none())?;
@@ -220,13 +264,18 @@ fn read_contact(
     };
     let expires = address.params.value("expires").and_then(seconds).or_else(|| common.flatten());
     let target = if behind_nat { flow.remote } else { target(&uri, request, flow) };
+    let target = first.unwrap_or(target);
     let name = lists_outbound(request).then(|| flow_name(&address)).flatten();
-    Some(Contact { uri: written.to_owned(), q, expires, target, flow: name })
+    Some(Contact { uri: written.into(), q, expires, target, flow: name.map(Box::new) })
 }
 
 /// Whether a phone knows of flows (RFC 5626 §4.2).
 fn lists_outbound(request: &Message<'_>) -> bool {
-    [Name::Supported, Name::Require].iter().any(|name| request.lists(*name, OUTBOUND))
+    lists(request, OUTBOUND)
+}
+
+fn lists(request: &Message<'_>, tag: &str) -> bool {
+    [Name::Supported, Name::Require].iter().any(|name| request.lists(*name, tag))
 }
 
 /// What a Contact says of the flow: both `+sip.instance` and `reg-id`, or nothing (RFC 5626 §6).
@@ -242,8 +291,7 @@ fn flow_name(contact: &NameAddr<'_>) -> Option<FlowName> {
 /// Whether the phone's flow ends where it is held: here, or at a proxy that says so in its Path (RFC 5626 §6).
 fn first_hop_knows_flows(request: &Message<'_>) -> bool {
     let direct = request.values(Name::Via).nth(1).is_none();
-    let path = request.fields().filter(|field| field.spelling.eq_ignore_ascii_case(b"Path"));
-    let mut path = path.flat_map(|field| sip::message::Elements::new(field.value));
+    let mut path = request.values(Name::Path);
     // Only the proxy that holds the flow says so (RFC 5626 §5.1).
     let says_so = |value: &[u8]| {
         NameAddr::parse(value).and_then(|it| it.parsed_uri()).is_some_and(|uri| uri.params.has("ob"))

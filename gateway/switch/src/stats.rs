@@ -112,13 +112,17 @@ counters! {
     auth_wrong,
     /// Requests asked again because their nonce had been used before.
     auth_replayed,
-    /// Requests asked again because the table of used nonces was full.
+    /// Nonces in use that were forgotten before their time because there was no room for more.
     auth_nonces_full,
     /// REGISTER requests carried out (200).
     registers_accepted,
+    /// REGISTER requests refused for their Path: too long, or from phones that do not know of it (RFC 3327 §5.3).
+    registers_path_refused,
+    /// Users some of whose bindings went with the connection that they had registered over.
+    registrations_flow_lost,
     /// REGISTER requests asked for credentials (401).
     registers_challenged,
-    /// REGISTER requests refused (400, 403, 423, 500, 503).
+    /// REGISTER requests refused (400, 403, 420, 423, 439, 500, 503).
     registers_refused,
     /// REGISTER requests refused because the user or the gateway had too many contacts (403, 503).
     registrations_full,

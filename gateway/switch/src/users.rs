@@ -1,6 +1,6 @@
 //! The phones that may register and call: names, passwords, and how they are asked for.
 
-use crate::registrar::Limits;
+use crate::registrar::{Limits, Offer};
 use sip::auth::Algorithm;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +15,14 @@ pub struct Users {
     pub numbers: Arc<BTreeMap<String, Vec<String>>>,
     /// The realm of challenges.
     pub realm: String,
-    /// The algorithms offered, the preferred one first.
+    /// The algorithms taken, the preferred one first.
     pub algorithms: Vec<Algorithm>,
+    /// Which of them phones are asked with.
+    pub offer: Offer,
     /// Bounds of registrations.
     pub limits: Limits,
+    /// Whether Path is taken from phones that do not say that they know of it (RFC 3327 §5.3).
+    pub path_from_any: bool,
 }
 
 /// Passwords by name.
@@ -31,7 +35,9 @@ impl Default for Users {
             numbers: Arc::default(),
             realm: String::from("trunkline"),
             algorithms: vec![Algorithm::SHA_256, Algorithm::MD5],
+            offer: Offer::default(),
             limits: Limits::default(),
+            path_from_any: false,
         }
     }
 }

@@ -301,6 +301,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::AcceptedLost { .. }
             | Event::KeptLost { .. } => return,
             Event::Progress { leg, .. }
             | Event::Answered { leg, .. }
@@ -421,6 +422,7 @@ impl Agent {
             | Event::RequestFailed { .. }
             | Event::Foreign { .. }
             | Event::ForeignClosed { .. }
+            | Event::AcceptedLost { .. }
             | Event::KeptLost { .. } => {}
         }
     }

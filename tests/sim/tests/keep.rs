@@ -70,7 +70,7 @@ impl Machine for Party {
             }
             Self::Control(known) => {
                 if let Input::Mail(Mail::Event(_, link::Event::Registered(told))) = input {
-                    known.insert(told.user.clone(), *told);
+                    known.insert(told.user.to_string(), *told);
                 }
             }
         }
@@ -140,7 +140,7 @@ impl Scene {
             world.bind(node, SIGNALLING, at);
             phones.push(node);
             let binding = Binding {
-                contact: format!("sip:{}@192.168.1.7:5060", user(number)),
+                contact: format!("sip:{}@192.168.1.7:5060", user(number)).into(),
                 q: 1000,
                 expires: UnixMicros(WALL + 86_400_000_000),
                 registered: UnixMicros(WALL),
@@ -153,10 +153,11 @@ impl Scene {
                 behind_nat: true,
                 silent: false,
                 flow: None,
+                path: "".into(),
                 local: place,
-                user_agent: String::new(),
+                user_agent: "".into(),
             };
-            known.push(Registration { user: user(number), revision: 1, bindings: vec![binding] });
+            known.push(Registration { user: user(number).into(), revision: 1, bindings: [binding].into() });
         }
         for shard in &shards {
             world.mail(*shard, Mail::Command(Command::Registrations(known.clone())));

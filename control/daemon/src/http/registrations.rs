@@ -18,14 +18,14 @@ pub(super) struct Registrations {
 
 #[derive(Serialize)]
 struct User {
-    user: String,
+    user: Arc<str>,
     /// Preferred ones first.
     contacts: Vec<Contact>,
 }
 
 #[derive(Serialize)]
 struct Contact {
-    contact: String,
+    contact: Box<str>,
     q: f64,
     transport: Text,
     /// Where the REGISTER came from.
@@ -39,7 +39,9 @@ struct Contact {
     /// Phone and flow (RFC 5626), if it registers by flows.
     instance: Option<String>,
     reg_id: Option<u32>,
-    user_agent: String,
+    /// The proxies on the way to it (RFC 3327), if there are any.
+    path: Option<Box<str>>,
+    user_agent: Arc<str>,
     registered: Stamp,
     expires: Stamp,
     expires_seconds: u64,
@@ -57,6 +59,7 @@ impl Contact {
             silent: it.silent,
             reg_id: it.flow.as_ref().map(|flow| flow.reg_id),
             instance: it.flow.map(|flow| flow.instance),
+            path: Some(it.path).filter(|path| !path.is_empty()),
             user_agent: it.user_agent,
             registered: Stamp(it.registered),
             expires: Stamp(it.expires),
@@ -72,7 +75,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, given: Given) -> Result<Js
     };
     let now = api.about.now();
     let user = |it: Registration| {
-        let mut bindings = it.bindings;
+        let mut bindings = it.bindings.to_vec();
         bindings.sort_by_key(|binding| core::cmp::Reverse((binding.q, binding.registered)));
         let contacts = bindings.into_iter().map(|binding| Contact::of(binding, now)).collect();
         User { user: it.user, contacts }

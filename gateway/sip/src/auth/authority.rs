@@ -10,7 +10,7 @@ use super::{Algorithm, Authorization, Challenge};
 use core::time::Duration;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Digits of time, of chance, and of the MAC.
@@ -82,12 +82,12 @@ pub struct Authority {
     nobody: [u8; 16],
     lifetime: Duration,
     used: BTreeMap<Birth, Uses>,
-    /// The nonces of `used`, in the order of their first use.
-    order: VecDeque<Birth>,
+    /// Nonces up to this one are as good as too old: those in use that were forgotten for want of room are among them.
+    floor: Option<Birth>,
     used_max: usize,
     /// Credentials refused since their nonce count had been used before.
     pub replays: u64,
-    /// Credentials put off since the table of used nonces was full.
+    /// Nonces in use that had to be forgotten before their time since there was no room for more.
     pub full: u64,
 }
 
@@ -99,22 +99,14 @@ impl fmt::Debug for Authority {
 
 impl Authority {
     /// One that makes its nonces with `secret`: all that have the same know each other's. A nonce is good for
-    /// `lifetime`; of those in use at most `used_max` are remembered, about 100 bytes each.
+    /// `lifetime`; of those in use at most `used_max` are remembered, about 60 bytes each: where there are more, the oldest
+    /// are good no longer.
     pub fn new(secret: &[u8; 32], lifetime: Duration, used_max: usize) -> Self {
         let key = keyed(secret);
         let mut nobody = [0; 16];
         let tag = key.clone().chain_update(b"nobody").finalize().into_bytes();
         nobody.copy_from_slice(&tag[..16]);
-        Self {
-            key,
-            nobody,
-            lifetime,
-            used: BTreeMap::new(),
-            order: VecDeque::new(),
-            used_max,
-            replays: 0,
-            full: 0,
-        }
+        Self { key, nobody, lifetime, used: BTreeMap::new(), floor: None, used_max, replays: 0, full: 0 }
     }
 
     /// Used nonces remembered now.
@@ -202,9 +194,9 @@ impl Authority {
         is_same(self.proof(birth).as_bytes(), proof.as_bytes()).then_some(birth)
     }
 
-    fn is_fresh(&self, wall: u64, (made, _): Birth) -> bool {
+    fn is_fresh(&self, wall: u64, birth: Birth) -> bool {
         // Another machine of the same secret may be ahead by as much as the lifetime.
-        u128::from(wall.abs_diff(made)) <= self.lifetime.as_millis()
+        u128::from(wall.abs_diff(birth.0)) <= self.lifetime.as_millis() && Some(birth) > self.floor
     }
 
     /// Notes a use; a response without count may use a nonce once.
@@ -215,14 +207,9 @@ impl Authority {
             (Some(_), None) => false,
             (None, count) => {
                 self.forget(wall);
-                if self.used.len() >= self.used_max {
-                    self.full += 1;
-                    return Verdict::Stale;
-                }
                 let mut uses = Uses { highest: 0, below: 0 };
                 let taken = count.is_none_or(|count| uses.take(count));
                 self.used.insert(birth, if count.is_some() { uses } else { once });
-                self.order.push_back(birth);
                 taken
             }
         };
@@ -230,11 +217,19 @@ impl Authority {
         if taken { Verdict::Right } else { Verdict::Stale }
     }
 
-    /// Lets go of nonces that are too old to be used again.
+    /// Lets go of nonces that are too old to be used again, and of the oldest if there is no room for another one.
     fn forget(&mut self, wall: u64) {
-        while let Some(oldest) = self.order.front().copied().filter(|birth| !self.is_fresh(wall, *birth)) {
-            self.order.pop_front();
-            self.used.remove(&oldest);
+        while let Some((oldest, _)) = self.used.first_key_value() {
+            let oldest = *oldest;
+            let is_fresh = self.is_fresh(wall, oldest);
+            if is_fresh && self.used.len() < self.used_max {
+                return;
+            }
+            self.used.pop_first();
+            if is_fresh {
+                self.full += 1;
+                self.floor = self.floor.max(Some(oldest));
+            }
         }
     }
 }
@@ -370,8 +365,16 @@ mod tests {
         let nonces: Vec<String> = (0..3).map(|chance| it.nonce(1000, chance)).collect();
         let verdicts: Vec<Verdict> =
             nonces.iter().map(|nonce| judge(&mut it, 1000, &shown(nonce, Some(1), "secret"), true)).collect();
-        assert_eq!(verdicts, [Verdict::Right, Verdict::Right, Verdict::Stale]);
+        assert_eq!(verdicts, [Verdict::Right; 3]);
         assert_eq!((it.full, it.remembered()), (1, 2));
+        // The first had to go, and is not good any more; nothing can be sent a second time.
+        for (nonce, count) in [(0, 1), (0, 2), (1, 1), (2, 1)] {
+            assert_eq!(
+                judge(&mut it, 1000, &shown(&nonces[nonce], Some(count), "secret"), true),
+                Verdict::Stale
+            );
+        }
+        assert_eq!(judge(&mut it, 1000, &shown(&nonces[1], Some(2), "secret"), true), Verdict::Right);
         let later = it.nonce(400_000, 9);
         assert_eq!(judge(&mut it, 400_000, &shown(&later, Some(1), "secret"), true), Verdict::Right);
         assert_eq!(it.remembered(), 1);

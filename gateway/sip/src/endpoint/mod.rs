@@ -1,5 +1,6 @@
 //! The user agent of one shard: transactions, dialogs, legs and TCP connections behind one front.
 
+mod answered;
 pub(crate) mod challenged;
 mod clients;
 mod compose;
@@ -31,11 +32,11 @@ use crate::dialog::subscription::Subscription;
 use crate::dialog::usage::Usage;
 use crate::event::{Event, Link, Transport};
 use crate::message::Method;
-use crate::observe::Tally;
-use crate::observe::recorder::Recorder;
+use crate::observe::{Records, Tally};
 use crate::stats::Stats;
 use crate::transaction::key::{HashedMap, KeyHasher};
 use crate::treatment::Treatment;
+use answered::Answered;
 use clients::Client;
 use compose::Identity;
 use core::hash::BuildHasherDefault;
@@ -123,6 +124,8 @@ pub struct Endpoint {
     by_key: HashedMap<Key>,
     /// Server transactions by what §8.2.2.2 compares.
     by_merge: HashedMap<Key>,
+    /// Server transactions of registrations that were answered.
+    answered: Answered,
     /// Client transactions that await a final response, by where they went.
     pending: HashMap<(Link, SocketAddr), Vec<Key>, BuildHasherDefault<DefaultHasher>>,
     legs: Slab<Leg>,
@@ -167,6 +170,7 @@ impl Endpoint {
             servers: Slab::new(limits.transactions),
             by_key: HashedMap::default(),
             by_merge: HashedMap::default(),
+            answered: Answered::default(),
             pending: HashMap::default(),
             legs: Slab::new(limits.legs),
             usages: Slab::new(limits.usages),
@@ -251,18 +255,18 @@ impl Endpoint {
         self.wire.tap.now = now;
     }
 
-    /// Keeps the last messages from now on, up to `bytes` bytes (see [`Recorder::new`]).
+    /// Keeps the last messages from now on, up to `bytes` bytes (see [`Records::new`]).
     pub fn record_messages(&mut self, bytes: usize) {
-        self.wire.tap.recorder = Some(Box::new(Recorder::new(bytes, &mut self.random)));
+        self.wire.tap.recorder = Some(Box::new(Records::new(bytes, &mut self.random)));
     }
 
     /// The last messages, if they are kept.
-    pub fn recorder(&self) -> Option<&Recorder> {
+    pub fn recorder(&self) -> Option<&Records> {
         self.wire.tap.recorder.as_deref()
     }
 
     /// The same, to tell it which Call-ID is whose.
-    pub fn recorder_mut(&mut self) -> Option<&mut Recorder> {
+    pub fn recorder_mut(&mut self) -> Option<&mut Records> {
         self.wire.tap.recorder.as_deref_mut()
     }
 
@@ -289,7 +293,7 @@ impl Endpoint {
     /// How many of each it holds.
     pub fn census(&self) -> Census {
         Census {
-            transactions: self.clients.len() + self.servers.len(),
+            transactions: self.clients.len() + self.servers.len() + self.answered.len(),
             legs: self.legs.len(),
             dialogs: self.legs.iter().filter(|(_, leg)| !leg.dialog.parts().remote_tag.is_empty()).count(),
             usages: self.usages.len(),
@@ -309,7 +313,7 @@ impl Endpoint {
 
     /// Whether one more transaction may be made.
     fn has_room(&self) -> bool {
-        self.clients.len() + self.servers.len() < self.clients.capacity()
+        self.clients.len() + self.servers.len() + self.answered.len() < self.clients.capacity()
             && self.held < self.config.limits.message_bytes
     }
 

@@ -86,6 +86,9 @@ impl Endpoint {
             self.server_input(now, key, servers::Input::Request);
             return;
         }
+        if method == Method::Register && self.answer_again(flow, request, hash) {
+            return;
+        }
         if let Err(reject) = Replaces::of(request) {
             self.stats.malformed_refused += 1;
             return self.refuse(request, flow, reject.status, Some(reject.reason), b"");
@@ -118,7 +121,7 @@ impl Endpoint {
             return self.refuse_counted(flow, request, 481);
         }
         // RFC 3261 §8.2.2.2: the same request by another way.
-        if self.by_merge.contains_key(&self.hasher.merge(request)) {
+        if self.is_merged(request) {
             self.stats.merged_refused += 1;
             return self.refuse(request, flow, 482, None, b"");
         }
@@ -206,9 +209,8 @@ impl Endpoint {
         hash: u64,
         leg: Option<Key>,
     ) {
-        let nonce = self.random.u64();
-        let tag = format!("{nonce:016x}");
-        let Some(key) = self.server_insert(request, hash, flow, Owner::Request, Some(tag.as_bytes())) else {
+        let tag = self.tag_of(hash);
+        let Some(key) = self.server_insert(request, hash, flow, Owner::Request, Some(&tag)) else {
             self.stats.transactions_full += 1;
             return self.refuse_busy(flow, request);
         };
@@ -234,8 +236,8 @@ impl Endpoint {
             Vec::new()
         };
         if request.method() == Method::Register {
-            // A registrar's extension, which it speaks of in its answers alone (RFC 5626 §6).
-            extensions.push("outbound");
+            // A registrar's extensions, which it speaks of in its answers alone (RFC 5626 §6, RFC 3327 §5.3).
+            extensions.extend(["outbound", "path"]);
         }
         if !matches!(request.method(), Method::Invite | Method::Update) && !requires {
             return true; // bodies of other methods are the owner's to judge

@@ -56,14 +56,25 @@ pub(crate) struct Server {
     pub(crate) tag: Option<OwnToken>,
     /// What every response begins with behind the status line, then Record-Route; until the final response.
     head: Box<[u8]>,
-    routes_at: u32,
-    /// Where the value of our `keep` goes in there; 0: nowhere.
-    keep_at: u32,
+    /// Where what stands in there.
+    places: Head,
     /// The last response, for repetition.
     response: Box<[u8]>,
     count: u8,
     retransmit: Option<TimerId>,
     lifetime: Option<TimerId>,
+}
+
+impl Server {
+    /// What RFC 3261 §17.2.3 compares.
+    pub(super) const fn hash(&self) -> u64 {
+        self.key
+    }
+
+    /// What §8.2.2.2 compares.
+    pub(super) const fn merge(&self) -> Option<u64> {
+        self.merge
+    }
 }
 
 /// What can happen to a server transaction, whatever its method.
@@ -137,7 +148,7 @@ pub(crate) fn reply_address(via: &Via<'_>, flow: Flow) -> SocketAddr {
 
 impl Endpoint {
     /// Where responses go; where every peer is taken to be behind a NAT, as if it had asked for `rport`.
-    fn reply_to(&self, via: &Via<'_>, flow: Flow) -> SocketAddr {
+    pub(super) fn reply_to(&self, via: &Via<'_>, flow: Flow) -> SocketAddr {
         let forced = self.config.nat == Nat::Always && via.maddr().is_none();
         if forced && matches!(flow.link, Link::Socket(_)) { flow.remote } else { reply_address(via, flow) }
     }
@@ -158,7 +169,7 @@ impl Endpoint {
         let merge = request.to_tag.is_none().then(|| self.hasher.merge(request));
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
-        let (routes_at, keep_at) = write_head(&mut out, request, flow.remote, to_tag);
+        let places = Head::write(&mut out, request, flow.remote, to_tag);
         let server = Server {
             state: if request.method() == Method::Invite {
                 State::Invite(server_invite::State::Proceeding)
@@ -174,8 +185,7 @@ impl Endpoint {
             grant: None,
             tag: request.to_tag.or(to_tag).and_then(OwnToken::parse),
             head: out.as_slice().into(),
-            routes_at,
-            keep_at,
+            places,
             response: Box::default(),
             count: 0,
             retransmit: None,
@@ -214,20 +224,7 @@ impl Endpoint {
             return false;
         }
         compose::status_line(out, status, reason);
-        // Record-Route stands there if the request makes a dialog.
-        let routes = (101..300).contains(&status);
-        let end = if routes { server.head.len() } else { server.routes_at as usize };
-        // RFC 6223 §4.4: a 2xx says how often its sender is to show that it is still there.
-        let keep = self.config.keep.filter(|_| server.keep_at > 0 && (200..300).contains(&status));
-        match keep {
-            Some(seconds) => {
-                let (before, after) = server.head[..end].split_at(server.keep_at as usize);
-                compose::parts(out, &[before, b"="]);
-                compose::decimal(out, seconds);
-                out.extend_from_slice(after);
-            }
-            None => out.extend_from_slice(&server.head[..end]),
-        }
+        server.places.compose(out, &server.head, status, self.config.keep);
         let leg = server.tag.and_then(|token| self.leg_named(token));
         session_id::line(out, leg.and_then(|leg| leg.session_id.as_deref()));
         true
@@ -374,7 +371,7 @@ impl Endpoint {
         }
     }
 
-    fn server_remove(&mut self, key: Key) {
+    pub(super) fn server_remove(&mut self, key: Key) {
         let Some(server) = self.servers.remove(key) else { return };
         self.held -= (server.head.len() + server.response.len()) as u64;
         self.stop_timer(server.retransmit);
@@ -455,9 +452,47 @@ impl Endpoint {
     }
 }
 
-/// Appends Via, From, To (with `to_tag` if it has none), Call-ID and CSeq of a request's responses
-/// (RFC 3261 §8.2.6.2), then Record-Route of an INVITE or SUBSCRIBE; returns where that begins, and where a `keep` that asks for a
-/// value stands in the top Via of a request that makes a binding or a dialog (0: nowhere; RFC 6223 §4.4).
+/// What a response takes over from its request: Via, From, To, Call-ID and CSeq (RFC 3261 §8.2.6.2), then Record-Route of an
+/// INVITE or SUBSCRIBE; here is where what of it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    routes_at: u32,
+    /// Where a `keep` that asks for a value stands in the top Via of a request that makes a binding or a dialog; 0: nowhere.
+    keep_at: u32,
+}
+
+impl Head {
+    /// Appends all of it, with `to_tag` where To has no tag.
+    pub(super) fn write(
+        out: &mut Vec<u8>,
+        request: &Arrived<'_, '_>,
+        source: SocketAddr,
+        to_tag: Option<&[u8]>,
+    ) -> Self {
+        let (routes_at, keep_at) = write_head(out, request, source, to_tag);
+        Self { routes_at, keep_at }
+    }
+
+    /// Appends what was written before to `lines` as a response of this status has it.
+    pub(super) fn compose(self, out: &mut Vec<u8>, lines: &[u8], status: u16, keep: Option<u32>) {
+        // Record-Route stands there if the request makes a dialog.
+        let routes = (101..300).contains(&status);
+        let end = if routes { lines.len() } else { self.routes_at as usize };
+        // RFC 6223 §4.4: a 2xx says how often its sender is to show that it is still there.
+        let keep = keep.filter(|_| self.keep_at > 0 && (200..300).contains(&status));
+        match keep {
+            Some(seconds) => {
+                let (before, after) = lines[..end].split_at(self.keep_at as usize);
+                compose::parts(out, &[before, b"="]);
+                compose::decimal(out, seconds);
+                out.extend_from_slice(after);
+            }
+            None => out.extend_from_slice(&lines[..end]),
+        }
+    }
+}
+
+/// Appends a head; returns where Record-Route begins and where `keep` stands.
 fn write_head(
     out: &mut Vec<u8>,
     request: &Arrived<'_, '_>,

@@ -382,6 +382,9 @@ impl Endpoint {
             if connection.lent {
                 self.events.push_back(Event::ForeignClosed { stream });
             }
+            if connection.holder.is_none() && stream.is_accepted() {
+                self.events.push_back(Event::AcceptedLost { stream });
+            }
             self.kept_lost(stream, connection.kept);
         }
     }

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     ServerRetransmit(Key),
     /// Timers H, I, J and L.
     ServerLifetime(Key),
+    /// Timer J of registrations that were answered.
+    Answered,
     /// What a leg waits for: the first response, the final one, its owner, the end of a re-INVITE.
     Leg(Key),
     /// The next repetition of a 2xx.
@@ -71,6 +73,7 @@ impl Endpoint {
             }
             Timer::ServerRetransmit(key) => self.server_input(now, key, servers::Input::Retransmit),
             Timer::ServerLifetime(key) => self.server_input(now, key, servers::Input::Lifetime),
+            Timer::Answered => self.answered_timer(now),
             Timer::Leg(key) => {
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.timer = None;

@@ -31,17 +31,25 @@ pub fn start(bytes: &[u8]) -> Option<Start> {
     Some(if status == 0 { Start::Request(method) } else { Start::Response(status) })
 }
 
-/// Reads the first line and the Call-ID alone, empty if missing: what [`peek()`] says of both, for less than half its cost.
-pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8])> {
+/// Reads first line, Call-ID (empty if missing) and method (of a response what its CSeq says, if anything): what
+/// [`peek()`] says of them, for half its cost.
+pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8], Option<Method>)> {
     let (status, method, mut at) = start_of(bytes).ok()?;
-    let start = if status == 0 { Start::Request(method) } else { Start::Response(status) };
+    let (start, mut method) =
+        if status == 0 { (Start::Request(method), Some(method)) } else { (Start::Response(status), None) };
+    let mut call_id = None;
     while let Ok((name, value, next)) = field_at(bytes, at) {
-        if name == Name::CallId {
-            return Some((start, value));
+        match name {
+            Name::CallId => call_id = call_id.or(Some(value)),
+            Name::CSeq if method.is_none() => method = CSeq::parse(value).map(|cseq| cseq.method),
+            _ => {}
+        }
+        if call_id.is_some() && method.is_some() {
+            break;
         }
         at = next;
     }
-    Some((start, &[]))
+    Some((start, call_id.unwrap_or_default(), method))
 }
 
 /// Reads Call-ID, first line, branch and CSeq, and nothing beyond the last of them. Where
@@ -85,7 +93,7 @@ mod tests {
         assert_eq!(peek.start, Start::Response(180));
         assert_eq!((peek.call_id, peek.branch), (&b"call@here"[..], Some(&b"z9hG4bKx"[..])));
         assert_eq!(peek.cseq.unwrap().method, Method::Invite);
-        assert_eq!(dialog(text), Some((peek.start, peek.call_id)));
+        assert_eq!(dialog(text), Some((peek.start, peek.call_id, Some(Method::Invite))));
         let message = Message::parse(text).unwrap();
         assert_eq!((message.call_id(), message.cseq()), (peek.call_id, peek.cseq));
     }
@@ -100,7 +108,7 @@ mod tests {
             (bare.start, bare.call_id, bare.branch),
             (Start::Request(Method::Options), &b""[..], None)
         );
-        assert_eq!(dialog(b"OPTIONS sip:h SIP/2.0\r\n\r\n"), Some((bare.start, &b""[..])));
+        assert_eq!(dialog(b"OPTIONS sip:h SIP/2.0\r\n\r\n"), Some((bare.start, &b""[..], Some(Method::Options))));
         assert_eq!(dialog(b"\r\n\r\n"), None);
     }
 }

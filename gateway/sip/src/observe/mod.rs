@@ -1,12 +1,14 @@
 //! What an endpoint shows of its messages: counts by method and status, and a record of the last ones.
 
 pub mod recorder;
+mod records;
 mod tally;
 
 use crate::event::{Flow, Transport};
-use crate::message::{dialog, start};
+use crate::message::{Method, dialog, start};
 use core::net::SocketAddr;
-use recorder::{Direction, Header, Recorder};
+use recorder::{Direction, Header};
+pub use records::{Marks, Records};
 use sansio::{SocketId, Time};
 pub use tally::Tally;
 
@@ -18,7 +20,7 @@ pub(crate) struct Tap {
     /// Counts of messages.
     pub(crate) tally: Box<Tally>,
     /// The last messages, if they are kept.
-    pub(crate) recorder: Option<Box<Recorder>>,
+    pub(crate) recorder: Option<Box<Records>>,
     /// Addresses of the datagram sockets.
     pub(crate) sockets: Vec<(SocketId, SocketAddr)>,
 }
@@ -55,9 +57,9 @@ impl Tap {
             }
             return;
         };
-        if let Some((start, call_id)) = dialog(bytes) {
+        if let Some((start, call_id, method)) = dialog(bytes) {
             self.tally.count(header.direction, start);
-            recorder.record(&header, call_id, bytes);
+            recorder.record(method == Some(Method::Register), &header, call_id, bytes);
         }
     }
 }

@@ -4,8 +4,8 @@
 //! A request is matched by a keyed hash of what §17.2.3 compares; 64 bits, whose key the peer does not know.
 
 use crate::message::{Host, Message, Method, Via};
-use core::hash::{BuildHasherDefault, Hasher};
-use core::net::IpAddr;
+use core::hash::{BuildHasherDefault, Hash as _, Hasher};
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Deref;
 use sansio::{Key, Random};
 use std::collections::HashMap;
@@ -184,6 +184,24 @@ impl KeyHasher {
         field(&mut hasher, request.call_id());
         hasher.write_u32(request.cseq);
         write_method(&mut hasher, request, request.method());
+        hasher.finish()
+    }
+
+    /// The tag of answers to a request outside of dialogs with this key: it gives nothing of the key away.
+    pub fn tag(&self, key: u64) -> [u8; 16] {
+        let mut hasher = self.seed.clone();
+        hasher.write_u8(4);
+        hasher.write_u64(key);
+        let mut tag = [0; 16];
+        hex(hasher.finish(), &mut tag);
+        tag
+    }
+
+    /// The hash of an address.
+    pub fn address(&self, address: SocketAddr) -> u64 {
+        let mut hasher = self.seed.clone();
+        hasher.write_u8(5);
+        address.hash(&mut hasher);
         hasher.finish()
     }
 

@@ -5,6 +5,7 @@ use super::{Asker, Told, fields};
 use crate::attempt::{Way, judge, patience};
 use crate::identity::{Departure, Standing, Waiter, depart};
 use crate::mail::Mail;
+use crate::phone::is_of_flow;
 use crate::privacy::Privacy;
 use crate::profile::Outgoing;
 use crate::session;
@@ -53,6 +54,8 @@ pub(super) struct Passage {
     /// The number after the route's rewriting.
     pub(super) number: String,
     pub(super) targets: Targets,
+    /// The phone that is asked now, if it has several flows.
+    phone: Option<String>,
     /// The subscription it makes.
     pub(super) subscription: Option<Key>,
     /// When whoever asked waits no longer.
@@ -128,6 +131,7 @@ impl Passage {
             dialled: String::new(),
             number: String::new(),
             targets: Targets::Phones(Vec::new()),
+            phone: None,
             subscription: None,
             // Timer F of whoever asked, less a round trip or two (RFC 3261 §17.1.2.2).
             until: now + t1.saturating_mul(60),
@@ -182,6 +186,7 @@ impl Shard {
                         return self.passage_fails(now, key, Some(Refusal::unregistered()));
                     };
                     let more = !contacts.is_empty();
+                    passage.phone = binding.flow.as_ref().map(|flow| flow.instance.clone());
                     let dialled = passage.dialled.clone();
                     self.way_to_phone(&dialled, &binding).map(|way| (way, None, more))
                 }
@@ -465,6 +470,12 @@ impl Shard {
         if sent.on.is_none() {
             // RFC 3261 §16.7 step 5: 6xx speaks for all phones of a user.
             next = (300..600).contains(&status);
+            // RFC 5626 §7: what a phone has answered it is not asked again by another flow.
+            if let (Targets::Phones(contacts), Some(phone)) = (&mut passage.targets, &passage.phone)
+                && !is_of_flow(status)
+            {
+                contacts.retain(|it| it.flow.as_ref().is_none_or(|flow| flow.instance != *phone));
+            }
         }
         if let Some((trunk, peer)) = &sent.on
             && !next
@@ -596,8 +607,9 @@ impl Shard {
                 let failure = Failure::Status { status, reason, retry_after: None };
                 self.told_of(&Refusal::callee(&failure))
             }
-            // RFC 4320 §4.2: "MUST NOT send a response with status-code of 408 to a non-INVITE request".
-            408 => Told::bare(480),
+            // RFC 4320 §4.2: "MUST NOT send a response with status-code of 408 to a non-INVITE request"; RFC 5626 §11.5 of 430:
+            // "Endpoints should never receive" it.
+            408 | 430 => Told::bare(480),
             _ => {
                 let (mut headers, _) = fields::passed(&response);
                 let allow: Vec<String> = response.headers(Name::Allow).map(session::text).collect();

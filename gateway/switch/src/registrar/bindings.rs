@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use link::{Binding, Connection, FlowName, Text, UnixMicros};
 use sip::message::{Host, Uri};
+use std::sync::Arc;
 
 /// Bounds of registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +43,15 @@ pub enum Refused {
 pub(crate) struct Wish {
     pub(crate) user: String,
     pub(crate) wanted: Wanted,
-    pub(crate) call_id: String,
+    pub(crate) call_id: Box<str>,
     pub(crate) cseq: u32,
     pub(crate) transport: Text,
     pub(crate) connection: Option<Connection>,
     pub(crate) source: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) behind_nat: bool,
+    /// The proxies on the way, as Route has them (RFC 3327 §5.3).
+    pub(crate) path: Box<str>,
     pub(crate) user_agent: String,
 }
 
@@ -73,13 +76,13 @@ pub(crate) enum Wanted {
 /// One contact asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Contact {
-    pub(crate) uri: String,
+    pub(crate) uri: Box<str>,
     pub(crate) q: u16,
     /// Seconds asked for; 0 removes.
     pub(crate) expires: Option<u32>,
     pub(crate) target: SocketAddr,
     /// The flow, if the phone registers by flows (RFC 5626).
-    pub(crate) flow: Option<FlowName>,
+    pub(crate) flow: Option<Box<FlowName>>,
 }
 
 /// Carries a wish out on a user's bindings; whether anything changed. After an error they are not to be used.
@@ -87,6 +90,7 @@ pub(crate) fn apply(
     bindings: &mut Vec<Binding>,
     now: UnixMicros,
     wish: &Wish,
+    user_agent: &Arc<str>,
     limits: &Limits,
 ) -> Result<bool, Refused> {
     let is_late = |known: &Binding| known.call_id == wish.call_id && wish.cseq <= known.cseq;
@@ -104,7 +108,7 @@ pub(crate) fn apply(
     };
     let mut changed = false;
     // Bindings that this very request made or changed are not late to it.
-    let mut touched: Vec<(&str, &Option<FlowName>)> = Vec::new();
+    let mut touched: Vec<(&str, &Option<Box<FlowName>>)> = Vec::new();
     for contact in contacts {
         let seconds = contact.expires.unwrap_or_else(|| USUAL_EXPIRES.max(limits.min_expires));
         if seconds > 0 && seconds < limits.min_expires {
@@ -118,7 +122,7 @@ pub(crate) fn apply(
         let place = bindings.iter().position(is_same);
         if let Some(place) = place
             && is_late(&bindings[place])
-            && !touched.contains(&(bindings[place].contact.as_str(), &bindings[place].flow))
+            && !touched.contains(&(&*bindings[place].contact, &bindings[place].flow))
         {
             return Err(Refused::OutOfOrder);
         }
@@ -136,8 +140,9 @@ pub(crate) fn apply(
             behind_nat: wish.behind_nat,
             silent: false,
             flow: contact.flow.clone(),
+            path: wish.path.clone(),
             local: wish.local,
-            user_agent: wish.user_agent.clone(),
+            user_agent: user_agent.clone(),
         });
         touched.push((&contact.uri, &contact.flow));
         match (place, new) {
@@ -204,12 +209,13 @@ pub(super) mod tests {
             source: target,
             local: target,
             behind_nat: false,
+            path: "".into(),
             user_agent: String::new(),
         }
     }
 
     fn uris(bindings: &[Binding]) -> Vec<&str> {
-        bindings.iter().map(|it| it.contact.as_str()).collect()
+        bindings.iter().map(|it| &*it.contact).collect()
     }
 
     /// RFC 3261 §10.3 step 7, case by case.
@@ -218,7 +224,7 @@ pub(super) mod tests {
         let (mut all, limits) = (Vec::new(), Limits::default());
         let mut apply = |wish: &Wish| {
             let mut changed = all.clone();
-            let outcome = apply(&mut changed, UnixMicros(0), wish, &limits);
+            let outcome = apply(&mut changed, UnixMicros(0), wish, &"".into(), &limits);
             if outcome.is_ok() {
                 all = changed;
             }
@@ -248,9 +254,10 @@ pub(super) mod tests {
         let mut register = |uri: &str, instance: &str, reg_id: u32, expires: u32, call_id: &str| {
             let mut wish = wish(uri, expires, call_id, 1);
             let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
-            contacts[0].flow = (reg_id > 0).then(|| FlowName { instance: instance.into(), reg_id });
-            apply(&mut all, UnixMicros(0), &wish, &limits).unwrap();
-            let name = |it: &Binding| (it.contact.clone(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
+            contacts[0].flow = (reg_id > 0).then(|| Box::new(FlowName { instance: instance.into(), reg_id }));
+            apply(&mut all, UnixMicros(0), &wish, &"".into(), &limits).unwrap();
+            let name =
+                |it: &Binding| (it.contact.to_string(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
             all.iter().map(name).collect::<Vec<_>>()
         };
         let at = |uri: &str, reg_id: u32| (uri.to_owned(), reg_id);
@@ -272,10 +279,10 @@ pub(super) mod tests {
     fn times_are_cut_and_contacts_counted() {
         let limits = Limits { contacts_max: 2, ..Limits::default() };
         let mut all = Vec::new();
-        apply(&mut all, UnixMicros(5), &wish("sip:a@h", 1_000_000, "i", 1), &limits).unwrap();
+        apply(&mut all, UnixMicros(5), &wish("sip:a@h", 1_000_000, "i", 1), &"".into(), &limits).unwrap();
         assert_eq!(all[0].expires, UnixMicros(5 + 7200 * 1_000_000));
-        apply(&mut all, UnixMicros(5), &wish("sip:b@h", 60, "i", 2), &limits).unwrap();
-        let third = apply(&mut all, UnixMicros(5), &wish("sip:c@h", 60, "i", 3), &limits);
+        apply(&mut all, UnixMicros(5), &wish("sip:b@h", 60, "i", 2), &"".into(), &limits).unwrap();
+        let third = apply(&mut all, UnixMicros(5), &wish("sip:c@h", 60, "i", 3), &"".into(), &limits);
         assert_eq!(third, Err(Refused::TooMany));
     }
 

@@ -3,45 +3,68 @@
 //! A phone's REGISTER comes to whichever shard its Call-ID hashes to, and a call to it starts on any. So this is one
 //! table behind one lock, held for microseconds once per REGISTER and per call to or from a phone, never per packet.
 
+mod asking;
 mod bindings;
+pub(crate) mod path;
 mod watch;
 
+pub use asking::Offer;
 pub(crate) use bindings::{Contact, Wanted, Wish};
 pub use bindings::{Limits, Refused};
 pub(crate) use watch::Way;
 
 use crate::users::Users;
+use asking::Asked;
 use core::time::Duration;
-use link::{Binding, Registration, UnixMicros};
-use sip::auth::{Authority, Presented, Verdict};
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use link::{Binding, Connection, Registration, UnixMicros};
+use sip::auth::{Algorithm, Authority, Presented, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use watch::Watch;
 
 /// How long a nonce is good: a phone that refreshes more seldom than this is asked twice.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
-/// Nonces in use that are remembered against replay, about 100 bytes each.
+/// Nonces in use that are remembered against replay, about 60 bytes each.
 const NONCES: usize = 1 << 16;
-/// Bindings of all users together at most; about 400 bytes each.
+/// Bindings of all users together at most; about 500 bytes each.
 const BINDINGS: usize = 100_000;
+/// Users looked at in one go when bindings end; the others have their turn soon after.
+const ENDED_AT_ONCE: usize = 1000;
+/// Names of phones (User-Agent) that are kept once for all who have them.
+const AGENTS: usize = 256;
 
 /// The shared table.
 #[derive(Debug)]
 pub struct Registrar {
     state: Mutex<State>,
+    authority: Mutex<Authority>,
+    asked: Mutex<Asked>,
 }
 
 #[derive(Debug)]
 struct State {
-    authority: Authority,
-    /// By user; a user without bindings stays, so that what an old run left behind does not come back.
-    users: BTreeMap<String, Vec<Binding>>,
+    /// By name; a user without bindings stays, so that what an old run left behind does not come back.
+    users: BTreeMap<Arc<str>, User>,
+    /// When whose bindings are to be looked at: no later than the first of them ends.
+    due: BTreeSet<(UnixMicros, Arc<str>)>,
+    /// Whose bindings end with which connection.
+    flows: BTreeSet<(Connection, Arc<str>)>,
+    agents: BTreeSet<Arc<str>>,
     total: usize,
     revision: u64,
-    /// When the next binding ends, at the earliest.
-    next: UnixMicros,
+    /// The users are others than when they were looked at.
+    anew: bool,
     /// Whose ways are kept open, and when.
     watch: Watch,
+}
+
+/// What is known of a user.
+#[derive(Debug)]
+struct User {
+    /// Shared with control, as long as it is the same.
+    bindings: Arc<[Binding]>,
+    /// The time in [`State::due`].
+    due: Option<UnixMicros>,
 }
 
 /// What was judged, and what there is to count.
@@ -56,14 +79,17 @@ impl Registrar {
     /// An empty one whose nonces are made with `secret`, which nobody else may know.
     pub fn new(secret: &[u8; 32]) -> Self {
         let state = State {
-            authority: Authority::new(secret, NONCE_LIFETIME, NONCES),
             users: BTreeMap::new(),
+            due: BTreeSet::new(),
+            flows: BTreeSet::new(),
+            agents: BTreeSet::new(),
             total: 0,
             revision: 0,
-            next: UnixMicros(u64::MAX),
+            anew: false,
             watch: Watch::default(),
         };
-        Self { state: Mutex::new(state) }
+        let authority = Authority::new(secret, NONCE_LIFETIME, NONCES);
+        Self { state: Mutex::new(state), authority: Mutex::new(authority), asked: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,25 +97,39 @@ impl Registrar {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn authority(&self) -> MutexGuard<'_, Authority> {
+        self.authority.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Bindings of all users.
     pub fn bindings(&self) -> usize {
         self.state().total
     }
 
-    /// Challenges for the users' algorithms, the first preferred.
+    /// Challenges for these algorithms, the first preferred.
     pub(crate) fn challenges(
         &self,
         now: UnixMicros,
-        users: &Users,
+        realm: &str,
+        algorithms: &[Algorithm],
         stale: bool,
         chance: impl FnMut() -> u64,
     ) -> Vec<String> {
-        let realm = users.realm.as_bytes();
-        self.state().authority.challenges(now.0 / 1000, realm, &users.algorithms, stale, chance)
+        self.authority().challenges(now.0 / 1000, realm.as_bytes(), algorithms, stale, chance)
+    }
+
+    /// A phone, known by this hash, is asked for its password; how often it was before and gave no answer.
+    pub(crate) fn asks(&self, now: UnixMicros, phone: u64) -> u8 {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).ask(now, phone)
+    }
+
+    /// It has answered.
+    pub(crate) fn has_answered(&self, phone: u64) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).answered(phone);
     }
 
     pub(crate) fn judge(&self, now: UnixMicros, presented: &Presented<'_>) -> Judged {
-        let authority = &mut self.state().authority;
+        let mut authority = self.authority();
         let before = (authority.replays, authority.full);
         let verdict = authority.judge(now.0 / 1000, presented);
         Judged { verdict, replayed: authority.replays > before.0, full: authority.full > before.1 }
@@ -103,24 +143,28 @@ impl Registrar {
         limits: &Limits,
     ) -> Result<(Registration, bool), Refused> {
         let mut state = self.state();
-        let old = state.users.get(&wish.user).map_or(&[][..], Vec::as_slice);
+        let known = state.users.get_key_value(&*wish.user);
+        let user = known.map_or_else(|| Arc::from(&*wish.user), |(name, _)| name.clone());
+        let old = state.bindings_of(&user);
         let held = old.len();
         let mut bindings: Vec<Binding> = old.iter().filter(|it| it.expires > now).cloned().collect();
-        let changed = bindings::apply(&mut bindings, now, wish, limits)?;
+        let agent = state.agent(&wish.user_agent);
+        if !bindings::apply(&mut bindings, now, wish, &agent, limits)? {
+            let revision = state.revision;
+            return Ok((Registration { user, revision, bindings: bindings.into() }, false));
+        }
         if state.total - held + bindings.len() > BINDINGS {
             return Err(Refused::Full);
         }
-        let revision = if changed { state.advance(now) } else { state.revision };
-        state.put(&wish.user, bindings.clone());
-        Ok((Registration { user: wish.user.clone(), revision, bindings }, changed))
+        let revision = state.advance(now);
+        Ok((state.put(&user, revision, bindings), true))
     }
 
     /// Where a user can be called now: preferred contacts first, of equals the one registered last.
     pub(crate) fn contacts(&self, now: UnixMicros, user: &str) -> Vec<Binding> {
         let state = self.state();
-        let all = state.users.get(user).map_or(&[][..], Vec::as_slice);
         let is_there = |it: &&Binding| it.expires > now && !it.silent;
-        let mut contacts: Vec<Binding> = all.iter().filter(is_there).cloned().collect();
+        let mut contacts: Vec<Binding> = state.bindings_of(user).iter().filter(is_there).cloned().collect();
         contacts.sort_by_key(|it| core::cmp::Reverse((it.q, it.registered)));
         contacts
     }
@@ -133,39 +177,65 @@ impl Registrar {
             if !users.has(&registration.user) || state.users.contains_key(&registration.user) {
                 continue;
             }
-            let mut bindings = registration.bindings;
-            bindings.retain(|it| it.expires > now);
+            let there = registration.bindings.iter().filter(|it| it.expires > now);
+            let mut bindings: Vec<Binding> = there.cloned().collect();
+            for binding in &mut bindings {
+                binding.user_agent = state.agent(&binding.user_agent);
+            }
             if state.total + bindings.len() <= BINDINGS {
-                state.put(&registration.user, bindings);
+                state.put(&registration.user, registration.revision, bindings);
             }
         }
     }
 
-    /// Takes out what has expired or belongs to users that are no more; gives who changed.
+    /// Takes out what has expired or belongs to users that are no more; gives who changed, some at a time.
     pub(crate) fn expire(&self, now: UnixMicros, users: &Users) -> Vec<Registration> {
         let mut state = self.state();
-        if now < state.next {
-            return Vec::new();
-        }
-        let gone = |user: &str, it: &Binding| it.expires <= now || !users.has(user);
-        let due = state.users.iter().filter(|(user, all)| all.iter().any(|it| gone(user, it)));
-        let due: Vec<String> = due.map(|(user, _)| user.clone()).collect();
+        let anew = core::mem::take(&mut state.anew);
+        let due: Vec<Arc<str>> = if anew {
+            state.users.keys().cloned().collect()
+        } else {
+            let due = state.due.iter().take_while(|(at, _)| *at <= now);
+            due.take(ENDED_AT_ONCE).map(|(_, user)| user.clone()).collect()
+        };
         let mut changed = Vec::new();
         for user in due {
-            let Some(mut bindings) = state.users.get(&user).cloned() else { continue };
-            bindings.retain(|it| !gone(&user, it));
-            let revision = state.advance(now);
-            state.put(&user, bindings.clone());
-            changed.push(Registration { user, revision, bindings });
+            let is_gone = !users.has(&user);
+            let old = state.bindings_of(&user);
+            let there = old.iter().filter(|it| it.expires > now && !is_gone);
+            let bindings: Vec<Binding> = there.cloned().collect();
+            if bindings.len() < old.len() {
+                let revision = state.advance(now);
+                changed.push(state.put(&user, revision, bindings));
+            }
+            // Otherwise they were refreshed since.
+            state.place(&user, true);
         }
-        let all = state.users.values().flatten();
-        state.next = all.map(|it| it.expires).min().unwrap_or(UnixMicros(u64::MAX));
+        if anew {
+            state.users.retain(|name, user| users.has(name) || !user.bindings.is_empty());
+        }
+        changed
+    }
+
+    /// Takes out what is reached over a connection alone that is no more; gives who changed.
+    pub(crate) fn lose(&self, now: UnixMicros, connection: Connection) -> Vec<Registration> {
+        let mut state = self.state();
+        let from = (connection, Arc::from(""));
+        let of_it = state.flows.range(from..).take_while(|(it, _)| *it == connection);
+        let users: Vec<Arc<str>> = of_it.map(|(_, user)| user.clone()).collect();
+        let mut changed = Vec::new();
+        for user in users {
+            let there = state.bindings_of(&user).iter().filter(|it| flow_of(it) != Some(connection));
+            let bindings: Vec<Binding> = there.cloned().collect();
+            let revision = state.advance(now);
+            changed.push(state.put(&user, revision, bindings));
+        }
         changed
     }
 
     /// Has [`Self::expire`] look at everything: the users are others now.
     pub(crate) fn look_anew(&self) {
-        self.state().next = UnixMicros(0);
+        self.state().anew = true;
     }
 }
 
@@ -176,16 +246,69 @@ impl State {
         self.revision
     }
 
-    fn put(&mut self, user: &str, bindings: Vec<Binding>) {
-        for binding in &bindings {
-            self.next = self.next.min(binding.expires);
+    fn bindings_of(&self, user: &str) -> &[Binding] {
+        self.users.get(user).map_or(&[][..], |user| &user.bindings)
+    }
+
+    /// A phone's name, kept once for all who have it.
+    fn agent(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.agents.get(name) {
+            return known.clone();
         }
+        if self.agents.len() >= AGENTS {
+            // Rather than to find out which of them nobody has any more.
+            self.agents.clear();
+        }
+        let agent: Arc<str> = name.into();
+        self.agents.insert(agent.clone());
+        agent
+    }
+
+    fn put(&mut self, user: &Arc<str>, revision: u64, bindings: Vec<Binding>) -> Registration {
         self.watch.look(user, &bindings);
+        let old = self.users.get(user).map(|known| known.bindings.clone());
+        for connection in old.iter().flat_map(|old| old.iter()).filter_map(flow_of) {
+            self.flows.remove(&(connection, user.clone()));
+        }
+        self.flows.extend(bindings.iter().filter_map(flow_of).map(|connection| (connection, user.clone())));
+        let bindings: Arc<[Binding]> = bindings.into();
         self.total += bindings.len();
-        if let Some(old) = self.users.insert(user.to_owned(), bindings) {
-            self.total -= old.len();
+        match self.users.get_mut(user) {
+            Some(known) => {
+                self.total -= known.bindings.len();
+                known.bindings = bindings.clone();
+            }
+            None => {
+                self.users.insert(user.clone(), User { bindings: bindings.clone(), due: None });
+            }
+        }
+        self.place(user, false);
+        Registration { user: user.clone(), revision, bindings }
+    }
+
+    /// Sees to it that a user is looked at when his first binding ends. Where that is later than it was, the old time may
+    /// stand until it has come: a refresh changes nothing here.
+    fn place(&mut self, user: &Arc<str>, exactly: bool) {
+        let Some(known) = self.users.get_mut(user) else { return };
+        let first = known.bindings.iter().map(|it| it.expires).min();
+        let is_before = matches!((known.due, first), (Some(due), Some(first)) if due <= first);
+        if known.due == first || is_before && !exactly {
+            return;
+        }
+        if let Some(due) = core::mem::replace(&mut known.due, first) {
+            self.due.remove(&(due, user.clone()));
+        }
+        if let Some(first) = first {
+            self.due.insert((first, user.clone()));
         }
     }
+}
+
+/// The connection without which a binding is of no use: that of a flow (RFC 5626), or of a phone that nobody can connect to
+/// (RFC 7118). One behind proxies is reached by other connections, too.
+fn flow_of(it: &Binding) -> Option<Connection> {
+    let alone = it.flow.is_some() || matches!(&*it.transport, "ws" | "wss");
+    it.connection.filter(|_| alone && it.path.is_empty())
 }
 
 #[cfg(test)]
@@ -213,6 +336,35 @@ mod tests {
         assert!(gone[0].bindings.is_empty() && gone[0].revision > first.revision);
         assert!(it.expire(UnixMicros(70_000_000), &users).is_empty());
         assert_eq!(it.bindings(), 0);
+    }
+
+    /// RFC 5626 §5.3: what is known to be gone is not tried.
+    #[test]
+    fn flows_go_with_their_connection_and_others_stay() {
+        let (it, limits, now) = (Registrar::new(&[0; 32]), Limits::default(), UnixMicros(1));
+        let register = |stream: Option<u32>, reg_id: u32, transport: &'static str, path: &str| {
+            let mut wish = wish(600, reg_id);
+            (wish.path, wish.transport) = (path.into(), transport.into());
+            wish.connection = stream.map(|stream| Connection { shard: 1, stream });
+            let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
+            contacts[0].uri = format!("sip:{reg_id}@h").into();
+            let name = link::FlowName { instance: "<urn:1>".into(), reg_id };
+            contacts[0].flow = (reg_id < 3).then(|| Box::new(name));
+            it.register(now, &wish, &limits).unwrap();
+        };
+        register(Some(7), 1, "tcp", "");
+        register(Some(8), 2, "tcp", "");
+        register(Some(7), 3, "tcp", "");
+        register(Some(7), 4, "ws", "");
+        register(Some(7), 5, "ws", "<sip:edge;lr>");
+        let lose = |shard: u16, stream: u32| it.lose(UnixMicros(2), Connection { shard, stream });
+        assert!(lose(0, 7).is_empty() && lose(1, 9).is_empty());
+        let left = lose(1, 7);
+        let uris: Vec<&str> = left[0].bindings.iter().map(|it| &*it.contact).collect();
+        assert_eq!(uris, ["sip:2@h", "sip:3@h", "sip:5@h"]);
+        assert!(lose(1, 7).is_empty(), "once");
+        assert_eq!((lose(1, 8)[0].bindings.len(), it.bindings()), (2, 2));
+        assert!(it.state().flows.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use link::{Binding, FlowName, Registration, UnixMicros};
 use sip::Shards;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Slots: as many as a process has shards at most.
 const SLOTS: u16 = 64;
@@ -16,17 +17,17 @@ const SLOTS: u16 = 64;
 /// A way to a phone: what tells a user's binding from the others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Way {
-    pub(crate) user: String,
-    contact: String,
-    flow: Option<FlowName>,
+    pub(crate) user: Arc<str>,
+    contact: Box<str>,
+    flow: Option<Box<FlowName>>,
     /// When it was registered last: what is heard of an older one says nothing of it.
     registered: UnixMicros,
 }
 
 impl Way {
-    fn of(user: &str, it: &Binding) -> Self {
+    fn of(user: Arc<str>, it: &Binding) -> Self {
         let (contact, flow) = (it.contact.clone(), it.flow.clone());
-        Self { user: user.to_owned(), contact, flow, registered: it.registered }
+        Self { user, contact, flow, registered: it.registered }
     }
 
     fn is_of(&self, it: &Binding) -> bool {
@@ -38,9 +39,9 @@ impl Way {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// By slot: when which user's ways are due.
-    due: BTreeSet<(u16, UnixMicros, String)>,
+    due: BTreeSet<(u16, UnixMicros, Arc<str>)>,
     /// Where each user stands in there.
-    placed: BTreeMap<String, (u16, UnixMicros)>,
+    placed: BTreeMap<Arc<str>, (u16, UnixMicros)>,
     /// Pings in a row that were not answered, where there are any.
     missed: BTreeMap<Way, u8>,
 }
@@ -58,13 +59,14 @@ fn hash(user: &str) -> u64 {
 
 impl Watch {
     /// These are a user's bindings now.
-    pub(super) fn look(&mut self, user: &str, bindings: &[Binding]) {
-        let (contact, registered) = (String::new(), UnixMicros(0));
-        let from = Way { user: user.to_owned(), contact, flow: None, registered };
-        let of_user = self.missed.range(from..).map(|(way, _)| way).take_while(|way| way.user == user);
-        let gone = of_user.filter(|way| !bindings.iter().any(|it| way.is_of(it))).cloned();
-        for way in gone.collect::<Vec<_>>() {
-            self.missed.remove(&way);
+    pub(super) fn look(&mut self, user: &Arc<str>, bindings: &[Binding]) {
+        if !self.missed.is_empty() {
+            let from = Way { user: user.clone(), contact: "".into(), flow: None, registered: UnixMicros(0) };
+            let of_user = self.missed.range(from..).map(|(way, _)| way).take_while(|way| way.user == *user);
+            let gone = of_user.filter(|way| !bindings.iter().any(|it| way.is_of(it))).cloned();
+            for way in gone.collect::<Vec<_>>() {
+                self.missed.remove(&way);
+            }
         }
         let first = bindings.iter().filter(|it| is_watched(it)).map(|it| it.registered).min();
         match (first, self.placed.contains_key(user)) {
@@ -74,27 +76,32 @@ impl Watch {
         }
     }
 
-    fn place(&mut self, user: &str, at: UnixMicros) {
+    fn place(&mut self, user: &Arc<str>, at: UnixMicros) {
         let slot = (hash(user) % u64::from(SLOTS)) as u16; // below SLOTS
-        self.placed.insert(user.to_owned(), (slot, at));
-        self.due.insert((slot, at, user.to_owned()));
+        self.placed.insert(user.clone(), (slot, at));
+        self.due.insert((slot, at, user.clone()));
     }
 
-    fn forget(&mut self, user: &str) {
+    fn forget(&mut self, user: &Arc<str>) {
         if let Some((slot, at)) = self.placed.remove(user) {
-            self.due.remove(&(slot, at, user.to_owned()));
+            self.due.remove(&(slot, at, user.clone()));
         }
     }
 
     /// The first users whose turn it is, `most` of them, in the slots of a shard; their next turn is `interval` later. Who is
     /// new is due at once: a phone that cannot be reached shows it soon.
-    fn take_due(&mut self, now: UnixMicros, me: Shards, most: usize, interval: Duration) -> Vec<String> {
+    fn take_due(&mut self, now: UnixMicros, me: Shards, most: usize, interval: Duration) -> Vec<Arc<str>> {
         let mut users = Vec::new();
         let interval = interval.as_micros() as u64;
+        let nobody: Arc<str> = "".into();
         for slot in (0..SLOTS).filter(|slot| slot % me.count.max(1) == me.me) {
             while users.len() < most {
-                let from = (slot, UnixMicros(0), String::new());
-                let Some((_, at, user)) = self.due.range(from..).next().filter(|it| it.0 == slot).cloned()
+                let Some((_, at, user)) = self
+                    .due
+                    .range((slot, UnixMicros(0), nobody.clone())..)
+                    .next()
+                    .filter(|it| it.0 == slot)
+                    .cloned()
                 else {
                     break;
                 };
@@ -128,9 +135,8 @@ impl Registrar {
         let users = state.watch.take_due(now, me, most, interval);
         let mut ways = Vec::new();
         for user in users {
-            let all = state.users.get(&user).map_or(&[][..], Vec::as_slice);
-            let due = all.iter().filter(|it| is_watched(it) && it.expires > now);
-            ways.extend(due.map(|it| (Way::of(&user, it), it.clone())));
+            let due = state.bindings_of(&user).iter().filter(|it| is_watched(it) && it.expires > now);
+            ways.extend(due.map(|it| (Way::of(user.clone(), it), it.clone())));
         }
         ways
     }
@@ -145,7 +151,7 @@ impl Registrar {
     /// A phone has not answered, for the `most`-th time in a row if it is given up now: then what changed.
     pub(crate) fn way_missed(&self, now: UnixMicros, way: &Way, most: u8) -> Option<Registration> {
         let mut state = self.state();
-        if !state.users.get(&way.user)?.iter().any(|it| way.is_of(it)) {
+        if !state.bindings_of(&way.user).iter().any(|it| way.is_of(it)) {
             return None;
         }
         let missed = state.watch.missed.entry(way.clone()).or_default();
@@ -159,11 +165,12 @@ impl Registrar {
 
 impl super::State {
     fn set_silent(&mut self, now: UnixMicros, way: &Way, silent: bool) -> Option<Registration> {
-        let bindings = self.users.get_mut(&way.user)?;
-        let binding = bindings.iter_mut().find(|it| way.is_of(it) && it.silent != silent)?;
-        binding.silent = silent;
-        let bindings = bindings.clone();
-        Some(Registration { user: way.user.clone(), revision: self.advance(now), bindings })
+        let bindings = self.bindings_of(&way.user);
+        let at = bindings.iter().position(|it| way.is_of(it) && it.silent != silent)?;
+        let mut bindings = bindings.to_vec();
+        bindings[at].silent = silent;
+        let revision = self.advance(now);
+        Some(self.put(&way.user, revision, bindings))
     }
 }
 
@@ -190,7 +197,7 @@ mod tests {
         let it = registered(400);
         let due = |now: u64, me: u16, most: usize| {
             let ways = it.ways_due(UnixMicros(now), Shards { count: 3, me }, most, INTERVAL);
-            ways.into_iter().map(|(way, _)| way.user).collect::<Vec<_>>()
+            ways.into_iter().map(|(way, _)| way.user.to_string()).collect::<Vec<_>>()
         };
         assert!(due(0, 0, 1000).is_empty() && it.has_ways());
         let mut all: Vec<String> = (0..3).flat_map(|me| due(2, me, 40)).collect();
