@@ -6,7 +6,7 @@ use crate::attempt::{Way, judge, patience};
 use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
-use crate::profile::Outgoing;
+use crate::profile::{Outgoing, Referrals};
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
@@ -177,7 +177,10 @@ impl Shard {
                     self.way_to_phone(&dialled, &binding).map(|way| (way, None, more))
                 }
                 Targets::Trunks(hunt) => {
-                    let passes = |trunk: &Trunk| trunk.config.profile.requests.has(method);
+                    let passes = |trunk: &Trunk| match method {
+                        Method::Refer => trunk.config.profile.referrals == Referrals::Pass,
+                        method => trunk.config.profile.requests.has(method),
+                    };
                     match hunt.next_outside(now, &self.table, passes) {
                         Ok((trunk, peer)) => {
                             let more = hunt.has_more();
@@ -305,6 +308,9 @@ impl Shard {
             self.bound_expires(&mut passed);
         }
         fields::identify(&mut passed, &message, made);
+        if passage.method == Method::Refer {
+            passed.extend(self.referral_fields(now, &message, advertised));
+        }
         passed.retain(|(name, _)| !is_in(&headers, name));
         headers.extend(passed);
         if let Some(route) = way.route {
@@ -392,7 +398,7 @@ impl Shard {
                 );
                 Some((id.ok()?, Some(usage)))
             }
-            None if passage.method == Method::Subscribe => {
+            None if matches!(passage.method, Method::Subscribe | Method::Refer) => {
                 let (usage, id) = self.endpoint.usage_open(now, &request).ok()?;
                 Some((id, Some(usage)))
             }
@@ -452,13 +458,18 @@ impl Shard {
         let (headers, dropped) = fields::passed(&response);
         self.stats.headers_dropped += dropped;
         self.stats.outside_answered += 1;
-        if let Some(subscription) = passage.subscription {
+        let subscription = passage.subscription;
+        if let Some(subscription) = subscription {
             self.subscription_stands(now, subscription, fields::expires(&response));
         }
         let content_type = response.content_type().map(session::text).unwrap_or_default();
         let body = message.body();
         let body = (!body.is_empty()).then_some(Body { content_type: &content_type, bytes: body });
+        let silent = subscription.filter(|_| fields::makes_no_subscription(&response));
         self.passage_over(now, key, &Told { status, headers }, body);
+        if let Some(subscription) = silent {
+            self.subscription_over(now, subscription);
+        }
     }
 
     /// Answers the challenge to a passage's request, if there is an account for it.
