@@ -8,6 +8,7 @@ use crate::voice::talk;
 
 on_both_drivers! {
     a_call_that_rings_goes_on_for_who_is_put_through
+    a_call_that_rings_on_another_worker_goes_on_for_who_is_put_through
     a_ringing_target_that_refuses_leaves_the_call_as_it_was
     a_call_that_rings_here_is_taken_up_by_who_is_put_through
     an_invite_without_an_offer_takes_the_place_of_a_leg
@@ -32,8 +33,29 @@ fn rings(scene: &mut Scene) -> (Dialog, (Message, Way)) {
 /// What phones call a semi-attended transfer.
 fn a_call_that_rings_goes_on_for_who_is_put_through(io: &str) {
     let mut scene = Scene::new(io, 1, "");
+    goes_on(&mut scene);
+    let cdrs = scene.records(2);
+    assert_eq!((&cdrs[1]["transfer"]["part"], &cdrs[1]["status"]), (&"target".into(), &200.into()));
+}
+
+/// Each call is on the worker that its Call-ID falls to: sooner or later the two are on different ones.
+fn a_call_that_rings_on_another_worker_goes_on_for_who_is_put_through(io: &str) {
+    let mut scene = Scene::new(io, 2, "");
+    for pairs in 1..=20 {
+        goes_on(&mut scene);
+        if scene.gateway.metric("trunkline_transfers_elsewhere_total") > 0.0 {
+            // One more for the way between the workers.
+            let cdrs = scene.gateway.wait_cdrs(2 * pairs + 1);
+            assert!(cdrs.iter().any(|cdr| cdr["transfer"]["part"] == "replaced"), "{cdrs:?}");
+            return;
+        }
+    }
+    panic!("twenty pairs of calls, each on one worker");
+}
+
+fn goes_on(scene: &mut Scene) {
     let (mut a, mut b, answer, to_bob) = scene.call("1002");
-    let (mut second, invite) = rings(&mut scene);
+    let (mut second, invite) = rings(scene);
     scene.refer(&mut a, &format!("<sip:1003@127.0.0.1?Replaces={}>", replaces(&second)));
     let taken = scene.alice.phone.answered(&mut second);
     assert_eq!(taken.status(), Some(487), "{}", taken.text);
@@ -49,8 +71,7 @@ fn a_call_that_rings_goes_on_for_who_is_put_through(io: &str) {
     talk((&mut scene.bob.voice, to_bob.audio()), (&mut scene.carol.voice, invite.0.audio()), 20);
     scene.bob.phone.bye(&mut b);
     scene.carol.is_hung_up(&c);
-    let cdrs = scene.records(2);
-    assert_eq!((&cdrs[1]["transfer"]["part"], &cdrs[1]["status"]), (&"target".into(), &200.into()));
+    scene.gateway.wait_calls(0);
     scene.nothing_more();
 }
 

@@ -5,7 +5,7 @@
 //! (RFC 7092 §3.1.4 has a B2BUA translate what it separates), and is accepted or refused by it: 420 if it does not know the
 //! extension, 488 if it cannot mix.
 
-use super::seat::{Errand, Seat};
+use super::seat::{Pending, Seat};
 use crate::mail::Mail;
 use crate::profile::Joins;
 use crate::shard::Shard;
@@ -46,7 +46,7 @@ impl Shard {
         let dialog = join.dialog();
         if let Some(owner) = self.elsewhere(&dialog) {
             let (leg, invite, flow, user) = (*leg, invite.clone(), *flow, user.clone());
-            self.seek(owner, &dialog, Errand::Join { leg, invite, flow, user }, out);
+            self.seek(owner, &dialog, Pending::Join { leg, invite, flow, user }, out);
             return Joining::Told;
         }
         match self.seat_across(now, &dialog).and_then(|seat| self.may_join(seat)) {

@@ -32,7 +32,7 @@ use crate::shard::{Service, Shard, methods};
 use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
-use seat::Errand;
+use seat::Pending;
 use sip::message::Method;
 use sip::transfer::{Join, Refer, Replaces};
 use sip::{LegId, LegState, Received, RequestId, SubscriptionId, Transport, UsageId};
@@ -193,8 +193,8 @@ impl Shard {
             (Some(_), Some(found)) => Some(found),
             (Some(dialog), None) => match self.elsewhere(&dialog) {
                 Some(owner) => {
-                    let errand = Errand::Refer { by: referrer, leg, message: message.clone() };
-                    self.seek(owner, &dialog, errand, out);
+                    let pending = Pending::Refer { by: referrer, leg, message: message.clone() };
+                    self.seek(owner, &dialog, pending, out);
                     return Ok(());
                 }
                 None => Some(self.seat_across(now, &dialog)),

@@ -9,7 +9,7 @@ use crate::shard::Shard;
 use crate::status::Refusal;
 use link::{CallAnswered, End, Event, Part, Phase, Reason, Side};
 use sansio::{Key, Outbox, Time};
-use sip::message::Message;
+use sip::message::{Message, Name};
 use sip::transfer::Replaces;
 use sip::{Body, Flow, LegId, LegState, Received, shows_nat};
 
@@ -70,9 +70,11 @@ impl Shard {
         let named = self.calls.get(key).and_then(|call| call.leg(side));
         let state = named.and_then(|named| self.endpoint.leg(named));
         let early = state.is_some_and(|facts| matches!(facts.state, LegState::Started | LegState::Early));
-        // RFC 3891 §3: an early dialog can be replaced only by who is called in it.
         if early && state.is_some_and(|facts| !facts.outgoing) {
-            return Err(unknown);
+            // RFC 3891 §3: an early dialog can be replaced only by who is called in it; a shard that executes a REFER gives
+            // the call of who referred away, as it would be done here.
+            let refers = self.is_tied(invite.1) && invite.0.header(Name::ReferredBy).is_some();
+            return if refers { self.give_away(now, leg, key, invite) } else { Err(unknown) };
         }
         if replaces.early_only && !early {
             return Err(Refusal::dialog(486, "the call was answered"));
@@ -96,6 +98,46 @@ impl Shard {
             self.picked_up(now, key, out);
         } else {
             self.settle_sessions(now, key, across(side), out);
+        }
+        Ok(())
+    }
+
+    /// A call that rings goes on for who is put through from another shard: his leg is its caller from now on.
+    fn give_away(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        key: Key,
+        (message, flow): (&Message<'_>, &Flow),
+    ) -> Result<(), Refusal> {
+        let offer = Described::read(message.body())?;
+        let call = self.calls.get(key).ok_or_else(|| Refusal::dialog(481, "no such dialog"))?;
+        let before = offer_to_be_answered(call)?;
+        // The callee answers the offer that it has: by the numbers of that.
+        if !before.codecs().iter().all(|codec| offer.codecs().contains(codec)) {
+            return Err(Refusal::sdp("the call was offered with other codecs"));
+        }
+        let rings = call.phase == Phase::Ringing;
+        let displaced = call.caller;
+        let codecs = common(before, &offer);
+        self.seat(now, (key, Side::Caller), Some(&offer), (message, flow), &codecs)?;
+        let by = message.from().map_or_else(String::new, |from| session::user_of(from.uri));
+        let to = self.number_at(key, Side::Callee);
+        self.note_transfer(key, link::Transfer { part: Part::Replaced, by, to, status: 200, call: None });
+        let _ = self.endpoint.reject(now, displaced, 487, None, &[("Reason", ELSEWHERE)]);
+        let sip_call_id = String::from_utf8_lossy(message.call_id()).into_owned();
+        let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
+        call.set_leg(Side::Caller, leg);
+        call.transferring.moved = true;
+        (call.offer, call.flow) = (Some(offer), *flow);
+        let id = call.id.0;
+        if let Some(recorder) = self.endpoint.recorder_mut() {
+            recorder.bind(sip_call_id.as_bytes(), id, 0, "replaces");
+        }
+        self.put_slot(LegSlot { leg, call: key, side: Side::Caller, seizure: None });
+        self.end_replaced(key, Side::Caller, message);
+        if rings {
+            let _ = self.endpoint.provisional(now, leg, 180, &[], None);
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ enum Place {
 
 /// What is to go on once a seat is found.
 #[derive(Debug)]
-pub(crate) enum Errand {
+pub(crate) enum Pending {
     /// An INVITE with Join, admitted already.
     Join { leg: LegId, invite: Received, flow: Flow, user: Option<String> },
     /// A REFER that names a dialog.
@@ -63,15 +63,15 @@ pub(crate) enum Errand {
 pub struct Search {
     asks: u16,
     dialog: Replaces,
-    errand: Errand,
+    pending: Pending,
     found: Result<Seat, u16>,
 }
 
 impl Shard {
     /// Asks the shard that has a dialog who is across from it.
-    pub(super) fn seek(&mut self, owner: u16, dialog: &Replaces, errand: Errand, out: &mut Outbox<Mail>) {
+    pub(super) fn seek(&mut self, owner: u16, dialog: &Replaces, pending: Pending, out: &mut Outbox<Mail>) {
         self.stats.transfers_elsewhere += 1;
-        let search = Search { asks: self.shards.me, dialog: dialog.clone(), errand, found: Err(481) };
+        let search = Search { asks: self.shards.me, dialog: dialog.clone(), pending, found: Err(481) };
         out.mail(Mailbox(owner), Mail::Seek(Box::new(search)));
     }
 
@@ -84,11 +84,11 @@ impl Shard {
 
     /// The answer of another shard: what waited for it goes on.
     pub(crate) fn found(&mut self, now: Time, search: Search, out: &mut Outbox<Mail>) {
-        match search.errand {
-            Errand::Join { leg, invite, flow, user } => {
+        match search.pending {
+            Pending::Join { leg, invite, flow, user } => {
                 self.join_found(now, (leg, invite, flow, user), search.found, out);
             }
-            Errand::Refer { by, leg, message } => {
+            Pending::Refer { by, leg, message } => {
                 self.refer_found(now, by, leg, &message, search.found, out);
             }
         }
