@@ -159,6 +159,7 @@ impl Shard {
         let busy = self.calls.get(key).is_some_and(|call| {
             call.transferring.asked.is_some()
                 || call.transferring.mending.is_some()
+                || call.transferring.offered.is_some()
                 || call.reinvite.is_some()
         });
         if busy { Err(491) } else { Ok((key, side)) }

@@ -100,7 +100,10 @@ impl Shard {
             let shown = shown.map(|text| text.split(";tag=").next().unwrap_or_default().to_owned());
             (shown, call.privacy, call.asserted.clone(), call.identity.user)
         } else {
-            (None, Privacy::default(), None, self.config.users.has(&from))
+            let is_user = self.config.users.has(&from);
+            // Whose phone was rung for him is asserted as if he had called himself (RFC 3325 §5).
+            let asserted = (is_user && call.transferring.dial.is_some()).then(|| from.clone());
+            (None, Privacy::default(), asserted, is_user)
         };
         let shown = shown.unwrap_or_else(|| format!("<sip:{from}@{}>", session::host(flow.local.ip())));
         let text = format!(
@@ -180,7 +183,7 @@ impl Shard {
         };
         asked.target = None;
         // Who is told nothing does not know that he is to hang up.
-        let (by, waits) = (asked.by, !asked.left && asked.subscription.is_some());
+        let (by, waits) = (asked.by, !asked.left && !asked.apart && asked.subscription.is_some());
         if !waits {
             let end = self.end(by, 200, 16, "transferred");
             return self.finish(now, key, end, &[], out);

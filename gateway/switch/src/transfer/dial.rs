@@ -117,7 +117,8 @@ impl Shard {
         let subscription = dial.subscription;
         (call.late_offer, call.offer_ours) = (false, false);
         // Who asked is in no call: if the target fails, nobody is left to talk with.
-        let asked = Asked { by: Side::Caller, subscription, target: None, left: true, timer: None };
+        let by = Side::Caller;
+        let asked = Asked { by, subscription, target: None, left: true, apart: true, timer: None };
         call.transferring.asked = Some(asked);
         let to = session::user_of(refer.target.as_bytes());
         let by = self.number_at(key, Side::Caller);

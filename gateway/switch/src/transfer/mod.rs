@@ -83,6 +83,8 @@ pub(crate) struct Asked {
     pub(crate) target: Option<Key>,
     /// Whether he has hung up without waiting for the end.
     pub(crate) left: bool,
+    /// Whether it was somebody else who asked, who knew the dialog: then nobody waits for whose dialog it is to hang up.
+    pub(crate) apart: bool,
     /// When he is hung up upon.
     pub(crate) timer: Option<TimerId>,
 }
@@ -209,6 +211,7 @@ impl Shard {
         if call.phase != Phase::Answered
             || call.transferring.asked.is_some()
             || call.transferring.mending.is_some()
+            || call.transferring.offered.is_some()
         {
             // Not answered, or a transfer is under way: it may be asked for again.
             return Err(491);
@@ -232,7 +235,8 @@ impl Shard {
             None => self.endpoint.accept_refer(now, referrer.id, leg, refer.id, refer.subscribes, lasting),
         };
         let subscription = accepted.map_err(|_| 503_u16)?;
-        let asked = Asked { by, subscription, target: None, left: false, timer: None };
+        let apart = referrer.usage.is_some();
+        let asked = Asked { by, subscription, target: None, left: false, apart, timer: None };
         let number = crate::session::user_of(refer.target.as_bytes());
         if let Some(call) = self.calls.get_mut(key) {
             call.transferring.asked = Some(asked);
