@@ -148,7 +148,7 @@ fn picks_up(scene: &mut Scene) -> (Dialog, Dialog, Message) {
     scene.alice.phone.response(&a, 180);
     let fields = named(&scene.bob.phone.dialog_of(&invite, "bob"), ";early-only");
     let mut x = scene.carol.phone.invite_with(Way::Udp(gateway), gateway, "1002", &fields, "");
-    let offered = scene.carol.phone.final_response(&x.call_id.clone(), "1 INVITE");
+    let offered = scene.carol.phone.final_response(&x.call_id, "1 INVITE");
     assert_eq!(offered.status(), Some(200), "{}", offered.text);
     (x.remote, x.target) = (offered.field("to").to_owned(), offered.contact().to_owned());
     let cancel = scene.bob.phone.expect("CANCEL");
