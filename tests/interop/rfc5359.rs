@@ -5,6 +5,7 @@ use crate::gateway::{Gateway, packets};
 use crate::kamailio::{Kamailio, LOOSE, relay};
 use crate::place::{Scene, own_address, wait_until};
 use crate::rfc3665::{ANSWERS, LISTENS, NUMBER, RINGS, TALKS, assert_voice, between, let_talk, phone, trunk};
+use crate::scenario::scenario;
 use crate::sipp::Sipp;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -51,8 +52,12 @@ pub(crate) fn flows() -> Vec<Flow> {
             "the proxy gives the first phone up and rings the second";
         "2.10", "Conference, third party is added", "SIPp and SIPp, GW, SIPp", yes conference,
             "the callee moves its media to the mixer and calls the third party; isfocus in its Contact does not cross a B2BUA";
-        "2.11", "Conference, third party joins", "SIPp, GW", no join_refused,
-            "Join (RFC 3911) is not executed: an INVITE that requires it is answered 420";
+        "2.11", "Conference, third party joins", "SIPp and SIPp, GW, SIPp", yes joined,
+            "an INVITE with Join goes on to the far end of the call, which is to mix, with Join naming the dialog as it knows it";
+        "2.11", "Conference, third party joins", "SIPp and SIPp, GW, baresip", yes join_unsupported,
+            "baresip does not know the extension: its 420 with Unsupported reaches who wanted to join, and the call goes on";
+        "2.11", "Conference, third party joins", "SIPp, GW", yes join_refused,
+            "a Join of no dialog is answered 481";
         "2.12", "Find me", "SIPp, GW, Kamailio, baresip and SIPp", yes forwarded_busy,
             "one place after the other, as 2.8";
         "2.12", "Find me", "SIPp, GW, Kamailio, baresip and SIPp", yes forked,
@@ -67,8 +72,12 @@ pub(crate) fn flows() -> Vec<Flow> {
             "an INVITE with Replaces and early-only takes the ringing phone's place; that one gets CANCEL";
         "2.17", "Automatic redial", "SIPp, GW, SIPp", yes crate::outside::redial,
             "486; the caller subscribes to the callee's dialog, is told when it is over, and calls again";
-        "2.18", "Click to dial", "SIPp, GW", no refer_outside_refused,
-            "a REFER outside of a call is answered 403";
+        "2.18", "Click to dial", "SIPp, GW, SIPp and SIPp", yes clicked,
+            "a REFER outside of calls: the gateway calls the phone, then whom it refers to; 202, NOTIFY with 100, 180, 200";
+        "2.18", "Click to dial", "SIPp, GW, baresip and SIPp", yes clicked_baresip,
+            "baresip is the phone that is rung, and talks with whom it is put through to: RTP both ways";
+        "2.18", "Click to dial", "SIPp, GW", yes refer_outside_refused,
+            "without refer = execute in the configuration: 403";
     }
 }
 
@@ -553,11 +562,98 @@ fn picked_up(scene: &Scene) {
     assert!(cdrs.iter().any(|cdr| cdr["status"] == 200 && cdr["transfer"]["part"] == "replaced"), "{cdrs:?}");
 }
 
+fn joined(scene: &Scene) {
+    // One phone with two calls.
+    let at = own_address();
+    let file = scene.file("bob.xml", &scenario("bob", ANSWERS));
+    let mut bob = Sipp::start(&scene.dir, &file, at, 2, &[]);
+    bob.wait_bound();
+    let gateway = Gateway::start(scene, &trunk(bob.at()), "");
+    let alice = Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS_LONG);
+    let dialog = dialog_of(&alice, true, false);
+    wait_until("the call to stand", || alice.messages().contains("\nACK sip:"));
+    let joins = format!("> INVITE sdp | Require: join | Join: {dialog}");
+    Sipp::caller(scene, "carol", NUMBER, gateway.sip, &TALKS.replace("> INVITE sdp", &joins)).finish(1);
+    alice.finish(1);
+    let messages = bob.messages();
+    bob.finish(2);
+    // He is told of his own dialog with the gateway, by its Call-ID and his tag in To.
+    let field = |message: &str, name: &str| {
+        message.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
+    let invites: Vec<&str> =
+        messages.split("UDP message").filter(|message| message.contains("\nINVITE sip:")).collect();
+    let join = invites.iter().map(|invite| field(invite, "Join:")).find(|join| !join.is_empty());
+    let join = join.unwrap_or_else(|| panic!("{messages}"));
+    let first = field(invites[0], "Call-ID:");
+    assert!(join.starts_with(&format!("{first};to-tag=")) && !dialog.starts_with(&first), "{join}");
+    let cdrs = gateway.cdrs(2);
+    assert!(cdrs.iter().all(|cdr| cdr["status"] == 200), "{cdrs:?}");
+}
+
+/// A caller who stays for a while.
+const TALKS_LONG: &str = "
+    > INVITE sdp
+    < 180?
+    < 200
+    > ACK
+    pause 4000
+    > BYE
+    < 200";
+
+fn join_unsupported(scene: &Scene) {
+    let mut bob = phone(scene, NUMBER, "answermode=auto");
+    let gateway = Gateway::start(scene, &trunk(bob.at), "");
+    let alice = Sipp::caller(scene, "alice", NUMBER, gateway.sip, TALKS_LONG);
+    bob.wait_for("CALL_ESTABLISHED");
+    let dialog = dialog_of(&alice, true, false);
+    let joins = format!("> INVITE sdp | Require: join | Join: {dialog}\n< 420 ~Unsupported:_join\n> ACK");
+    Sipp::caller(scene, "carol", NUMBER, gateway.sip, &joins).finish(1);
+    alice.finish(1);
+    let cdrs = gateway.cdrs(2);
+    let statuses: Vec<_> = cdrs.iter().map(|cdr| cdr["status"].clone()).collect();
+    assert!(statuses.contains(&200.into()) && statuses.contains(&420.into()), "{cdrs:?}");
+}
+
 fn join_refused(scene: &Scene) {
-    outside(
-        scene,
-        "> INVITE sdp | Require: join | Join: abc;to-tag=1;from-tag=2\n< 420 ~Unsupported:_join\n> ACK",
-    );
+    outside(scene, "> INVITE sdp | Require: join | Join: abc;to-tag=1;from-tag=2\n< 481\n> ACK");
+}
+
+/// Somebody at a computer, who asks and is told.
+const CLICKS: &str = "
+    > REFER | Refer-To: <sip:1003@gateway>
+    < 202 dialog
+    < NOTIFY ~100_Trying
+    > 200
+    < NOTIFY ~180_Ringing
+    > 200
+    < NOTIFY ~200_OK ~terminated;reason=noresource
+    > 200";
+
+fn clicked(scene: &Scene) {
+    let (bob, carol) = (Sipp::callee(scene, "bob", ANSWERS), Sipp::callee(scene, "carol", IS_TARGET));
+    let (trunks, routes) = two_trunks(bob.at(), carol.at());
+    let gateway = Gateway::start(scene, &trunks, &format!("[outside]\nrefer = \"execute\"\n{routes}"));
+    Sipp::caller(scene, "alice", "1002", gateway.sip, CLICKS).finish(1);
+    carol.finish(1);
+    bob.finish(1);
+    assert_transferred(&gateway.cdrs(2), "1003");
+}
+
+fn clicked_baresip(scene: &Scene) {
+    let mut bob = phone(scene, "1002", "answermode=auto");
+    let carol = IS_TARGET.replace("pause 500", "pause 2500");
+    let carol = Sipp::callee_at(scene, "carol", own_address(), &carol, &["-rtp_echo"]);
+    let (trunks, routes) = two_trunks(bob.at, carol.at());
+    let gateway = Gateway::start(scene, &trunks, &format!("[outside]\nrefer = \"execute\"\n{routes}"));
+    let alice = Sipp::caller(scene, "alice", "1002", gateway.sip, CLICKS);
+    bob.wait_for("CALL_ESTABLISHED");
+    alice.finish(1);
+    carol.finish(1);
+    bob.wait_for("CALL_CLOSED");
+    let cdrs = gateway.cdrs(2);
+    assert_transferred(&cdrs, "1003");
+    assert_voice(cdrs.iter().find(|cdr| cdr["dialled"] == "1003").unwrap());
 }
 
 fn refer_outside_refused(scene: &Scene) {

@@ -468,6 +468,12 @@ fn what_is_missing_or_unknown_is_named(io: &str) {
     }
 }
 
+/// The port of the audio in a session description.
+fn port_of(sdp: &str) -> u16 {
+    let rest = sdp.split("m=audio ").nth(1).unwrap();
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
 fn preconditions_pass_between_the_ends(io: &str) {
     let mut row = Row::start(io, "base = \"ims\"", "");
     let wants = "a=curr:qos local none\r\na=curr:qos remote none\r\na=des:qos mandatory local sendrecv\r\n\
@@ -516,8 +522,14 @@ fn preconditions_pass_between_the_ends(io: &str) {
     let mut call = row.call("Supported: precondition, 100rel\r\n", &offer);
     let invite = row.callee.expect("INVITE");
     assert!(invite.0.copied("supported", "S").contains("precondition"), "{}", invite.0.text);
-    row.callee.respond(&invite, 580, "callee", "");
-    assert_eq!(row.caller.answered(&mut call).status(), Some(580));
+    let failed = format!("{}{}", row.answer, "a=des:qos failure e2e sendrecv\r\n");
+    row.callee.respond(&invite, 580, "callee", &failed);
+    let refused = row.caller.answered(&mut call);
+    assert_eq!(refused.status(), Some(580), "{}", refused.text);
+    // What is said of them goes through, and no address of the callee's with it.
+    assert!(refused.body.contains("a=des:qos failure e2e sendrecv\r\n"), "{}", refused.text);
+    assert_eq!(refused.field("content-type"), "application/sdp", "{}", refused.text);
+    assert_ne!(refused.audio().port(), port_of(&failed), "{}", refused.text);
 }
 
 /// A request within a call with further fields.

@@ -489,18 +489,55 @@ impl Phone {
 
     /// A request outside of any call that has more header fields; its final response.
     pub(crate) fn outside(&mut self, gateway: SocketAddr, method: &str, fields: &str) -> Message {
+        self.outside_as("a", gateway, "", method, fields).1
+    }
+
+    /// The same in a name, for a number: the dialog that it may begin, and its final response.
+    pub(crate) fn outside_as(
+        &mut self,
+        name: &str,
+        gateway: SocketAddr,
+        number: &str,
+        method: &str,
+        fields: &str,
+    ) -> (Dialog, Message) {
+        let mut dialog = self.begin_outside(name, gateway, number, method, fields);
+        let answer = self.final_response(&dialog.call_id, &format!("7 {method}"));
+        (dialog.remote, dialog.target) = (answer.field("to").to_owned(), answer.contact().to_owned());
+        (dialog, answer)
+    }
+
+    /// The same, the response yet to come.
+    pub(crate) fn begin_outside(
+        &mut self,
+        name: &str,
+        gateway: SocketAddr,
+        number: &str,
+        method: &str,
+        fields: &str,
+    ) -> Dialog {
         let word = unique();
         let way = Way::Udp(gateway);
+        let uri =
+            if number.is_empty() { format!("sip:{gateway}") } else { format!("sip:{number}@{gateway}") };
+        let local = format!("<sip:{name}@{}>;tag={word}", self.host());
         let text = format!(
-            "{method} sip:{gateway} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: <sip:a@{}>;tag={word}\r\nTo: <sip:{gateway}>\r\n\
+            "{method} {uri} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {local}\r\nTo: <{uri}>\r\n\
              Call-ID: {word}\r\nCSeq: 7 {method}\r\n{}{fields}{}",
             self.via(way, &format!("z9hG4bK{word}")),
-            self.host(),
             self.contact(way),
             with_body(""),
         );
         self.send(way, &text);
-        self.final_response(&word, &format!("7 {method}"))
+        Dialog {
+            call_id: word,
+            local,
+            remote: String::new(),
+            target: uri,
+            cseq: 7,
+            way,
+            branch: String::new(),
+        }
     }
 
     /// Hangs up, and is answered 200.

@@ -29,20 +29,20 @@ on_both_drivers! {
 }
 
 /// A phone with its voice.
-struct Party {
-    phone: Phone,
-    voice: Voice,
+pub(crate) struct Party {
+    pub(crate) phone: Phone,
+    pub(crate) voice: Voice,
 }
 
 impl Party {
-    fn new(host: &str, mark: u8) -> Self {
+    pub(crate) fn new(host: &str, mark: u8) -> Self {
         let phone = Phone::new(host);
         let voice = Voice::new(phone.address.ip(), mark);
         Self { phone, voice }
     }
 
     /// The next NOTIFY: status and state, answered 200.
-    fn notified(&mut self) -> (String, String) {
+    pub(crate) fn notified(&mut self) -> (String, String) {
         let notify = self.phone.expect("NOTIFY");
         self.phone.respond(&notify, 200, "", "");
         assert_eq!(notify.0.field("content-type"), "message/sipfrag;version=2.0", "{}", notify.0.text);
@@ -51,7 +51,7 @@ impl Party {
     }
 
     /// Answers a call that comes; its dialog and INVITE.
-    fn answers(&mut self) -> (Dialog, Message) {
+    pub(crate) fn answers(&mut self) -> (Dialog, Message) {
         let invite = self.phone.expect("INVITE");
         let tag = unique();
         self.phone.respond(&invite, 200, &tag, &self.voice.sdp("sendrecv"));
@@ -61,29 +61,29 @@ impl Party {
     }
 
     /// Answers a re-INVITE; what it offered.
-    fn agrees(&mut self, dialog: &Dialog) -> Message {
+    pub(crate) fn agrees(&mut self, dialog: &Dialog) -> Message {
         let invite = self.phone.expect_in(dialog, "INVITE");
         self.phone.respond(&invite, 200, "", &self.voice.sdp("sendrecv"));
         self.phone.expect_in(dialog, "ACK");
         invite.0
     }
 
-    fn is_hung_up(&mut self, dialog: &Dialog) {
+    pub(crate) fn is_hung_up(&mut self, dialog: &Dialog) {
         let bye = self.phone.expect_in(dialog, "BYE");
         self.phone.respond(&bye, 200, "", "");
     }
 }
 
 /// Alice may call; Bob and Carol are trunks that take 1002 and 1003.
-struct Scene {
-    gateway: Gateway,
-    alice: Party,
-    bob: Party,
-    carol: Party,
+pub(crate) struct Scene {
+    pub(crate) gateway: Gateway,
+    pub(crate) alice: Party,
+    pub(crate) bob: Party,
+    pub(crate) carol: Party,
 }
 
 impl Scene {
-    fn new(io: &str, workers: u16, more: &str) -> Self {
+    pub(crate) fn new(io: &str, workers: u16, more: &str) -> Self {
         let parties = [("127.0.0.2", 0xa1), ("127.0.0.3", 0xb2), ("127.0.0.4", 0xc3)];
         let [alice, bob, carol] = parties.map(|(host, mark)| Party::new(host, mark));
         let path = folder("transfer").join("gateway.toml");
@@ -112,12 +112,12 @@ impl Scene {
         Self { gateway, alice, bob, carol }
     }
 
-    fn sip(&self) -> SocketAddr {
+    pub(crate) fn sip(&self) -> SocketAddr {
         self.gateway.sip
     }
 
     /// Alice calls one of the two, who answers: both dialogs, Alice's answer and the other's INVITE.
-    fn call(&mut self, number: &str) -> (Dialog, Dialog, Message, Message) {
+    pub(crate) fn call(&mut self, number: &str) -> (Dialog, Dialog, Message, Message) {
         let (gateway, offer) = (self.sip(), self.alice.voice.sdp("sendrecv"));
         let mut a = self.alice.phone.invite(Way::Udp(gateway), gateway, number, &offer);
         let other = if number == "1002" { &mut self.bob } else { &mut self.carol };
@@ -128,7 +128,7 @@ impl Scene {
     }
 
     /// Alice holds who she talks with.
-    fn hold(&mut self, a: &mut Dialog, b: &Dialog) {
+    pub(crate) fn hold(&mut self, a: &mut Dialog, b: &Dialog) {
         let offer = self.alice.voice.sdp("sendonly");
         self.alice.phone.begin_request(a, "INVITE", &offer);
         let invite = self.bob.phone.expect_in(b, "INVITE");
@@ -141,7 +141,7 @@ impl Scene {
     }
 
     /// Alice asks that who she talks with be put through.
-    fn refer(&mut self, a: &mut Dialog, to: &str) {
+    pub(crate) fn refer(&mut self, a: &mut Dialog, to: &str) {
         let accepted = self.alice.phone.request_with(a, "REFER", &format!("Refer-To: {to}\r\n"));
         assert_eq!(accepted.status(), Some(202), "{}", accepted.text);
         let (said, state) = self.alice.notified();
@@ -149,14 +149,14 @@ impl Scene {
     }
 
     /// The records of all calls, by who was dialled.
-    fn records(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn records(&self, count: usize) -> Vec<Value> {
         self.gateway.wait_calls(0);
         let mut cdrs = self.gateway.wait_cdrs(count);
         cdrs.sort_by_key(|cdr| cdr["dialled"].to_string());
         cdrs
     }
 
-    fn nothing_more(&mut self) {
+    pub(crate) fn nothing_more(&mut self) {
         for party in [&mut self.alice, &mut self.bob, &mut self.carol] {
             let rest =
                 party.phone.leftovers(Duration::from_millis(50)).into_iter().map(|message| message.start);
@@ -167,9 +167,9 @@ impl Scene {
     }
 }
 
-const TRANSFERRED: (&str, &str) = ("SIP/2.0 200 OK\r\n", "terminated");
+pub(crate) const TRANSFERRED: (&str, &str) = ("SIP/2.0 200 OK\r\n", "terminated");
 
-fn said(notified: &(String, String)) -> (&str, &str) {
+pub(crate) fn said(notified: &(String, String)) -> (&str, &str) {
     (&notified.0, &notified.1)
 }
 
@@ -394,7 +394,7 @@ fn a_transfer_is_no_way_around_a_cap(io: &str) {
     scene.records(3);
 }
 
-fn replaces(dialog: &Dialog) -> String {
+pub(crate) fn replaces(dialog: &Dialog) -> String {
     let tag = |value: &str| value.rsplit_once(";tag=").unwrap().1.to_owned();
     let escaped = |text: &str| text.replace('@', "%40").replace(';', "%3B").replace('=', "%3D");
     let value = format!("{};to-tag={};from-tag={}", dialog.call_id, tag(&dialog.remote), tag(&dialog.local));
@@ -468,12 +468,21 @@ fn a_dialog_that_is_not_there_is_told(io: &str) {
     scene.records(1);
 }
 
+/// The same outside of a URI.
+pub(crate) fn unescaped(dialog: &Dialog) -> String {
+    replaces(dialog).replace("%40", "@").replace("%3B", ";").replace("%3D", "=")
+}
+
 /// The value of Replaces that names the dialog of a party with the gateway, as the gateway sees it.
-fn named(dialog: &Dialog, more: &str) -> String {
-    format!(
-        "Require: replaces\r\nReplaces: {}{more}\r\n",
-        replaces(dialog).replace("%40", "@").replace("%3B", ";").replace("%3D", "=")
-    )
+pub(crate) fn named(dialog: &Dialog, more: &str) -> String {
+    format!("Require: replaces\r\nReplaces: {}{more}\r\n", unescaped(dialog))
+}
+
+/// A dialog as the other side sees it.
+pub(crate) fn turned(dialog: &Dialog) -> Dialog {
+    let mut turned = dialog.clone();
+    (turned.local, turned.remote) = (dialog.remote.clone(), dialog.local.clone());
+    turned
 }
 
 fn an_invite_takes_the_place_of_a_leg(io: &str) {

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use switch::TransferPolicy;
 use switch::profile::{
-    BUILT_IN, EarlyDialogs, FieldName, LargeRequests, LateOffers, NumberFormat, NumberPlan, Pattern,
-    RULES_MAX, Redirects, Telling, Template,
+    BUILT_IN, EarlyDialogs, FieldName, Joins, LargeRequests, LateOffers, NumberFormat, NumberPlan, Pattern,
+    RULES_MAX, Redirects, Referrals, Telling, Template,
 };
 
 /// How a trunk likes its INVITEs: what differs from the base.
@@ -41,6 +41,12 @@ pub struct Profile {
     /// What is done with its REFERs: `execute`, `pass` or `refuse`.
     #[serde(default)]
     pub transfer: Option<String>,
+    /// What becomes of an INVITE from or to it that is to join a call: `pass` or `refuse`.
+    #[serde(default)]
+    pub join: Option<String>,
+    /// What is done with its REFERs outside of calls: `execute`, `pass` or `refuse`.
+    #[serde(default)]
+    pub refer: Option<String>,
     /// How long a peer may say nothing at all.
     #[serde(default)]
     pub no_response: Option<Span>,
@@ -232,6 +238,12 @@ fn manner(
         made.late_offer =
             LateOffers::named(text).ok_or_else(|| bad("late_offer", text, LateOffers::WORDS))?;
     }
+    if let Some(text) = &profile.join {
+        made.joins = Joins::named(text).ok_or_else(|| bad("join", text, Joins::WORDS))?;
+    }
+    if let Some(text) = &profile.refer {
+        made.referrals = Referrals::named(text).ok_or_else(|| bad("refer", text, Referrals::WORDS))?;
+    }
     if let Some(text) = &profile.large_requests {
         made.large_requests =
             LargeRequests::named(text).ok_or_else(|| bad("large_requests", text, LargeRequests::WORDS))?;
@@ -362,6 +374,8 @@ mod tests {
             ("redirects = \"yes\"", "redirects: \"yes\" is not known; one of follow, relay, refuse"),
             ("early_dialogs = \"last\"", "early_dialogs: \"last\" is not known; one of latest, first"),
             ("late_offer = \"no\"", "late_offer: \"no\" is not known; one of pass, offer"),
+            ("join = \"mix\"", "join: \"mix\" is not known; one of pass, refuse"),
+            ("refer = \"yes\"", "refer: \"yes\" is not known; one of execute, pass, refuse"),
             ("large_requests = \"sctp\"", "large_requests: \"sctp\" is not known; one of tcp, udp"),
             ("transfer = \"yes\"", "profile \"p\": transfer: \"yes\" is none; one of execute, pass, refuse"),
             ("no_response = \"0s\"", "no_response: 0s would give every peer up"),

@@ -339,14 +339,14 @@ pub enum Event {
         /// How it came.
         flow: Flow,
     },
-    /// A request in a dialog without a call, or the SUBSCRIBE that begins one; to be followed by `usage_respond`. A usage
-    /// that the SUBSCRIBE has begun is the owner's to close, whatever it answers.
+    /// A request in a dialog without a call, or the SUBSCRIBE or REFER that begins one; to be followed by `usage_respond`. A
+    /// usage that it has begun is the owner's to close, whatever it answers.
     InUsage {
         /// The usage.
         usage: UsageId,
         /// To respond with.
         id: RequestId,
-        /// SUBSCRIBE or NOTIFY.
+        /// SUBSCRIBE, REFER or NOTIFY.
         method: Method,
         /// Whether the request begins the usage.
         begins: bool,
@@ -611,6 +611,8 @@ pub struct LegFacts<'a> {
     pub local_tag: &'a str,
     /// The peer's tag; empty before one is known.
     pub remote_tag: &'a str,
+    /// The URI that the peer's Contact names (RFC 3261 §12.1).
+    pub remote_target: &'a str,
     /// How the peer is reached.
     pub flow: Flow,
     /// Whether the peer is taken to be behind a NAT: requests go over `flow`, whatever its Contact says.

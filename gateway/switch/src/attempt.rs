@@ -1,6 +1,6 @@
 //! The outgoing half of a call: one peer after the other is asked until one takes it.
 
-use crate::call::{Draft, LegSlot, Trying};
+use crate::call::{CallMedia, Draft, LegSlot, Trying};
 use crate::config::Config;
 use crate::early::Heard;
 use crate::extensions;
@@ -12,8 +12,8 @@ use crate::profile::{LateOffers, Outgoing, Profile};
 use crate::redirect::Redirection;
 use crate::session;
 use crate::shard::{Shard, Timer};
-use crate::status::Refusal;
-use crate::transfer::TIE;
+use crate::status::{More, Refusal};
+use crate::transfer::{TIE, joining};
 use crate::trunk::{
     Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk, TrunkConfig,
 };
@@ -25,6 +25,9 @@ use sip::auth::Account;
 use sip::message::Name;
 use sip::{Body, Destination, Failure, Held, Invite, LegId, Nat, Received, Transport};
 use std::sync::Arc;
+
+/// The media type of session descriptions.
+const SDP: &str = "application/sdp";
 
 /// Where the INVITE of one attempt goes.
 pub(crate) struct Way {
@@ -53,6 +56,13 @@ pub(crate) struct Way {
     pub(crate) identity: TrunkIdentity,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) seizure: Option<Seizure>,
+}
+
+/// What a 580 says of the preconditions that cannot be met (RFC 3312 §8), with our addresses in it.
+fn unmet(response: Option<&Received>, media: &mut CallMedia) -> Option<Box<More>> {
+    let message = response?.parse().ok().filter(|it| it.is_content(SDP))?;
+    let body = session::anchor(message.body(), media, Side::Caller, &[]).ok()?;
+    Some(Box::new(More { body: Some((SDP.to_owned(), body)), ..More::default() }))
 }
 
 /// How much longer the last peer that can be asked may say nothing: by then the INVITE was sent four times (RFC 3261 §17.1.1.2).
@@ -153,7 +163,9 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Result<(), Refusal> {
         let advertised = self.listeners[way.listener].advertised;
-        if self.calls.get(key).is_some_and(|call| call.told) && !self.keeps_media(key, way.listener) {
+        if self.calls.get(key).is_some_and(|call| call.told || call.transferring.moved)
+            && !self.keeps_media(key, way.listener)
+        {
             return Err(Refusal::sdp("the caller was told of ports on another address"));
         }
         self.ensure_media(now, key, way.listener, out)?;
@@ -224,6 +236,10 @@ impl Shard {
         }
         if let Some(replaces) = call.transferring.replaces.as_ref().filter(|_| tied) {
             written.fields.push(("Replaces".to_owned(), replaces.to_string()));
+        }
+        if let Some(seat) = &call.transferring.seat {
+            written.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Join"));
+            written.fields.extend(joining::fields(seat, &message));
         }
         let departure = Departure {
             config: &self.config.identity,
@@ -362,7 +378,10 @@ impl Shard {
         let (status, cause) = describe(&failure, patience);
         self.close_attempt(now, key, status, (reason(&failure), &cause), evidence, out);
         let Some(call) = self.calls.get_mut(key) else { return };
-        let refusal = Refusal::callee(&failure).explained_by(response);
+        let mut refusal = Refusal::callee(&failure).explained_by(response);
+        if let (580, Some(media)) = (refusal.status, call.media.as_mut()) {
+            refusal.more = refusal.more.or_else(|| unmet(response, media));
+        }
         let is_global = is_global(&failure);
         call.last_failure = Some(failure);
         if let (Some(redirection), Some(attempt)) = (&redirection, call.draft.attempts.last_mut()) {

@@ -27,6 +27,9 @@ impl Shard {
             Event::Request { id, method, leg: None, message, flow } => {
                 self.on_outside(now, (id, None), method, &message, &flow, out);
             }
+            Event::InUsage { usage, id, method: Method::Refer, begins: true, message, flow } => {
+                self.on_refer_outside(now, (id, usage), &message, &flow, out);
+            }
             Event::InUsage { usage, id, method, begins: true, message, flow } => {
                 self.on_outside(now, (id, Some(usage)), method, &message, &flow, out);
             }
@@ -104,7 +107,7 @@ impl Shard {
         match event {
             Event::Progress { status: 100, .. } => self.on_trying(now, key),
             Event::Progress { status, fork, reliable, message, .. } => {
-                self.on_progress(now, key, (status, fork, reliable), &message);
+                self.on_progress(now, key, (status, fork, reliable), &message, out);
             }
             Event::Pracked { body, .. } => self.on_pracked(now, key, &body, out),
             Event::Answered { message, .. } => self.on_answered(now, key, leg, &message, out),
@@ -146,6 +149,7 @@ impl Shard {
         key: Key,
         (status, fork, reliable): (u16, u8, bool),
         message: &Received,
+        out: &mut Outbox<Mail>,
     ) {
         self.target_rings(now, key, status);
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
@@ -191,6 +195,10 @@ impl Shard {
             _ => None,
         };
         call.agreed |= reliable && described && !offered;
+        if call.transferring.target_of.is_some() {
+            // It has no caller who rings: who is to be put through has his session.
+            return self.hear_target(now, key, out);
+        }
         // An answer that is held back is told when the call is answered; an offer needs its answer now.
         let body = body.filter(|_| tellable && (early || offered));
         let sdp = body.as_deref().map(Body::sdp);
@@ -303,7 +311,7 @@ impl Shard {
             let answered = CallAnswered { call: id, at: self.wall(now), trunk, peer, heard_us };
             self.tell(LinkEvent::CallAnswered(answered), out);
         }
-        if self.target_answered(now, key, out) {
+        if self.target_answered(now, key, out) || self.dialled_answered(now, key, out) {
             return;
         }
         // The caller may have cancelled in this very instant: its Cancelled event is on its way then.
@@ -319,6 +327,9 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.answer_awaited == Some(side) {
             return self.on_offer_answered(now, key, side, body);
+        }
+        if call.transferring.offered == Some(side) {
+            return self.replacement_answered(now, key, side, body, out);
         }
         if call.late_offer && call.offer_ours && side == Side::Caller {
             return self.on_own_offer_answered(now, key, body, out);
@@ -347,7 +358,7 @@ impl Shard {
     fn on_bye(&mut self, now: Time, key: Key, side: Side, message: &Received, out: &mut Outbox<Mail>) {
         let (reasons, cause) = message.parse().map(|bye| relay::reasons(&bye)).unwrap_or_default();
         let headers: Vec<(&str, &str)> = reasons.iter().map(|text| ("Reason", text.as_str())).collect();
-        if self.referrer_left(now, key, side) {
+        if self.referrer_left(now, key, side, out) {
             return;
         }
         let status = self.status_so_far(key);
@@ -355,7 +366,7 @@ impl Shard {
     }
 
     fn on_lost(&mut self, now: Time, key: Key, side: Side, why: LostCause, out: &mut Outbox<Mail>) {
-        if self.referrer_left(now, key, side) {
+        if self.referrer_left(now, key, side, out) {
             return;
         }
         let who = name(side);
@@ -397,7 +408,12 @@ impl Shard {
     }
 
     fn status_so_far(&self, key: Key) -> u16 {
-        self.calls.get(key).map_or(0, |call| if call.draft.answered.is_some() { 200 } else { 0 })
+        self.calls.get(key).map_or(0, |call| match (call.draft.answered, call.transferring.target_of) {
+            (Some(_), _) => 200,
+            // Who was to be put through, and heard the target already, hung up before it answered.
+            (None, Some(_)) => 487,
+            (None, None) => 0,
+        })
     }
 
     pub(crate) fn end(&self, side: Side, status: u16, q850: u8, cause: &str) -> End {

@@ -3,7 +3,7 @@
 
 use crate::shard::Shard;
 use link::{CallId, Side};
-use sansio::{Key, Random};
+use sansio::{Key, Random, Time};
 use sip::message::Message;
 use sip::session_id::{SessionId, Uuid};
 use sip::{Event, LegId, Received};
@@ -94,6 +94,24 @@ impl Ends {
         self.callee = Uuid::NIL;
     }
 
+    /// The UUID of a side.
+    const fn of(&self, side: Side) -> Uuid {
+        match side {
+            Side::Caller => self.caller,
+            _ => self.callee,
+        }
+    }
+
+    /// Somebody else is on a side now, with this UUID; with one of ours where he has none.
+    pub(crate) fn seat(&mut self, side: Side, uuid: Option<Uuid>, random: &mut Random) {
+        let known = uuid.filter(|uuid| !uuid.is_nil());
+        let uuid = known.unwrap_or_else(|| Uuid::random(random.u64(), random.u64()));
+        match side {
+            Side::Caller => self.caller = uuid,
+            _ => self.callee = uuid,
+        }
+    }
+
     /// As the call's record says it, from the caller's side.
     pub(crate) fn record(&self) -> String {
         self.to_callee().to_string()
@@ -124,6 +142,38 @@ impl Shard {
                 .flatten()
         {
             self.endpoint.set_session_id(leg, said.local, said.remote.unwrap_or(Uuid::NIL));
+        }
+    }
+
+    /// A leg has come from one call into another: so has its end, and both sides say so from now on (RFC 7989 §7).
+    pub(crate) fn end_moved(&mut self, (from, side): (Key, Side), (to, place): (Key, Side)) {
+        let Some(uuid) = self.calls.get(from).map(|call| call.ends.of(side)) else { return };
+        if let Some(call) = self.calls.get_mut(to) {
+            call.ends.seat(place, Some(uuid), &mut self.names);
+            call.shows_ends |= place == Side::Callee;
+        }
+        self.tell_ends(to);
+    }
+
+    /// Somebody has taken a side's place by an INVITE: his end takes that side's.
+    pub(crate) fn end_replaced(&mut self, key: Key, side: Side, invite: &Message<'_>) {
+        let said = SessionId::of(invite).map(|said| said.local);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.ends.seat(side, said, &mut self.names);
+            call.shows_ends |= side == Side::Callee;
+        }
+        self.tell_ends(key);
+    }
+
+    /// Has those sides that take UPDATE, and have no reason to be asked for another session, hear of their new end at once
+    /// (RFC 7989 §7); others hear of it with the next message.
+    pub(crate) fn announce_ends(&mut self, now: Time, key: Key) {
+        let Some(call) = self.calls.get(key) else { return };
+        for leg in [call.leg(Side::Caller), call.leg(Side::Callee)].into_iter().flatten() {
+            if self.endpoint.takes_update(leg) {
+                // One that is busy with its session hears of it in the course of that.
+                let _ = self.endpoint.update(now, leg, None);
+            }
         }
     }
 

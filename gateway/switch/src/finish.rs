@@ -88,6 +88,9 @@ impl Shard {
         let dropped = self.spool.push(now, record.clone());
         self.stats.cdrs_dropped += u64::from(dropped);
         self.tell(Event::CallEnded(record), out);
+        if let Some(dial) = call.transferring.dial.take() {
+            self.dial_over(now, dial, status);
+        }
         if let Some(of) = call.transferring.target_of {
             self.target_failed(now, of, status, out);
         }

@@ -10,7 +10,7 @@ use crate::privacy::{self, Privacy};
 use crate::session::{self, Described};
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
-use crate::transfer::Transferring;
+use crate::transfer::{Admitted, Joining, Seat, Transferring};
 use crate::trunk::Hunt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -60,6 +60,22 @@ impl Shard {
         if self.replaces(now, leg, &invite, &flow, out) {
             return;
         }
+        let admitted = (leg, invite, flow, user);
+        match self.joins(now, &admitted, out) {
+            Joining::No => self.take_call(now, admitted, None, out),
+            Joining::At(seat) => self.take_call(now, admitted, Some(seat), out),
+            Joining::Told => {}
+        }
+    }
+
+    /// Makes a call of an INVITE that was admitted, and sends it on its way: to whoever sits there, if it is to join a call.
+    pub(crate) fn take_call(
+        &mut self,
+        now: Time,
+        (leg, invite, flow, user): Admitted,
+        seat: Option<Box<Seat>>,
+        out: &mut Outbox<Mail>,
+    ) {
         if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
             self.stats.calls_limit_refused += 1;
             return self.refuse(now, leg, &Refusal::calls_limit());
@@ -88,6 +104,10 @@ impl Shard {
                 asked.dialled = number;
             }
         }
+        if let Some(seat) = &seat {
+            // Whom it is for is who sits there: the rules for calls to him hold.
+            asked.dialled.clone_from(&seat.number);
+        }
         let offer = match invite.body() {
             [] => Ok(None),
             body => Described::read(body).map(Some),
@@ -101,6 +121,7 @@ impl Shard {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.offer = offer;
                     call.user = user;
+                    call.transferring.seat = seat;
                 }
                 self.note_elsewhere(call);
                 match self.take_tolls(now, call, out) {
@@ -268,6 +289,10 @@ impl Shard {
         if let Some(owner) = call.transferring.replaces.as_ref().and_then(|replaces| self.elsewhere(replaces))
         {
             return self.route_elsewhere(now, key, owner, out);
+        }
+        if let Some(seat) = call.transferring.seat.clone().filter(|_| call.redirected.is_none()) {
+            self.stats.joins_passed += 1;
+            return self.route_to_seat(now, key, &seat, out);
         }
         if self.config.users.has(call.number()) {
             return self.route_to_user(now, key, out);

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::guard::Sentence;
+use crate::transfer::Search;
 use crate::trunk::{TrunkTable, Version};
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
@@ -60,6 +61,10 @@ pub enum Mail {
         /// The message.
         bytes: Box<[u8]>,
     },
+    /// A question of a shard about a dialog of the one that gets it.
+    Seek(Box<Search>),
+    /// The answer to that.
+    Found(Box<Search>),
     /// ICMP refused a datagram; the kernel tells one shard, and any may have sent it.
     Unreachable {
         /// The socket, by number.

@@ -152,6 +152,8 @@ pub struct Shard {
     pub(crate) queue: QueueDelay,
     /// Calls that the callee has not begun to ring for.
     pub(crate) setups: u32,
+    /// Calls made for REFERs outside of calls.
+    pub(crate) dials: u32,
     /// When overload was last told.
     pub(crate) overload_told: Option<Time>,
     /// When the last alarm about RTP ports was raised.
@@ -207,6 +209,8 @@ pub struct Census {
     pub spooled: usize,
     /// Calls in set-up, as the limit on them counts.
     pub setups: usize,
+    /// Calls made for REFERs outside of calls, as the limit on them counts.
+    pub dials: usize,
     /// Places of calls under the rules against toll fraud.
     pub tolls: usize,
     /// Questions to DNS on their way or waiting.
@@ -281,6 +285,7 @@ impl Shard {
             guard: Guard::new(&start.config.guard, &mut random.clone().fork()),
             queue: QueueDelay::default(),
             setups: 0,
+            dials: 0,
             overload_told: None,
             ports_told: None,
             stats: Stats::default(),
@@ -343,6 +348,7 @@ impl Shard {
             waiting: self.certificates.waiting(),
             spooled: self.spool.len(),
             setups: self.setups as usize,
+            dials: self.dials as usize,
             tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
             questions: self.locating.as_ref().map_or(0, |it| it.locator.census().questions),
             sip: self.endpoint.census(),
@@ -407,6 +413,8 @@ impl Shard {
             Mail::ForeignClosed { holder, stream } => {
                 self.endpoint.handle_foreign_closed(now, holder, stream);
             }
+            Mail::Seek(search) => self.sought(now, search, out),
+            Mail::Found(search) => self.found(now, *search, out),
             Mail::Tied { from, bytes } => self.tied(now, from, &bytes),
             Mail::Write { stream, remote, bytes } => self.endpoint.write_for(stream, remote, &bytes),
             Mail::Unreachable { socket, destination } => {
@@ -554,7 +562,7 @@ fn endpoint_config(config: &Config, table: &TrunkTable, shards: Shards) -> sip::
     // Whoever keeps to what it is told is not taken for idle.
     sip.timers.idle = sip.timers.idle.max(config.nat.flow_timer + Duration::from_secs(15));
     sip.passed = outside::END_TO_END.map(str::to_owned).into();
-    sip.extensions.extend(["100rel", "replaces", "norefersub"].map(String::from));
+    sip.extensions.extend(["100rel", "replaces", "join", "norefersub", "tdialog"].map(String::from));
     // Media and its resources are the callee's and the caller's to speak about (RFC 3312).
     sip.transparent.push(String::from("precondition"));
     if !config.session_expires.is_zero() {

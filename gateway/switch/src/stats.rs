@@ -62,8 +62,14 @@ counters! {
     transfers_refused,
     /// REFERs handed on to the other side of the call.
     transfers_passed,
-    /// Transfers to a dialog of another worker, and INVITEs to replace one: carried out by a call between the two workers, or refused where a REFER is handed on.
+    /// REFERs outside of calls that the gateway executes: it has called the phone that they are for.
+    referrals_executed,
+    /// REFERs outside of calls refused at the limit of those executed at a time (503).
+    referrals_full,
+    /// Transfers to a dialog of another worker, and INVITEs to replace or join one: carried out by a call between the two workers, or once that worker has said who is across.
     transfers_elsewhere,
+    /// Transfers in which who was put through heard the target before it answered.
+    transfers_heard_early,
     /// Calls ended after a transfer since one side did not take the other's session.
     transfers_mute,
     /// INVITEs that were to replace a leg (Replaces).
@@ -72,6 +78,12 @@ counters! {
     replaces_done,
     /// Those refused (400, 481, 486, 488, 491, 603).
     replaces_refused,
+    /// INVITEs that were to join a call (Join).
+    joins_asked,
+    /// Those that went on to the far end of the call, which can mix.
+    joins_passed,
+    /// Those refused (481, 488, 603).
+    joins_refused,
     /// Calls ended because one side sent no media.
     calls_media_timeout,
     /// Peers tried.

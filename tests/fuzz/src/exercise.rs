@@ -11,7 +11,7 @@ use sip::message::{
 };
 use sip::registration::{Registration, SERVICE_ROUTE_MAX, Terms};
 use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, rewrite, write_answer};
-use sip::transfer::{Refer, Replaces, fragment_status};
+use sip::transfer::{Join, Refer, Replaces, fragment_status, target_dialog};
 use std::sync::Arc;
 
 /// One datagram: parsing, every view, validation, an answer, and whether peeking says the same.
@@ -46,11 +46,18 @@ pub fn message(bytes: &[u8]) {
 /// What a request says of transfer can be said again.
 fn transferred(request: &Message<'_>) {
     let replaces = Replaces::of(request).ok().flatten();
+    let join = Join::of(request).ok().flatten();
+    let _ = target_dialog(request);
     let refer = Refer::read(request).ok();
     if let Some(refer) = &refer {
         let again = refer.refer_to();
         let address = NameAddr::parse(again.as_bytes()).expect("an address");
         assert!(address.bracketed, "{again}");
+    }
+    let embedded = refer.as_ref().and_then(|refer| refer.join.clone());
+    for join in join.into_iter().chain(embedded) {
+        assert_eq!(Join::parse(join.to_string().as_bytes()).as_ref(), Some(&join));
+        assert_eq!(Join::from(join.dialog()), join);
     }
     for replaces in replaces.into_iter().chain(refer.and_then(|refer| refer.replaces)) {
         assert_eq!(Replaces::parse(replaces.to_string().as_bytes()).as_ref(), Some(&replaces));

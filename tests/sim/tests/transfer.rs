@@ -1,4 +1,5 @@
-//! A transfer in which each datagram in turn is lost, doubled, overtaken or late.
+//! A transfer, a click to dial or a third party that joins, in which each datagram in turn is lost, doubled, overtaken or
+//! late.
 
 #![allow(clippy::panic, reason = "a test fails by it")]
 
@@ -49,6 +50,31 @@ fn a_transfer_to_who_is_busy_survives_any_single_fault() {
 #[test]
 fn an_attended_transfer_survives_any_single_fault() {
     survives(Transfer::Attended);
+}
+
+#[test]
+fn a_transfer_to_who_rings_survives_any_single_fault() {
+    survives(Transfer::Ringing);
+}
+
+#[test]
+fn a_click_to_dial_survives_any_single_fault() {
+    survives(Transfer::Dial);
+}
+
+#[test]
+fn a_click_to_dial_with_early_media_survives_any_single_fault() {
+    survives(Transfer::DialHeard);
+}
+
+#[test]
+fn a_third_party_that_joins_survives_any_single_fault() {
+    survives(Transfer::Join);
+}
+
+#[test]
+fn a_third_party_that_joins_by_another_shard_survives_any_single_fault() {
+    survives(Transfer::JoinAcross);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) enum Over {
 pub(crate) struct Subscription {
     /// The leg in whose dialog it lives, while that stands.
     pub(crate) leg: Option<Key>,
-    /// The dialog, once the leg is gone: the subscription outlives the call (RFC 5057 §4.1).
+    /// The dialog, once the leg is gone: the subscription outlives the call (RFC 5057 §4.1); or if there was no call.
     pub(crate) dialog: Option<Dialog>,
     /// Whether NOTIFY goes where the subscriber was heard from, and not to its Contact, once the leg is gone.
     pub(crate) keeps_way: bool,
@@ -39,9 +39,9 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// One that begins, with 100 to be told (RFC 3515 §2.4.5).
-    pub(crate) const fn new(leg: Key, flow: Flow, id: u32, until: Time) -> Self {
+    pub(crate) const fn new(leg: Option<Key>, flow: Flow, id: u32, until: Time) -> Self {
         Self {
-            leg: Some(leg),
+            leg,
             dialog: None,
             keeps_way: false,
             flow,
@@ -134,7 +134,7 @@ mod tests {
         let local = "192.0.2.1:5060".parse().unwrap();
         let link = Link::Socket(SocketId(0));
         let flow = Flow { transport: Transport::Udp, link, local, remote: local };
-        Subscription::new(Key::from_bits(1), flow, 7, Time::from_millis(60_000))
+        Subscription::new(Some(Key::from_bits(1)), flow, 7, Time::from_millis(60_000))
     }
 
     #[test]

@@ -25,6 +25,9 @@ impl Endpoint {
             if let Some(usage) = self.usage_of(request, our_tag) {
                 return self.receive_in_usage(now, flow, request, hash, usage);
             }
+            if method == Method::Subscribe && self.refresh_transfer(now, flow, request, hash, None) {
+                return;
+            }
             if !matches!(method, Method::Invite | Method::Bye) && !self.config.methods.contains(&method) {
                 return self.refuse_method(flow, request);
             }
@@ -52,7 +55,7 @@ impl Endpoint {
             Method::Update if self.config.methods.contains(&method) => {
                 self.receive_update(now, flow, request, hash, leg_key);
             }
-            Method::Subscribe if self.refresh_transfer(now, flow, request, hash, leg_key) => {}
+            Method::Subscribe if self.refresh_transfer(now, flow, request, hash, Some(leg_key)) => {}
             _ if self.config.methods.contains(&method) => {
                 if self.accepts(flow, request) {
                     self.receive_for_owner(now, flow, request, hash, Some(leg_key));

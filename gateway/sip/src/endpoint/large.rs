@@ -59,6 +59,59 @@ impl Endpoint {
         Some(bytes)
     }
 
+    /// How an ACK of ours goes that would go this way: a large one over TCP, its Via changed (RFC 3261 §18.1.1).
+    pub(crate) fn ack_way(&mut self, now: Time, flow: Flow, ack: &[u8]) -> (Flow, Option<Vec<u8>>) {
+        let most = self.config.datagram_max;
+        if most == 0 || ack.len() <= most || flow.transport != Transport::Udp {
+            return (flow, None);
+        }
+        let closed = self.closed.get(&flow.remote).is_some_and(|until| now < *until);
+        let heard = self.heard_at(Some(Transport::Tcp), flow.remote).is_some();
+        let way = (!closed && heard && !self.udp_only.contains(&flow.remote))
+            .then(|| {
+                Some((self.stream_to(now, Transport::Tcp, flow.remote, Some(flow.local))?, by_tcp(ack)?))
+            })
+            .flatten();
+        match way {
+            Some((stream, bytes)) => {
+                self.stats.large_over_tcp += 1;
+                (stream, Some(bytes))
+            }
+            None => {
+                self.stats.large_over_udp += 1;
+                (flow, None)
+            }
+        }
+    }
+
+    /// Keeps an ACK that went over a connection as it would go over UDP: nobody tells whether it arrived but the 2xx, which
+    /// comes again if it did not.
+    pub(crate) fn ack_may_fall_back(&mut self, key: Key, flow: Flow, ack: &[u8]) {
+        self.fallback_forget(key);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.fallback = Some(Box::new(Fallback { flow, request: ack.into() }));
+            self.held += ack.len() as u64;
+        }
+    }
+
+    /// A 2xx came again: so does its ACK, over UDP if the connection did not come about.
+    pub(crate) fn ack_again(&mut self, now: Time, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        if client.fallback.is_some() && !self.is_open(client.flow.link) {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            let Some(fallback) = client.fallback.take() else { return };
+            self.held -= client.bytes.len() as u64;
+            (client.bytes, client.flow) = (fallback.request, fallback.flow);
+            let remote = client.flow.remote;
+            self.stats.large_back_to_udp += 1;
+            self.close(now, remote);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        if !self.wire.send(client.flow.link, client.flow.remote, &client.bytes) {
+            self.wire.unsendable += 1;
+        }
+    }
+
     fn is_open(&self, link: Link) -> bool {
         matches!(link, Link::Stream(stream) if self.wire.connections.get(stream).is_some_and(|it| it.open))
     }

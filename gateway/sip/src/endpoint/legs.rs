@@ -281,6 +281,7 @@ impl Endpoint {
             call_id: text(parts.call_id),
             local_tag: text(&parts.local[tag..]),
             remote_tag: text(parts.remote_tag),
+            remote_target: text(parts.target),
             flow: state.flow,
             behind_nat: state.keeps_way(),
             state: state.state,

@@ -10,7 +10,7 @@ use crate::message::{
 };
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transaction::server_invite;
-use crate::transfer::Replaces;
+use crate::transfer::{Join, Replaces};
 use crate::treatment::Treatment;
 use core::net::SocketAddr;
 use sansio::{Key, SocketId, Time};
@@ -89,7 +89,7 @@ impl Endpoint {
         if method == Method::Register && self.answer_again(flow, request, hash) {
             return;
         }
-        if let Err(reject) = Replaces::of(request) {
+        if let Err(reject) = Replaces::of(request).map(drop).and_then(|()| Join::of(request).map(drop)) {
             self.stats.malformed_refused += 1;
             return self.refuse(request, flow, reject.status, Some(reject.reason), b"");
         }
@@ -129,7 +129,10 @@ impl Endpoint {
             return;
         }
         // What is passed on can go round as a call can (RFC 3261 §16.3).
-        if matches!(method, Method::Message | Method::Subscribe | Method::Publish | Method::Notify) {
+        if matches!(
+            method,
+            Method::Message | Method::Subscribe | Method::Publish | Method::Notify | Method::Refer
+        ) {
             if self.config.refuse_exhausted && request.max_forwards() == Some(0) {
                 return self.refuse_counted(flow, request, 483);
             }
@@ -138,7 +141,7 @@ impl Endpoint {
                 return self.refuse(request, flow, 482, None, b"");
             }
         }
-        if method == Method::Subscribe {
+        if matches!(method, Method::Subscribe | Method::Refer) {
             return self.receive_subscribe(now, flow, request, hash);
         }
         if method == Method::Invite {

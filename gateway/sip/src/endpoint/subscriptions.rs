@@ -5,9 +5,10 @@
 use super::clients::Owner;
 use super::timers::Timer;
 use super::{Endpoint, compose, servers};
+use crate::dialog::Dialog;
 use crate::dialog::subscription::{Subscription, left};
 use crate::error::LegError;
-use crate::event::{Body, Flow, LegId, LegState, RequestId, SubscriptionId};
+use crate::event::{Body, Flow, LegId, LegState, RequestId, SubscriptionId, UsageId};
 use crate::message::{Message, Method, Name, Params};
 use crate::transaction::key::{Arrived, OwnToken};
 use crate::transfer::{FRAGMENT, Replaces, fragment};
@@ -39,23 +40,75 @@ impl Endpoint {
             return Err(LegError::WrongState);
         }
         let flow = state.flow;
-        let subscription = if subscribes {
-            let until = now + lasting.min(LONGEST);
-            let key = self.subscriptions.insert(Subscription::new(leg.0, flow, id, until));
-            Some(key.map_err(|_| {
+        let mut contact = Vec::new();
+        compose::contact(&mut contact, state.dialog.parts().user, &flow);
+        let until = now + lasting.min(LONGEST);
+        let subscription = subscribes.then(|| Subscription::new(Some(leg.0), flow, id, until));
+        self.refer_accepted(now, request, &contact, subscription)
+    }
+
+    /// The same for a REFER outside of calls, which came as [`crate::Event::InUsage`] (RFC 3515 §2.4.4): its dialog is the
+    /// subscription's from now on, or closed if there is none.
+    ///
+    /// # Errors
+    /// As there; the dialog is still the owner's to close then.
+    pub fn accept_refer_outside(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        usage: UsageId,
+        id: u32,
+        subscribes: bool,
+        lasting: Duration,
+    ) -> Result<Option<SubscriptionId>, LegError> {
+        let server = self.servers.get(request.0).ok_or(LegError::Unknown)?;
+        let state = self.usages.get(usage.0).ok_or(LegError::Unknown)?;
+        if server.owner != servers::Owner::Request || state.outgoing {
+            return Err(LegError::WrongState);
+        }
+        let mut contact = Vec::new();
+        compose::contact(&mut contact, state.dialog.parts().user, &state.flow);
+        let until = now + lasting.min(LONGEST);
+        let mut held = 0;
+        let subscription = subscribes.then(|| {
+            held = state.dialog.len() as u64;
+            let mut subscription = Subscription::new(None, state.flow, id, until);
+            subscription.dialog = Some(state.dialog.clone());
+            subscription.keeps_way = self.config.nat.applies(state.shows_nat);
+            subscription
+        });
+        // What it holds of the dialog is given back with it, should it not come to stand.
+        self.held += held;
+        let accepted = self.refer_accepted(now, request, &contact, subscription);
+        match accepted {
+            Ok(_) => self.usage_close(usage),
+            Err(LegError::Full) => self.held -= held,
+            Err(_) => {}
+        }
+        accepted
+    }
+
+    /// Answers a REFER with 202, and begins its subscription.
+    fn refer_accepted(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        contact: &[u8],
+        subscription: Option<Subscription>,
+    ) -> Result<Option<SubscriptionId>, LegError> {
+        let subscribes = subscription.is_some();
+        let subscription = match subscription {
+            Some(subscription) => Some(self.subscriptions.insert(subscription).map_err(|_| {
                 self.stats.own_full += 1;
                 LegError::Full
-            })?)
-        } else {
-            None
+            })?),
+            None => None,
         };
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         let begun = self.server_begin(&mut out, request.0, 202, None);
         if begun {
-            if let Some(leg) = self.legs.get(leg.0) {
-                compose::contact(&mut out, leg.dialog.parts().user, &flow);
-            }
+            out.extend_from_slice(contact);
             let line: &[u8] = if subscribes { b"" } else { b"Refer-Sub: false\r\n" };
             compose::parts(
                 &mut out,
@@ -72,7 +125,7 @@ impl Endpoint {
             return if begun { Ok(None) } else { Err(LegError::WrongState) };
         };
         if !begun {
-            self.subscriptions.remove(key);
+            self.subscription_remove(key);
             return Err(LegError::WrongState);
         }
         self.subscription_arm(now, key);
@@ -195,32 +248,50 @@ impl Endpoint {
     }
 
     /// SUBSCRIBE for a subscription that a REFER in the same dialog made: lengthens it, or ends it with `Expires: 0`
-    /// (RFC 3515 §2.4.4). `false` if there is no such subscription.
+    /// (RFC 3515 §2.4.4). Without `leg` the subscription has the dialog to itself. `false` if there is no such subscription.
     pub(crate) fn refresh_transfer(
         &mut self,
         now: Time,
         flow: Flow,
         request: &Arrived<'_, '_>,
         hash: u64,
-        leg: Key,
+        leg: Option<Key>,
     ) -> bool {
         let Some(id) = refer_event(request) else { return false };
         let found = self.subscriptions.iter().find(|(_, state)| {
-            state.leg == Some(leg) && !state.is_over() && id.is_none_or(|id| id == state.id)
+            let here = match (leg, &state.dialog) {
+                (Some(_), _) => state.leg == leg,
+                (None, Some(dialog)) => is_of(dialog, request),
+                (None, None) => false,
+            };
+            here && !state.is_over() && id.is_none_or(|id| id == state.id)
         });
         let Some((key, _)) = found else { return false };
+        if let Some(dialog) = self.subscriptions.get_mut(key).and_then(|state| state.dialog.as_mut())
+            && !dialog.takes(request.cseq)
+        {
+            self.refuse_counted(flow, request, 500);
+            return true;
+        }
         let Some(server) = self.server_insert(request, hash, flow, servers::Owner::Nobody, None) else {
             self.stats.transactions_full += 1;
             self.refuse_busy(flow, request);
             return true;
         };
-        self.leg_refresh(leg, request);
+        match leg {
+            Some(leg) => self.leg_refresh(leg, request),
+            None => self.subscription_retarget(key, request),
+        }
         let asked =
             request.seconds(Name::Expires).map_or(LONGEST, |seconds| Duration::from_secs(seconds.into()));
         let lasting = asked.min(LONGEST);
         let mut lines = Vec::new();
-        if let Some(leg) = self.legs.get(leg) {
-            compose::contact(&mut lines, leg.dialog.parts().user, &leg.flow);
+        let leg = leg.and_then(|leg| self.legs.get(leg)).map(|leg| (&leg.dialog, leg.flow));
+        let state = self.subscriptions.get(key);
+        if let Some((dialog, flow)) =
+            leg.or_else(|| state.and_then(|it| Some((it.dialog.as_ref()?, it.flow))))
+        {
+            compose::contact(&mut lines, dialog.parts().user, &flow);
         }
         let seconds = if lasting.is_zero() { 0 } else { left(lasting) };
         lines.extend_from_slice(format!("Expires: {seconds}\r\n").as_bytes());
@@ -235,6 +306,15 @@ impl Endpoint {
         self.subscription_arm(now, key);
         self.subscription_tell(now, key);
         true
+    }
+
+    /// Takes over the Contact of a message in the dialog of a subscription that has it to itself.
+    fn subscription_retarget(&mut self, key: Key, message: &Message<'_>) {
+        if let Some(dialog) = self.subscriptions.get_mut(key).and_then(|state| state.dialog.as_mut()) {
+            self.held -= dialog.len() as u64;
+            dialog.refresh(message);
+            self.held += dialog.len() as u64;
+        }
     }
 
     /// The leg that a Replaces names (RFC 3891 §3): Call-ID, our tag and the peer's are to agree. Of a leg that is gone
@@ -263,16 +343,32 @@ impl Endpoint {
         self.replaced_leg(&seen)
     }
 
-    /// How a leg's peer would have to be told to replace its dialog with us; `None` before the peer has a tag.
+    /// How a leg's peer would have to be told to replace its dialog with us; `None` unless it stands.
     pub fn replaces_of(&self, leg: LegId) -> Option<Replaces> {
+        self.dialog_of(leg).filter(|_| self.leg(leg).is_some_and(|it| it.state == LegState::Confirmed))
+    }
+
+    /// How a leg's peer would have to be told of its dialog with us, whether that is early or stands; `None` before the peer
+    /// has a tag.
+    pub fn dialog_of(&self, leg: LegId) -> Option<Replaces> {
         let facts = self.leg(leg)?;
-        (!facts.remote_tag.is_empty() && facts.state == LegState::Confirmed).then(|| Replaces {
+        (!facts.remote_tag.is_empty()).then(|| Replaces {
             call_id: facts.call_id.to_owned(),
             to_tag: facts.remote_tag.to_owned(),
             from_tag: facts.local_tag.to_owned(),
             early_only: false,
         })
     }
+}
+
+/// Whether a request came in this dialog (RFC 3261 §12.2.2).
+fn is_of(dialog: &Dialog, request: &Arrived<'_, '_>) -> bool {
+    let parts = dialog.parts();
+    let ours = request.to_tag.unwrap_or_default();
+    let local = parts.local.len().checked_sub(ours.len()).map(|at| parts.local.split_at(at));
+    parts.call_id == request.call_id()
+        && parts.remote_tag == request.from_tag
+        && local.is_some_and(|(before, tag)| tag == ours && before.ends_with(b";tag="))
 }
 
 /// The `id` of an Event field of package `refer`, if it has one; `None` if it is of another package (RFC 6665 §8.2.1).

@@ -243,8 +243,8 @@ impl Endpoint {
             }
             if client.bytes.is_empty() {
                 self.acknowledge_and_end(now, key, response, false);
-            } else if !self.wire.send(client.flow.link, client.flow.remote, &client.bytes) {
-                self.wire.unsendable += 1;
+            } else {
+                self.ack_again(now, key);
             }
             return false;
         }
@@ -360,12 +360,17 @@ impl Endpoint {
         out.extend_from_slice(&self.identity.user_agent);
         session_id::line(&mut out, leg.session_id.as_deref());
         if compose::end(&mut out, body) {
-            self.transmit(flow.link, flow.remote, &out);
+            let (sent, wide) = self.ack_way(now, flow, &out);
+            let bytes = wide.as_deref().unwrap_or(&out);
+            self.transmit(sent.link, sent.remote, bytes);
             if keep && let Some(client) = self.clients.get_mut(key) {
-                client.flow = flow;
-                self.held += out.len() as u64;
+                client.flow = sent;
+                self.held += bytes.len() as u64;
                 self.held -= client.bytes.len() as u64;
-                client.bytes = out.as_slice().into();
+                client.bytes = bytes.into();
+                if wide.is_some() {
+                    self.ack_may_fall_back(key, flow, &out);
+                }
             }
         }
         self.scratch = out;

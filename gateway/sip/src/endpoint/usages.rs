@@ -1,4 +1,5 @@
-//! Dialogs without a call: begun by SUBSCRIBE, either way, kept until their owner closes them (RFC 6665 §4.4.1).
+//! Dialogs without a call: begun by SUBSCRIBE, or by REFER (RFC 3515 §2.4.4), either way, kept until their owner closes them
+//! (RFC 6665 §4.4.1).
 //!
 //! How long a subscription lasts and what NOTIFY means is the owner's to know; here is who speaks with whom, in what
 //! order, by which route.
@@ -23,7 +24,7 @@ struct Hop {
 }
 
 impl Endpoint {
-    /// Sends a SUBSCRIBE and makes the dialog that it is to begin; `Response` or `RequestFailed` follows, and NOTIFYs as
+    /// Sends a SUBSCRIBE or REFER and makes the dialog that it is to begin; `Response` or `RequestFailed` follows, and NOTIFYs as
     /// `InUsage`, perhaps before (RFC 6665 §4.1.2.4). The usage is the owner's to close. The request's `tag` is not used.
     ///
     /// # Errors
@@ -33,7 +34,12 @@ impl Endpoint {
         now: Time,
         request: &Request<'_>,
     ) -> Result<(UsageId, RequestId), StartError> {
-        if !is_written_well(request) || request.method != "SUBSCRIBE" {
+        let method = match request.method {
+            "SUBSCRIBE" => Method::Subscribe,
+            "REFER" => Method::Refer,
+            _ => return Err(StartError::BadText),
+        };
+        if !is_written_well(request) {
             return Err(StartError::BadText);
         }
         let flow = self.flow_to(now, &request.destination)?;
@@ -59,7 +65,7 @@ impl Endpoint {
         };
         self.usage_dialog(key, Dialog::new(&parts, request.cseq - 1, None));
         let hop = Hop { max_forwards: request.max_forwards, patience: request.timeout };
-        let sent = self.usage_send(now, key, Method::Subscribe, hop, request.headers, request.body);
+        let sent = self.usage_send(now, key, method, hop, request.headers, request.body);
         let id = sent.map_err(|error| {
             self.usage_close(UsageId(key));
             if error == LegError::Full { StartError::Full } else { StartError::BadText }
@@ -67,7 +73,7 @@ impl Endpoint {
         Ok((UsageId(key), id))
     }
 
-    /// Sends a request inside a usage: NOTIFY, or a SUBSCRIBE again; `Response` or `RequestFailed` follows
+    /// Sends a request inside a usage: NOTIFY, or a SUBSCRIBE or the first REFER again; `Response` or `RequestFailed` follows
     /// within `timeout` (at most 64 × T1).
     ///
     /// # Errors
@@ -82,7 +88,7 @@ impl Endpoint {
         body: Option<Body<'_>>,
         timeout: Duration,
     ) -> Result<RequestId, LegError> {
-        if !matches!(method, Method::Subscribe | Method::Notify) {
+        if !matches!(method, Method::Subscribe | Method::Notify | Method::Refer) {
             return Err(LegError::WrongState);
         }
         let hop = Hop { max_forwards, patience: timeout };
@@ -200,7 +206,7 @@ impl Endpoint {
         if fits { Ok(RequestId(key)) } else { Err(LegError::BadText) }
     }
 
-    /// A SUBSCRIBE outside of any dialog: the dialog that it begins is made at once, so that NOTIFY may come before
+    /// A SUBSCRIBE or REFER outside of any dialog: the dialog that it begins is made at once, so that NOTIFY may come before
     /// its answer (RFC 6665 §4.2.1.1).
     pub(crate) fn receive_subscribe(&mut self, now: Time, flow: Flow, request: &Arrived<'_, '_>, hash: u64) {
         let nonce = self.random.u64();
@@ -231,7 +237,7 @@ impl Endpoint {
         self.events.push_back(Event::InUsage {
             usage: UsageId(usage_key),
             id: RequestId(key),
-            method: Method::Subscribe,
+            method: request.method(),
             begins: true,
             message: Received::of(request),
             flow,

@@ -1,12 +1,17 @@
-//! What transfer is said in: REFER (RFC 3515), Replaces (RFC 3891), and what its NOTIFYs carry (RFC 3420).
+//! What transfer is said in: REFER (RFC 3515), Replaces (RFC 3891), Join (RFC 3911), Target-Dialog (RFC 4538), and what its
+//! NOTIFYs carry (RFC 3420).
 
 mod fragment;
+mod join;
 mod refer;
 mod replaces;
+mod target;
 
 pub use fragment::{FRAGMENT, fragment, fragment_status};
+pub use join::Join;
 pub use refer::Refer;
 pub use replaces::Replaces;
+pub use target::target_dialog;
 
 /// A text as it stands behind the `=` of a header field in a URI: what is not unreserved is escaped (RFC 3261 §25.1).
 pub(crate) fn escape(text: &str) -> String {

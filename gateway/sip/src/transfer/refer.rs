@@ -1,6 +1,6 @@
 //! The REFER request (RFC 3515): whom somebody is to be put through to.
 
-use super::{Replaces, unescape};
+use super::{Join, Replaces, unescape};
 use crate::message::{Message, Name, NameAddr, Reject, Scheme, Uri, unfold};
 
 /// What a REFER asks for.
@@ -10,6 +10,8 @@ pub struct Refer {
     pub target: String,
     /// The dialog that the call to it shall replace (RFC 5589 §7).
     pub replaces: Option<Replaces>,
+    /// The dialog that the call to it shall join (RFC 3911 §5).
+    pub join: Option<Join>,
     /// Who refers, as Referred-By says (RFC 3892).
     pub referred_by: Option<String>,
     /// Whether the referrer wants to hear how it goes: not with `Refer-Sub: false` (RFC 4488 §4).
@@ -44,11 +46,19 @@ impl Refer {
             return Err(refused(603, "Only INVITE Is Sent For REFER"));
         }
         let bare = uri.headers.map_or(address.uri.len(), |headers| address.uri.len() - headers.len() - 1);
+        let headers = uri.headers.unwrap_or_default();
+        let replaces = embedded(headers, "Replaces", Replaces::parse)?;
+        let join = embedded(headers, "Join", Join::parse)?;
+        if replaces.is_some() && join.is_some() {
+            // RFC 3911 §4, as it would be of the INVITE.
+            return Err(refused(400, "Replaces And Join In Refer-To"));
+        }
         let referred_by = request.header(Name::ReferredBy).map(unfold);
         let wanted = request.header_by_name("Refer-Sub").map(|value| value.trim_ascii().to_ascii_lowercase());
         Ok(Self {
             target: String::from_utf8_lossy(&address.uri[..bare]).into_owned(),
-            replaces: replaces(uri.headers.unwrap_or_default())?,
+            replaces,
+            join,
             referred_by: referred_by.map(|value| String::from_utf8_lossy(&value).into_owned()),
             subscribes: wanted.is_none_or(|value| !value.starts_with(b"false")),
             id: request.cseq().map_or(0, |cseq| cseq.number),
@@ -57,28 +67,27 @@ impl Refer {
 
     /// The value of Refer-To that says the same.
     pub fn refer_to(&self) -> String {
-        match &self.replaces {
-            Some(replaces) => format!("<{}?Replaces={}>", self.target, replaces.escaped()),
-            None => format!("<{}>", self.target),
+        match (&self.replaces, &self.join) {
+            (Some(replaces), _) => format!("<{}?Replaces={}>", self.target, replaces.escaped()),
+            (None, Some(join)) => format!("<{}?Join={}>", self.target, join.escaped()),
+            (None, None) => format!("<{}>", self.target),
         }
     }
 }
 
-/// Replaces among the header fields of a URI. Others are not taken over into the INVITE (RFC 3261 §19.1.5 leaves it to
-/// us to honour only what is harmless).
-fn replaces(headers: &[u8]) -> Result<Option<Replaces>, Reject> {
+/// One that names a dialog among the header fields of a URI. Others than Replaces and Join are not taken over into the
+/// INVITE (RFC 3261 §19.1.5 leaves it to us to honour only what is harmless).
+fn embedded<T>(headers: &[u8], name: &str, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, Reject> {
     let fields = headers.split(|byte| *byte == b'&').filter_map(|field| {
         let at = memchr::memchr(b'=', field)?;
         Some((unescape(&field[..at]), &field[at + 1..]))
     });
     let mut values =
-        fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"Replaces")).map(|(_, value)| unescape(value));
+        fields.filter(|(it, _)| it.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| unescape(value));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => {
-            Replaces::parse(&value).map(Some).ok_or(refused(400, "Malformed Replaces In Refer-To"))
-        }
-        (Some(_), Some(_)) => Err(refused(400, "Multiple Replaces In Refer-To")),
+        (Some(value), None) => parse(&value).map(Some).ok_or(refused(400, "Malformed Dialog In Refer-To")),
+        (Some(_), Some(_)) => Err(refused(400, "Multiple Dialogs In Refer-To")),
     }
 }
 
@@ -115,6 +124,9 @@ mod tests {
             there.refer_to(),
             "<sip:dave@denver.example.org;method=INVITE?Replaces=12345%40192.168.118.3%3Bto-tag%3D12345%3Bfrom-tag%3D5FFE-3994>"
         );
+        let joins = refer("Refer-To: <sip:b@h?Join=c%40h%3Bto-tag%3D1%3Bfrom-tag%3D2>\r\n").unwrap();
+        assert_eq!(joins.join.as_ref().unwrap().to_string(), "c@h;to-tag=1;from-tag=2");
+        assert_eq!(joins.refer_to(), "<sip:b@h?Join=c%40h%3Bto-tag%3D1%3Bfrom-tag%3D2>");
         assert_eq!(refer("Refer-To: <tel:+1-201-555-0123>\r\n").unwrap().target, "tel:+1-201-555-0123");
         assert!(!refer("Refer-To: <sip:b@h>\r\nRefer-Sub: false\r\n").unwrap().subscribes);
     }
@@ -130,6 +142,11 @@ mod tests {
             ("Refer-To: <sip:b@h?Replaces=c%3Bto-tag%3D1>\r\n", 400),
             (
                 "Refer-To: <sip:b@h?Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2&Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2>\r\n",
+                400,
+            ),
+            ("Refer-To: <sip:b@h?Join=c%3Bto-tag%3D1>\r\n", 400),
+            (
+                "Refer-To: <sip:b@h?Replaces=c%3Bto-tag%3D1%3Bfrom-tag%3D2&Join=c%3Bto-tag%3D1%3Bfrom-tag%3D2>\r\n",
                 400,
             ),
             ("Refer-To: <http://www.example.com>\r\n", 416),

@@ -19,23 +19,10 @@ pub struct Replaces {
 impl Replaces {
     /// Reads a field's value; `None` if Call-ID or a tag is missing, or a tag stands twice (RFC 3891 §6.1).
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let end = memchr::memchr(b';', value)?;
-        let (call_id, params) = (value[..end].trim_ascii(), Params::new(&value[end..]));
-        let text = |bytes: &[u8]| {
-            let graphic = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);
-            graphic.then(|| String::from_utf8_lossy(bytes).into_owned())
-        };
-        let once = |name: &str| {
-            let mut found = params.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name.as_bytes()));
-            let (_, value) = found.next()?;
-            if found.next().is_some() { None } else { text(value?) }
-        };
-        Some(Self {
-            call_id: text(call_id)?,
-            to_tag: once("to-tag")?,
-            from_tag: once("from-tag")?,
-            early_only: params.has("early-only"),
-        })
+        let (call_id, to_tag, from_tag) = named(value, "to-tag", "from-tag")?;
+        let early_only =
+            memchr::memchr(b';', value).is_some_and(|end| Params::new(&value[end..]).has("early-only"));
+        Some(Self { call_id, to_tag, from_tag, early_only })
     }
 
     /// The dialog that a request shall replace, if it shall.
@@ -63,6 +50,22 @@ impl Replaces {
     pub fn escaped(&self) -> String {
         escape(&self.to_string())
     }
+}
+
+/// Call-ID and both tags of a dialog, the tags by the names of their parameters; `None` if one is missing or stands twice.
+pub(super) fn named(value: &[u8], ours: &str, theirs: &str) -> Option<(String, String, String)> {
+    let end = memchr::memchr(b';', value)?;
+    let (call_id, params) = (value[..end].trim_ascii(), Params::new(&value[end..]));
+    let text = |bytes: &[u8]| {
+        let graphic = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic);
+        graphic.then(|| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let once = |name: &str| {
+        let mut found = params.iter().filter(|(it, _)| it.eq_ignore_ascii_case(name.as_bytes()));
+        let (_, value) = found.next()?;
+        if found.next().is_some() { None } else { text(value?) }
+    };
+    Some((text(call_id)?, once(ours)?, once(theirs)?))
 }
 
 impl core::fmt::Display for Replaces {

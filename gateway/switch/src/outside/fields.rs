@@ -8,7 +8,7 @@ use sip::session_id::{SessionId, Uuid};
 const MOST: usize = 32;
 
 /// Of a request: what describes its body, and what it asks of the far end.
-const OF_REQUESTS: [&str; 17] = [
+const OF_REQUESTS: [&str; 18] = [
     "Accept",
     "Accept-Encoding",
     "Allow-Events",
@@ -26,11 +26,13 @@ const OF_REQUESTS: [&str; 17] = [
     "Subscription-State",
     // RFC 5839 §5.3.
     "Suppress-If-Match",
+    // RFC 4488 §4.
+    "Refer-Sub",
     "Session-ID",
 ];
 
 /// Of an answer: the same, and what it says of the question.
-const OF_ANSWERS: [&str; 19] = [
+const OF_ANSWERS: [&str; 20] = [
     "Accept",
     "Accept-Encoding",
     "Accept-Language",
@@ -45,6 +47,7 @@ const OF_ANSWERS: [&str; 19] = [
     "MIME-Version",
     "Min-Expires",
     "Reason",
+    "Refer-Sub",
     "SIP-ETag",
     "Subscription-State",
     "Unsupported",
@@ -89,6 +92,12 @@ pub(super) fn identify(fields: &mut Vec<(String, String)>, message: &Message<'_>
         let session = SessionId { local: Uuid::random(made.0, made.1), remote: None };
         fields.push(("Session-ID".to_owned(), session.to_string()));
     }
+}
+
+/// Whether an answer to a REFER says that nothing will be told of it (RFC 4488 §4).
+pub(super) fn makes_no_subscription(response: &Message<'_>) -> bool {
+    let value = response.header_by_name("Refer-Sub").map(|value| value.trim_ascii().to_ascii_lowercase());
+    value.is_some_and(|value| value.starts_with(b"false"))
 }
 
 /// The seconds in Expires; none if it is not there or cannot be read.

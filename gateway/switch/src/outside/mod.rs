@@ -8,6 +8,7 @@ mod fields;
 mod identity;
 mod passage;
 mod policy;
+mod referral;
 mod subscription;
 
 pub(crate) use fields::END_TO_END;
@@ -16,6 +17,7 @@ pub use policy::{Outside, Passing};
 use crate::authenticate::Sender;
 use crate::mail::Mail;
 use crate::privacy::{self, Privacy};
+use crate::profile::Referrals;
 use crate::session;
 use crate::shard::{Service, Shard};
 use crate::status::Refusal;
@@ -139,21 +141,7 @@ impl Shard {
         flow: &Flow,
         out: &mut Outbox<Mail>,
     ) -> Result<Key, Told> {
-        if self.service != Service::Open {
-            return Err(self.busy());
-        }
-        let user = match self.sender(now, request, flow) {
-            Sender::Taken(user) => user,
-            Sender::Stranger => return Err(Told::bare(403)),
-            Sender::Wrong => {
-                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
-                return Err(Told::bare(403));
-            }
-            Sender::Asked(challenges) => {
-                let headers = challenges.into_iter().map(|it| ("WWW-Authenticate".to_owned(), it)).collect();
-                return Err(Told { status: 401, headers });
-            }
-        };
+        let user = self.admit_outside(now, request, flow, out)?;
         let policy = self.policy_of(now, flow);
         if !policy.has(method) {
             // RFC 6665 §4.1.3: of a subscription that nobody has.
@@ -163,6 +151,45 @@ impl Shard {
             // RFC 6665 §8.2.1 has exactly one; without any there is no package to speak of.
             return Err(Told::bare(489));
         }
+        self.begin_passage(now, asker, method, message, request, flow, user)
+    }
+
+    /// Whether anything is taken from who sends a request outside of calls; the user who showed a password for it.
+    fn admit_outside(
+        &mut self,
+        now: Time,
+        request: &Message<'_>,
+        flow: &Flow,
+        out: &mut Outbox<Mail>,
+    ) -> Result<Option<String>, Told> {
+        if self.service != Service::Open {
+            return Err(self.busy());
+        }
+        match self.sender(now, request, flow) {
+            Sender::Taken(user) => Ok(user),
+            Sender::Stranger => Err(Told::bare(403)),
+            Sender::Wrong => {
+                self.offend(now, flow.remote.ip(), BanReason::Authentication, 1, out);
+                Err(Told::bare(403))
+            }
+            Sender::Asked(challenges) => {
+                let headers = challenges.into_iter().map(|it| ("WWW-Authenticate".to_owned(), it)).collect();
+                Err(Told { status: 401, headers })
+            }
+        }
+    }
+
+    /// Makes a passage of a request that may pass.
+    fn begin_passage(
+        &mut self,
+        now: Time,
+        asker: Asker,
+        method: Method,
+        message: &Received,
+        request: &Message<'_>,
+        flow: &Flow,
+        user: Option<String>,
+    ) -> Result<Key, Told> {
         if request.body().len() > self.config.outside.body_max {
             self.stats.outside_too_large += 1;
             return Err(Told::bare(413));
@@ -221,7 +248,11 @@ impl Shard {
         // (RFC 3842 §3.1, RFC 3903 §4).
         let of_himself = user == Some(dialled) && matches!(method, Method::Subscribe | Method::Publish);
         if self.config.users.has(dialled) && !of_himself {
-            if !self.config.outside.requests.has(method) {
+            let takes = match method {
+                Method::Refer => self.config.outside.referrals == Referrals::Pass,
+                method => self.config.outside.requests.has(method),
+            };
+            if !takes {
                 return Err(self.not_allowed(self.config.outside.requests));
             }
             let mut contacts = self.registrar.contacts(self.wall(now), dialled);
@@ -253,7 +284,7 @@ impl Shard {
     }
 
     /// The trunk from which a request came, by address or by the connection of its registration.
-    fn trunk_behind(&self, now: Time, flow: &Flow) -> Option<Arc<Trunk>> {
+    pub(crate) fn trunk_behind(&self, now: Time, flow: &Flow) -> Option<Arc<Trunk>> {
         let source = flow.remote.ip().to_canonical();
         let all = self.table.trunks();
         let at = |exact: bool| {

@@ -7,7 +7,7 @@ use crate::identity::{Departure, Standing, Waiter, depart};
 use crate::mail::Mail;
 use crate::phone::is_of_flow;
 use crate::privacy::Privacy;
-use crate::profile::Outgoing;
+use crate::profile::{Outgoing, Referrals};
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::Refusal;
@@ -191,7 +191,10 @@ impl Shard {
                     self.way_to_phone(&dialled, &binding).map(|way| (way, None, more))
                 }
                 Targets::Trunks(hunt) => {
-                    let passes = |trunk: &Trunk| trunk.config.profile.requests.has(method);
+                    let passes = |trunk: &Trunk| match method {
+                        Method::Refer => trunk.config.profile.referrals == Referrals::Pass,
+                        method => trunk.config.profile.requests.has(method),
+                    };
                     match hunt.next_outside(now, &self.table, passes) {
                         Ok((trunk, peer)) => {
                             let more = hunt.has_more();
@@ -349,6 +352,9 @@ impl Shard {
             self.bound_expires(&mut passed);
         }
         fields::identify(&mut passed, &message, made);
+        if passage.method == Method::Refer {
+            passed.extend(self.referral_fields(now, &message, advertised));
+        }
         passed.retain(|(name, _)| !is_in(&headers, name));
         headers.extend(passed);
         if let Some(route) = way.route {
@@ -436,7 +442,7 @@ impl Shard {
                 );
                 Some((id.ok()?, Some(usage)))
             }
-            None if passage.method == Method::Subscribe => {
+            None if matches!(passage.method, Method::Subscribe | Method::Refer) => {
                 let (usage, id) = self.endpoint.usage_open(now, &request).ok()?;
                 Some((id, Some(usage)))
             }
@@ -502,13 +508,18 @@ impl Shard {
         let (headers, dropped) = fields::passed(&response);
         self.stats.headers_dropped += dropped;
         self.stats.outside_answered += 1;
-        if let Some(subscription) = passage.subscription {
+        let subscription = passage.subscription;
+        if let Some(subscription) = subscription {
             self.subscription_stands(now, subscription, fields::expires(&response));
         }
         let content_type = response.content_type().map(session::text).unwrap_or_default();
         let body = message.body();
         let body = (!body.is_empty()).then_some(Body { content_type: &content_type, bytes: body });
+        let silent = subscription.filter(|_| fields::makes_no_subscription(&response));
         self.passage_over(now, key, &Told { status, headers }, body);
+        if let Some(subscription) = silent {
+            self.subscription_over(now, subscription);
+        }
     }
 
     /// Answers the challenge to a passage's request, if there is an account for it.

@@ -1,5 +1,6 @@
 //! What passes outside of calls: which methods, how large a body, how many subscriptions.
 
+use crate::profile::Referrals;
 use core::time::Duration;
 use sip::message::Method;
 
@@ -62,6 +63,10 @@ impl Passing {
 pub struct Outside {
     /// Methods that pass from and to phones, and from allowed networks; trunks' profiles have their own.
     pub requests: Passing,
+    /// What becomes of REFERs outside of calls from phones and allowed networks; trunks' profiles have their own.
+    pub referrals: Referrals,
+    /// Most of them executed at a time on this shard, each one call or two; one more is answered 503.
+    pub referrals_max: u32,
     /// Longest body that passes, in bytes; one more is answered 413.
     pub body_max: usize,
     /// Most subscriptions at a time on this shard, each about 4 KiB; one more is answered 503.
@@ -76,6 +81,8 @@ impl Default for Outside {
     fn default() -> Self {
         Self {
             requests: Passing::USUAL,
+            referrals: Referrals::Refuse,
+            referrals_max: 100,
             body_max: 16_384,
             subscriptions_max: 10_000,
             requests_max: 10_000,

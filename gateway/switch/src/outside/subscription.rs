@@ -32,6 +32,8 @@ pub(super) struct Subscription {
     account: Option<Arc<Account>>,
     /// The value of Event.
     event: String,
+    /// The number of the REFER that makes it, as its sender counts (RFC 3515 §2.4.6).
+    refer: Option<u32>,
     /// The time asked for last.
     wanted: u32,
     /// What the first NOTIFY said was left, if it came.
@@ -72,12 +74,18 @@ impl Subscription {
 impl Shard {
     /// Makes room for the subscription that a SUBSCRIBE is to make; `false` if there is none.
     pub(super) fn begin_subscription(&mut self, passage: Key, near: UsageId, request: &Message<'_>) -> bool {
+        let refer = (request.method() == Method::Refer).then(|| request.cseq().map_or(0, |cseq| cseq.number));
         let subscription = Subscription {
             near,
             far: None,
             begun_by: Some(passage),
             account: None,
-            event: request.header(Name::Event).map(session::text).unwrap_or_default(),
+            event: if refer.is_some() {
+                String::from("refer")
+            } else {
+                request.header(Name::Event).map(session::text).unwrap_or_default()
+            },
+            refer,
             wanted: self.wanted(request),
             first: None,
             awaits: true,
@@ -197,7 +205,7 @@ impl Shard {
     }
 
     /// Takes a subscription out. Whoever still waits for an answer inside it is told that it is no more.
-    fn subscription_over(&mut self, now: Time, key: Key) {
+    pub(super) fn subscription_over(&mut self, now: Time, key: Key) {
         let Some(subscription) = self.outside.subscriptions.remove(key) else { return };
         if let Some(timer) = subscription.timer {
             self.wheel.cancel(timer);
@@ -311,6 +319,15 @@ impl Shard {
         let (mut headers, dropped) = fields::passed(&request);
         if exchange.method == Method::Subscribe {
             self.bound_expires(&mut headers);
+        }
+        let refer = self.outside.subscriptions.get(exchange.subscription).and_then(|it| it.refer);
+        for (_, value) in headers.iter_mut().filter(|(name, _)| name == "Event" && refer.is_some()) {
+            // Each side numbers its REFER itself, and there is but one in the dialog (RFC 3515 §2.4.6).
+            let named = value.contains(";id=") && exchange.from == Side::Callee;
+            *value = match refer.filter(|_| named) {
+                Some(number) => format!("refer;id={number}"),
+                None => String::from("refer"),
+            };
         }
         (headers, dropped)
     }

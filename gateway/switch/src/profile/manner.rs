@@ -54,6 +54,28 @@ choices! {
 }
 
 choices! {
+    /// What becomes of an INVITE that is to join a call (RFC 3911 §4).
+    Joins {
+        /// It goes on to the far end of that call, which can mix.
+        Pass = "pass",
+        /// It is refused (603).
+        Refuse = "refuse",
+    }
+}
+
+choices! {
+    /// What becomes of a REFER outside of calls (RFC 3515, RFC 5359 §2.18).
+    Referrals {
+        /// The gateway calls whom the request is for, and puts him through to whom it refers to.
+        Execute = "execute",
+        /// It goes on to whom it is for, that one's NOTIFYs back.
+        Pass = "pass",
+        /// It is refused (403).
+        Refuse = "refuse",
+    }
+}
+
+choices! {
     /// What becomes of an INVITE without an offer (RFC 3261 §13.2.1).
     LateOffers {
         /// It goes on without: the callee offers.

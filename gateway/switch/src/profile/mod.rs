@@ -13,7 +13,7 @@ mod template;
 pub use crate::history::Telling;
 pub use apply::{Outgoing, Written};
 pub use field::{FieldError, FieldName, Pattern};
-pub use manner::{EarlyDialogs, LargeRequests, LateOffers, Redirects};
+pub use manner::{EarlyDialogs, Joins, LargeRequests, LateOffers, Redirects, Referrals};
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
@@ -46,6 +46,10 @@ pub struct Profile {
     pub large_requests: LargeRequests,
     /// What is done with its REFERs.
     pub transfer: TransferPolicy,
+    /// What becomes of INVITEs from and to it that are to join a call.
+    pub joins: Joins,
+    /// What becomes of its REFERs outside of calls.
+    pub referrals: Referrals,
     /// How long a peer may say nothing at all; none: as for all trunks.
     pub no_response: Option<Duration>,
     /// How long the callee may ring; none: as for all trunks.
@@ -116,6 +120,9 @@ impl Profile {
             late_offer: if name == "carrier-strict" { LateOffers::Offer } else { LateOffers::Pass },
             large_requests: LargeRequests::Tcp,
             transfer: TransferPolicy::default(),
+            joins: if name == "carrier-strict" { Joins::Refuse } else { Joins::Pass },
+            // Whoever may send one has calls placed that he does not pay for: nobody, unless told.
+            referrals: Referrals::Refuse,
             no_response: None,
             no_answer: None,
             nat: None,

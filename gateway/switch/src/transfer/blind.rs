@@ -1,6 +1,6 @@
 //! Blind transfer (RFC 5589 §6): the target is called as the referrer would call it, and the other side put through to it.
 
-use super::open;
+use super::{Seat, open};
 use crate::call::{across, at};
 use crate::invite::Asked;
 use crate::mail::Mail;
@@ -15,9 +15,21 @@ use sip::{LegId, Received};
 
 impl Shard {
     /// Calls the target of a transfer.
-    pub(super) fn put_through_blind(&mut self, now: Time, key: Key, refer: &Refer, out: &mut Outbox<Mail>) {
-        match self.open_target(now, key, refer, out) {
+    pub(super) fn put_through_blind(
+        &mut self,
+        now: Time,
+        key: Key,
+        refer: &Refer,
+        seat: Option<Box<Seat>>,
+        out: &mut Outbox<Mail>,
+    ) {
+        let number = seat.as_ref().map(|seat| seat.number.clone());
+        let number = number.unwrap_or_else(|| session::user_of(refer.target.as_bytes()));
+        match self.open_target(now, key, number, out) {
             Ok(target) => {
+                if let Some(call) = self.calls.get_mut(target) {
+                    call.transferring.seat = seat;
+                }
                 if let Some(asked) = self.calls.get_mut(key).and_then(|call| call.transferring.asked.as_mut())
                 {
                     asked.target = Some(target);
@@ -43,25 +55,24 @@ impl Shard {
         &mut self,
         now: Time,
         key: Key,
-        refer: &Refer,
+        number: String,
         out: &mut Outbox<Mail>,
     ) -> Result<Key, u16> {
         if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
             self.stats.calls_limit_refused += 1;
             return Err(503);
         }
-        let number = session::user_of(refer.target.as_bytes());
         if number.is_empty() {
             return Err(484);
         }
         let Some(call) = self.calls.get(key) else { return Err(481) };
         let Some(by) = call.transferring.asked.as_ref().map(|asked| asked.by) else { return Err(481) };
         let (moving, staying) = (across(by), call.leg(by));
-        let (Some(leg), Some(referrer)) = (call.leg(moving), staying) else { return Err(481) };
-        let (Some(facts), Some(source)) =
-            (self.endpoint.leg(leg), self.endpoint.leg(referrer).map(|facts| facts.flow))
-        else {
-            return Err(481);
+        let Some(facts) = call.leg(moving).and_then(|leg| self.endpoint.leg(leg)) else { return Err(481) };
+        // Who referred outside of calls has no leg: then it is where the REFER came from.
+        let source = match staying {
+            Some(referrer) => self.endpoint.leg(referrer).map(|facts| facts.flow).ok_or(481_u16)?,
+            None => call.flow,
         };
         let (flow, sip_call_id) = (facts.flow, facts.call_id.to_owned());
         // Who may not call may not have others called.
@@ -89,7 +100,10 @@ impl Shard {
             let shown = shown.map(|text| text.split(";tag=").next().unwrap_or_default().to_owned());
             (shown, call.privacy, call.asserted.clone(), call.identity.user)
         } else {
-            (None, Privacy::default(), None, self.config.users.has(&from))
+            let is_user = self.config.users.has(&from);
+            // Whose phone was rung for him is asserted as if he had called himself (RFC 3325 §5).
+            let asserted = (is_user && call.transferring.dial.is_some()).then(|| from.clone());
+            (None, Privacy::default(), asserted, is_user)
         };
         let shown = shown.unwrap_or_else(|| format!("<sip:{from}@{}>", session::host(flow.local.ip())));
         let text = format!(
@@ -146,7 +160,9 @@ impl Shard {
             self.finish(now, target, end, &[], out);
             return true;
         };
-        if !self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
+        // He may hear the target already.
+        let moved = self.calls.get(target).is_some_and(|call| call.leg(Side::Caller).is_some());
+        if !moved && !self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
             let end = self.end(Side::Gateway, 500, 41, "the leg could not be put through");
             self.finish(now, target, end, &[], out);
             self.transfer_failed(now, key, 500, out);
@@ -167,7 +183,7 @@ impl Shard {
         };
         asked.target = None;
         // Who is told nothing does not know that he is to hang up.
-        let (by, waits) = (asked.by, !asked.left && asked.subscription.is_some());
+        let (by, waits) = (asked.by, !asked.left && !asked.apart && asked.subscription.is_some());
         if !waits {
             let end = self.end(by, 200, 16, "transferred");
             return self.finish(now, key, end, &[], out);
@@ -212,13 +228,14 @@ impl Shard {
     }
 
     /// A side is over. If it waits for a transfer that it asked for, the call goes on without it.
-    pub(crate) fn referrer_left(&mut self, now: Time, key: Key, side: Side) -> bool {
+    pub(crate) fn referrer_left(&mut self, now: Time, key: Key, side: Side, out: &mut Outbox<Mail>) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(asked) = call.transferring.asked.as_mut().filter(|it| it.by == side && it.target.is_some())
         else {
             return false;
         };
         asked.left = true;
+        let target = asked.target;
         let leg = call.leg(side);
         call.set_leg(side, LegId::NONE);
         if let Some(media) = &mut call.media {
@@ -227,7 +244,27 @@ impl Shard {
         if let Some(leg) = leg {
             self.session_of_leg_ends(now, leg, true);
         }
+        if let Some(target) = target {
+            self.hear_target(now, target, out);
+        }
         true
+    }
+
+    /// Who is to be put through hears what the target says before it answers (RFC 3960), once nobody else talks with him and
+    /// the target has described its media: his leg moves at once, and both calls end together should it come to nothing.
+    pub(crate) fn hear_target(&mut self, now: Time, target: Key, out: &mut Outbox<Mail>) {
+        let Some(call) = self.calls.get(target) else { return };
+        let speaks = call.trying.as_ref().is_some_and(|trying| trying.early_media)
+            && call.media.as_ref().is_some_and(|media| !media.sessions[at(Side::Callee)].said().is_empty());
+        let Some(key) = call.transferring.target_of.filter(|_| speaks && call.caller == LegId::NONE) else {
+            return;
+        };
+        let asked = self.calls.get(key).and_then(|call| call.transferring.asked.as_ref());
+        let Some(by) = asked.filter(|asked| asked.left).map(|asked| asked.by) else { return };
+        if self.move_leg(now, (key, across(by)), (target, Side::Caller), out) {
+            self.stats.transfers_heard_early += 1;
+            self.bind_caller(target);
+        }
     }
 
     /// A call is about to end: a transfer of one of its sides ends with it.

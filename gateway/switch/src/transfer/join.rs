@@ -91,6 +91,7 @@ impl Shard {
         if let Some(slot) = self.legs.get_mut(leg.index()).and_then(Option::as_mut) {
             (slot.call, slot.side) = (to, place);
         }
+        self.end_moved((from, side), (to, place));
         true
     }
 
@@ -109,7 +110,7 @@ impl Shard {
     pub(super) fn settle_sessions(&mut self, now: Time, key: Key, side: Side, out: &mut Outbox<Mail>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.media.as_ref().is_none_or(fit) {
-            return;
+            return self.announce_ends(now, key);
         }
         call.transferring.mending =
             Some(Mending { side, second: false, sent: false, busy: 0, glares: 0, timer: None });

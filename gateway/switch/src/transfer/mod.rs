@@ -9,14 +9,20 @@
 
 mod attended;
 mod blind;
+mod dial;
 mod join;
+pub(crate) mod joining;
 mod pass;
 mod policy;
 mod replace;
+mod seat;
 mod sessions;
 mod tie;
 
+pub(crate) use joining::{Admitted, Joining};
 pub use policy::TransferPolicy;
+pub use seat::Search;
+pub(crate) use seat::Seat;
 pub(crate) use sessions::open;
 pub(crate) use tie::TIE;
 
@@ -26,9 +32,10 @@ use crate::shard::{Service, Shard, methods};
 use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
+use seat::Pending;
 use sip::message::Method;
-use sip::transfer::{Refer, Replaces};
-use sip::{LegId, LegState, Received, RequestId, SubscriptionId, Transport};
+use sip::transfer::{Join, Refer, Replaces};
+use sip::{LegId, LegState, Received, RequestId, SubscriptionId, Transport, UsageId};
 
 /// How long a referrer whose call was put through may take to hang up.
 const HANG_UP: Duration = Duration::from_secs(4);
@@ -42,14 +49,27 @@ pub(crate) struct Transferring {
     pub(crate) target_of: Option<Key>,
     /// The number of who referred, for the target to be told (RFC 3892).
     pub(crate) referred_by: Option<String>,
+    /// It was made for a REFER outside of calls, and goes on by that once it is answered.
+    pub(crate) dial: Option<dial::Dial>,
+    /// Whom this call goes to, to join his dialog.
+    pub(crate) seat: Option<Box<Seat>>,
     /// The dialog of another shard that this call is to replace.
     pub(crate) replaces: Option<Replaces>,
+    /// A side whose place was taken by an INVITE without an offer: its ACK will bear the answer to ours.
+    pub(crate) offered: Option<Side>,
     /// Whether a leg of this call came from another call, or took another's place.
     pub(crate) moved: bool,
     /// New legs of a call agree on a session.
     pub(crate) mending: Option<join::Mending>,
     /// A REFER was handed on: by which side, with which CSeq.
     pub(crate) passed: Option<(Side, u32)>,
+}
+
+/// Who sent a REFER: to answer it, and the dialog that it began if it came outside of calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer {
+    pub(crate) id: RequestId,
+    pub(crate) usage: Option<UsageId>,
 }
 
 /// A transfer that a side asked for.
@@ -63,6 +83,8 @@ pub(crate) struct Asked {
     pub(crate) target: Option<Key>,
     /// Whether he has hung up without waiting for the end.
     pub(crate) left: bool,
+    /// Whether it was somebody else who asked, who knew the dialog: then nobody waits for whose dialog it is to hang up.
+    pub(crate) apart: bool,
     /// When he is hung up upon.
     pub(crate) timer: Option<TimerId>,
 }
@@ -86,14 +108,41 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         self.stats.transfers_asked += 1;
-        if let Err(status) = self.refer(now, id, leg, message, out) {
-            self.stats.transfers_refused += 1;
-            let allowed =
-                leg.filter(|leg| status == 603 && self.transfer_policy(*leg) == TransferPolicy::Refuse);
-            let allow = allowed.map(|_| self.methods_but_refer());
-            let headers: Vec<(&str, &str)> = allow.iter().map(|value| ("Allow", value.as_str())).collect();
-            // It may have timed out meanwhile: then nobody waits for the answer.
-            let _ = self.endpoint.respond(now, id, status, &headers, None);
+        let by = Referrer { id, usage: None };
+        // The endpoint gives those outside of calls a dialog of their own: they come another way.
+        let done = leg.ok_or(403).and_then(|leg| self.refer(now, by, leg, message, None, out));
+        if let Err(status) = done {
+            self.refer_refused(now, by, leg, status);
+        }
+    }
+
+    /// Another shard has said who sits across from the dialog that a REFER names.
+    fn refer_found(
+        &mut self,
+        now: Time,
+        by: Referrer,
+        leg: LegId,
+        message: &Received,
+        found: Result<Seat, u16>,
+        out: &mut Outbox<Mail>,
+    ) {
+        if let Err(status) = self.refer(now, by, leg, message, Some(found), out) {
+            self.refer_refused(now, by, Some(leg), status);
+        }
+    }
+
+    fn refer_refused(&mut self, now: Time, by: Referrer, leg: Option<LegId>, status: u16) {
+        self.stats.transfers_refused += 1;
+        let allowed = leg.filter(|leg| status == 603 && self.transfer_policy(*leg) == TransferPolicy::Refuse);
+        let allow = allowed.map(|_| self.methods_but_refer());
+        let headers: Vec<(&str, &str)> = allow.iter().map(|value| ("Allow", value.as_str())).collect();
+        // It may have timed out meanwhile: then nobody waits for the answer.
+        let _ = match by.usage {
+            Some(usage) => self.endpoint.usage_respond(now, usage, by.id, status, &headers, None),
+            None => self.endpoint.respond(now, by.id, status, &headers, None),
+        };
+        if let Some(usage) = by.usage {
+            self.endpoint.usage_close(usage);
         }
     }
 
@@ -113,32 +162,56 @@ impl Shard {
         methods.map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    fn refer(
+    /// A REFER about the call of a leg, whose peer sent it or somebody who knows its dialog. `found` says who sits across from
+    /// the dialog that it names, if that was another shard's to say.
+    ///
+    /// # Errors
+    /// The status to answer with.
+    pub(crate) fn refer(
         &mut self,
         now: Time,
-        id: RequestId,
-        leg: Option<LegId>,
+        referrer: Referrer,
+        leg: LegId,
         message: &Received,
+        found: Option<Result<Seat, u16>>,
         out: &mut Outbox<Mail>,
     ) -> Result<(), u16> {
         let refer =
             message.parse().map_err(|_| 400_u16).and_then(|it| Refer::read(&it).map_err(|it| it.status))?;
-        // Nobody has the gateway place calls but within a call of his.
-        let leg = leg.ok_or(403_u16)?;
         let (key, by) = self.slot(leg).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
         if !self.is_current(key, by, leg) {
             return Err(481);
         }
-        match self.transfer_policy(leg) {
-            TransferPolicy::Refuse => return Err(603),
-            TransferPolicy::Pass => return self.pass_refer(now, id, (key, by), &refer),
-            TransferPolicy::Execute => {}
+        let policy = self.transfer_policy(leg);
+        let passes = policy == TransferPolicy::Pass;
+        if policy == TransferPolicy::Refuse || (passes && referrer.usage.is_some()) {
+            // The NOTIFYs of who it would be handed on to could not find their way into another dialog than the call's.
+            return Err(603);
         }
+        let joined = refer.join.as_ref().map(Join::dialog);
+        let named = if passes { refer.replaces.clone().or(joined) } else { joined };
+        let found = match (named, found) {
+            (None, _) => None,
+            (Some(_), Some(found)) => Some(found),
+            (Some(dialog), None) => match self.elsewhere(&dialog) {
+                Some(owner) => {
+                    let pending = Pending::Refer { by: referrer, leg, message: message.clone() };
+                    self.seek(owner, &dialog, pending, out);
+                    return Ok(());
+                }
+                None => Some(self.seat_across(now, &dialog)),
+            },
+        };
+        if passes {
+            return self.pass_refer(now, referrer.id, (key, by), &refer, found);
+        }
+        let seat = found.transpose()?.map(Box::new);
         let call = self.calls.get(key).ok_or(481_u16)?;
         let stands = |leg: Option<LegId>| leg.is_some_and(|leg| self.stands(call, leg));
         if call.phase != Phase::Answered
             || call.transferring.asked.is_some()
             || call.transferring.mending.is_some()
+            || call.transferring.offered.is_some()
         {
             // Not answered, or a transfer is under way: it may be asked for again.
             return Err(491);
@@ -150,9 +223,20 @@ impl Shard {
             return Err(503);
         }
         let lasting = self.config.no_answer + Duration::from_secs(60);
-        let accepted = self.endpoint.accept_refer(now, id, leg, refer.id, refer.subscribes, lasting);
+        let accepted = match referrer.usage {
+            Some(usage) => self.endpoint.accept_refer_outside(
+                now,
+                referrer.id,
+                usage,
+                refer.id,
+                refer.subscribes,
+                lasting,
+            ),
+            None => self.endpoint.accept_refer(now, referrer.id, leg, refer.id, refer.subscribes, lasting),
+        };
         let subscription = accepted.map_err(|_| 503_u16)?;
-        let asked = Asked { by, subscription, target: None, left: false, timer: None };
+        let apart = referrer.usage.is_some();
+        let asked = Asked { by, subscription, target: None, left: false, apart, timer: None };
         let number = crate::session::user_of(refer.target.as_bytes());
         if let Some(call) = self.calls.get_mut(key) {
             call.transferring.asked = Some(asked);
@@ -165,11 +249,23 @@ impl Shard {
             call: None,
         };
         self.note_transfer(key, record);
-        match &refer.replaces {
-            Some(replaces) => self.put_through_attended(now, key, replaces, &refer, out),
-            None => self.put_through_blind(now, key, &refer, out),
-        }
+        self.carry_out(now, key, &refer, seat, out);
         Ok(())
+    }
+
+    /// Puts the other side through, now that it was accepted.
+    fn carry_out(
+        &mut self,
+        now: Time,
+        key: Key,
+        refer: &Refer,
+        seat: Option<Box<Seat>>,
+        out: &mut Outbox<Mail>,
+    ) {
+        match &refer.replaces {
+            Some(replaces) => self.put_through_attended(now, key, replaces, refer, out),
+            None => self.put_through_blind(now, key, refer, seat, out),
+        }
     }
 
     /// NOTIFY is for those who subscribed: only the peer that a REFER was handed on to has anything to say

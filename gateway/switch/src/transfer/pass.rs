@@ -4,12 +4,13 @@
 //! dialog of the leg across it instead, so that whoever is on that leg's far end knows it.
 
 use super::super::call::across;
+use super::Seat;
 use crate::session;
 use crate::shard::Shard;
 use link::{Part, Side};
 use sansio::{Key, Time};
 use sip::message::{HostPort, Method, Name, Params, Uri};
-use sip::transfer::{Refer, fragment_status};
+use sip::transfer::{Join, Refer, Replaces, fragment_status};
 use sip::{Body, LegId, Received, RequestId};
 
 impl Shard {
@@ -23,27 +24,24 @@ impl Shard {
         id: RequestId,
         (key, by): (Key, Side),
         refer: &Refer,
+        found: Option<Result<Seat, u16>>,
     ) -> Result<(), u16> {
         let call = self.calls.get(key).ok_or(481_u16)?;
         let other = call.other(by).ok_or(491_u16)?;
         let local = self.endpoint.leg(other).map(|facts| facts.flow.local).ok_or(491_u16)?;
         let mut there = refer.clone();
         there.target = self.seen_from(&refer.target, local);
-        if let Some(replaces) = &refer.replaces {
-            match self.endpoint.replaced_leg(replaces) {
-                Some(leg) => {
-                    let slot = self.slot(leg).map(|slot| (slot.call, slot.side)).ok_or(481_u16)?;
-                    let far = self.calls.get(slot.0).and_then(|call| call.other(slot.1)).ok_or(481_u16)?;
-                    there.replaces = Some(self.endpoint.replaces_of(far).ok_or(481_u16)?);
-                }
-                None if self.shards.owner_of(replaces.call_id.as_bytes()) != self.shards.me => {
-                    // It may name a dialog of ours that only another shard could translate.
-                    self.stats.transfers_elsewhere += 1;
-                    return Err(603);
-                }
-                // It is somebody else's business.
-                None => {}
+        match found {
+            Some(Ok(seat)) if refer.join.is_some() => there.join = Some(Join::from(seat.dialog)),
+            Some(Ok(seat)) => {
+                // RFC 3891 §3: who is called in an early dialog could not be asked for it by another.
+                let dialog = Some(seat.dialog).filter(|_| seat.stands).ok_or(481_u16)?;
+                let early_only = refer.replaces.as_ref().is_some_and(|it| it.early_only);
+                there.replaces = Some(Replaces { early_only, ..dialog });
             }
+            // A dialog of nobody here is somebody else's business.
+            None | Some(Err(481)) => {}
+            Some(Err(status)) => return Err(status),
         }
         let number = self.number_at(key, by);
         let refer_to = there.refer_to();
@@ -65,7 +63,7 @@ impl Shard {
     }
 
     /// A URI as it is to be read on another side: our address as known there, if it names ours.
-    fn seen_from(&self, uri: &str, local: core::net::SocketAddr) -> String {
+    pub(crate) fn seen_from(&self, uri: &str, local: core::net::SocketAddr) -> String {
         let host = Uri::parse(uri.as_bytes()).and_then(|parsed| parsed.host_port);
         let is_ours = |host: &HostPort<'_>| {
             let address = host.host.address();

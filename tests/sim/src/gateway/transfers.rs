@@ -22,38 +22,80 @@ pub enum Transfer {
     Attended,
     /// The same where the two calls are on different shards.
     Across,
+    /// To somebody whose phone rings already.
+    Ringing,
+    /// Asked for outside of calls (RFC 5359 §2.18).
+    Dial,
+    /// The same with a target that is heard before it answers.
+    DialHeard,
+    /// No transfer: the second call joins the first at its far end (RFC 3911).
+    Join,
+    /// The same where the two calls are on different shards.
+    JoinAcross,
 }
 
 impl Transfer {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Blind, Self::Held, Self::Busy, Self::Attended, Self::Across];
+    pub const ALL: [Self; 10] = [
+        Self::Blind,
+        Self::Held,
+        Self::Busy,
+        Self::Attended,
+        Self::Across,
+        Self::Ringing,
+        Self::Dial,
+        Self::DialHeard,
+        Self::Join,
+        Self::JoinAcross,
+    ];
+
+    /// Whether it is asked for outside of calls.
+    const fn dials(self) -> bool {
+        matches!(self, Self::Dial | Self::DialHeard)
+    }
+
+    /// Whether it is none, but a third party that joins.
+    const fn joins(self) -> bool {
+        matches!(self, Self::Join | Self::JoinAcross)
+    }
+
+    /// Whether it takes two shards.
+    const fn is_across(self) -> bool {
+        matches!(self, Self::Across | Self::JoinAcross)
+    }
 }
 
 /// The call that is transferred, and the one that it is transferred to.
 const CALLS: [u64; 2] = [1, 2];
-/// A seed.
+/// Seeds.
 const ACROSS: u64 = 1;
+const ACROSS_TO_JOIN: u64 = 2;
 
 pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Report {
     // The Call-IDs that come of it fall to different shards, where there are two.
-    let mut random = Random::new(ACROSS);
+    let mut random = Random::new(if transfer == Transfer::JoinAcross { ACROSS_TO_JOIN } else { ACROSS });
     let places = Places::V4;
-    let attended = matches!(transfer, Transfer::Attended | Transfer::Across);
+    let attended = matches!(transfer, Transfer::Attended | Transfer::Across | Transfer::Ringing);
     let plan = |serial: u64, at: u64| CallPlan {
         hang_up: None,
         rtp: None,
         ..CallPlan::plain(Time::from_millis(at), serial, places.gateway())
     };
-    let holds = attended || transfer == Transfer::Held;
+    let holds = matches!(transfer, Transfer::Attended | Transfer::Across | Transfer::Held);
     let refer = ReferPlan { after: Duration::from_secs(6), serial: CALLS[1], attended, holds };
     let mut plans = vec![CallPlan {
-        refer: Some(refer),
+        refer: (!transfer.dials() && !transfer.joins()).then_some(refer),
+        dials: transfer.dials().then_some(CALLS[1]),
         // Only if it is still there by then.
-        hang_up: (transfer == Transfer::Busy).then_some(Duration::from_secs(20)),
+        hang_up: (transfer == Transfer::Busy || transfer.joins()).then_some(Duration::from_secs(20)),
         ..plan(CALLS[0], 100)
     }];
     if attended {
-        plans.push(plan(CALLS[1], 3000));
+        plans.push(plan(CALLS[1], if transfer == Transfer::Ringing { 5500 } else { 3000 }));
+    }
+    if transfer.joins() {
+        let hang_up = Some(Duration::from_secs(10));
+        plans.push(CallPlan { joins: Some(CALLS[0]), hang_up, ..plan(CALLS[1], 4000) });
     }
     let callers = vec![Peer::new(places.host(1, 0), random.u64(), plans)];
     let mut carrier = Peer::new(places.host(9, 0), random.u64(), Vec::new());
@@ -62,13 +104,24 @@ pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Rep
         CALLS[1],
         match transfer {
             Transfer::Busy => Behaviour::refuse(486),
-            _ => Behaviour { hang_up: Some(Duration::from_secs(25)), ..carrier.default.clone() },
+            _ => Behaviour {
+                hang_up: Some(Duration::from_secs(25)),
+                after: match transfer {
+                    Transfer::Ringing => Duration::from_secs(4),
+                    _ => carrier.default.after,
+                },
+                early_media: (transfer == Transfer::DialHeard).then_some(Duration::from_millis(200)),
+                ..carrier.default.clone()
+            },
         },
     );
     let mut town = blueprint(&mut random, places, callers, vec![carrier], Duration::from_secs(60));
     (town.shards, town.chain, town.ask, town.slow_store, town.stranger) = (1, false, false, false, false);
-    if transfer == Transfer::Across {
+    if transfer.is_across() {
         town.shards = 2;
+    }
+    if transfer.dials() {
+        town.config.outside.referrals = switch::profile::Referrals::Execute;
     }
     town.link = Link::default();
     let mark = |town: &mut Town| {
@@ -90,6 +143,9 @@ pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Rep
 
 fn judge(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
     let mut wrong = Vec::new();
+    if transfer.joins() {
+        return judge_join(town, records, transfer);
+    }
     let find = |serial: u64, role: Role| records.iter().find(|it| it.serial == serial && it.role == role);
     let (Some(referrer), Some(first), Some(second)) =
         (find(CALLS[0], Role::Caller), find(CALLS[0], Role::Carrier), find(CALLS[1], Role::Carrier))
@@ -132,6 +188,31 @@ fn judge(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
     let calls = if transfer == Transfer::Across { 3 } else { 2 };
     if cdrs.len() != calls {
         wrong.push(format!("{} records of {calls} calls", cdrs.len()));
+    }
+    wrong
+}
+
+/// The second caller talks with the first one's callee, who knows which of his dialogs is meant.
+fn judge_join(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let unanswered: Vec<&Record> =
+        records.iter().filter(|record| record.outcome != Outcome::Answered).collect();
+    if !unanswered.is_empty() || records.len() != 4 {
+        wrong.push(format!("not four sides that talked: {records:#?}"));
+    }
+    let joined: u64 =
+        town.carriers.iter().filter_map(|node| town.peer(*node)).map(|peer| peer.stats().joined).sum();
+    if joined != 1 {
+        wrong.push(format!("{joined} INVITEs were to join"));
+    }
+    let cdrs = town.cdrs();
+    let shards: BTreeSet<u8> = cdrs.iter().map(|(_, cdr)| cdr.shard.0).collect();
+    // Both are calls to the same number.
+    if cdrs.len() != 2 || cdrs.iter().any(|(serial, _)| *serial != CALLS[0]) {
+        wrong.push(format!("the records say {cdrs:?}"));
+    }
+    if transfer == Transfer::JoinAcross && shards.len() != 2 {
+        wrong.push("both calls are on one shard".to_owned());
     }
     wrong
 }

@@ -105,6 +105,8 @@ pub(super) struct Call {
     pub(super) unacked: BTreeMap<u32, Unacked>,
     /// CSeq of INVITEs of the other side whose 2xx was acknowledged.
     pub(super) acked: Vec<u32>,
+    /// The value of Join in its INVITE (RFC 3911); empty if it joins nobody.
+    pub(super) join: String,
     /// What it asked to be put through to; empty if it did not.
     pub(super) refer_to: String,
     /// What NOTIFYs told of that, and whether one was the last.

@@ -102,6 +102,8 @@ pub struct PeerStats {
     pub probes: u64,
     /// Retransmissions received.
     pub repeats: u64,
+    /// INVITEs received that were to join a call.
+    pub joined: u64,
 }
 
 /// A scripted peer.

@@ -1,5 +1,6 @@
 //! Transfer as a peer asks for it: REFER, and the NOTIFYs that tell how it goes (RFC 3515).
 
+use super::script::Outcome;
 use super::{Peer, Step, Text};
 use std::time::Duration;
 
@@ -34,19 +35,56 @@ impl Peer {
         let Some(refer) = plan.refer else { return };
         let mut to = format!("sip:{}{:07}@{}", plan.prefix, refer.serial, plan.to);
         if refer.attended {
-            let other = self.calls.values().find(|call| call.serial == refer.serial);
-            let Some(other) = other else { return };
-            let tag = |value: &str| value.split(";tag=").nth(1).unwrap_or_default().to_owned();
-            let remote = other.remote_tag.clone().unwrap_or_default();
-            to.push_str(&format!(
-                "?Replaces={}%3Bto-tag%3D{remote}%3Bfrom-tag%3D{}",
-                other.id,
-                tag(&other.local)
-            ));
+            let dialog = self.dialog(refer.serial);
+            let Some(dialog) = dialog else {
+                // It rings, or will: nobody's tag is known yet.
+                return self.schedule(id, Some(Duration::from_millis(500)), Step::Refer);
+            };
+            to.push_str(&format!("?Replaces={}", dialog.replace(';', "%3B").replace('=', "%3D")));
         }
         let Some(call) = self.calls.get_mut(id) else { return };
         call.refer_to = format!("<{to}>");
         self.begin_inside(id, "REFER", "");
+    }
+
+    /// The dialog of a call of this peer's as the other side is told of it; `None` before that has a tag.
+    fn dialog(&self, serial: u64) -> Option<String> {
+        let call = self.calls.values().find(|call| call.serial == serial && call.join.is_empty())?;
+        let ours = call.local.split(";tag=").nth(1).unwrap_or_default();
+        Some(format!("{};to-tag={};from-tag={ours}", call.id, call.remote_tag.as_ref()?))
+    }
+
+    /// What Join says of a call of this peer's.
+    pub(super) fn dialog_to_join(&self, serial: u64) -> String {
+        self.dialog(serial).unwrap_or_default()
+    }
+
+    /// RFC 3911 §4: an INVITE that is to join a dialog names one that there is, by its own names.
+    pub(super) fn check_join(&mut self, text: &Text, bytes: &[u8]) {
+        let join = text.field("Join").to_owned();
+        if join.is_empty() {
+            return;
+        }
+        self.stats.joined += 1;
+        let names = |call: &super::call::Call| {
+            let ours = call.local.split(";tag=").nth(1).unwrap_or_default();
+            let theirs = call.remote_tag.as_deref().unwrap_or_default();
+            format!("{};to-tag={ours};from-tag={theirs}", call.id)
+        };
+        let known = self.calls.values().any(|call| call.is_alive() && names(call) == join);
+        if !known && !self.lenient {
+            self.fault("a Join of no dialog here", bytes);
+        }
+    }
+
+    /// Asks, outside of calls, that who has this call's number be put through.
+    pub(super) fn dial(&mut self, id: &str, branch: String, prefix: &str, serial: u64) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let host = call.target.split('@').nth(1).unwrap_or_default().to_owned();
+        call.refer_to = format!("<sip:{prefix}{serial:07}@{host}>");
+        let call = call.clone();
+        let bytes = self.write_request(&call, "REFER", &call.target, call.invite_cseq, &branch, "");
+        self.begin(id, call.way, "REFER", call.invite_cseq, branch, bytes);
     }
 
     /// A NOTIFY came: the call may be over already, its subscription is not.
@@ -81,6 +119,16 @@ impl Peer {
             self.fault("a NOTIFY that says nothing of a transfer", bytes);
         }
         self.reply(key, text, 200);
+        let dials = self.calls.get(&id).is_some_and(|call| match &call.script {
+            super::call::Script::Caller(plan) => plan.dials.is_some(),
+            super::call::Script::Carrier(_) => false,
+        });
+        if dials && terminated {
+            if let (Some(call), Some(status)) = (self.calls.get_mut(&id), status) {
+                call.outcome = if status < 300 { Outcome::Answered } else { Outcome::Status(status) };
+            }
+            return self.end(&id);
+        }
         if done {
             self.schedule(&id, Some(Duration::from_millis(200)), Step::HangUp);
         }

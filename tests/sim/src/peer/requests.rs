@@ -123,6 +123,7 @@ impl Peer {
             let response = self.write_response_with(way, text, status, &tag, &lines, "");
             return self.conclude(&key, status, &response);
         }
+        self.check_join(text, bytes);
         let tag = self.token("ct");
         let call = Call {
             id: id.clone(),
@@ -158,6 +159,7 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            join: String::new(),
             refer_to: String::new(),
             told: Vec::new(),
             told_all: false,

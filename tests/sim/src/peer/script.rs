@@ -114,6 +114,11 @@ pub struct CallPlan {
     pub reinvite: Option<Duration>,
     /// Have the other side put through.
     pub refer: Option<ReferPlan>,
+    /// No call, but a REFER outside of calls: who has the number of this plan is to be called, and put through to that with
+    /// this serial (RFC 5359 §2.18).
+    pub dials: Option<u64>,
+    /// It is to join the call with this serial, which is the peer's as well (RFC 3911).
+    pub joins: Option<u64>,
     /// What else is done so many milliseconds after the answer.
     pub inside: &'static [(u64, Inside)],
     /// Who calls, and the password if it is asked for.
@@ -140,6 +145,8 @@ impl CallPlan {
             hang_up: Some(Duration::from_secs(10)),
             reinvite: None,
             refer: None,
+            dials: None,
+            joins: None,
             inside: &[],
             login: None,
             rtp: Some(Duration::from_millis(200)),

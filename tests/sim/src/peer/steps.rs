@@ -56,6 +56,7 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            join: String::new(),
             refer_to: String::new(),
             told: Vec::new(),
             told_all: false,
@@ -65,7 +66,14 @@ impl Peer {
             ended: None,
             script: Script::Caller(plan.clone()),
         };
-        self.calls.insert(id.clone(), call.clone());
+        self.calls.insert(id.clone(), call);
+        if let Some(serial) = plan.dials {
+            return self.dial(&id, branch, plan.prefix, serial);
+        }
+        let join = plan.joins.map_or_else(String::new, |serial| self.dialog_to_join(serial));
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.join = join;
+        let call = call.clone();
         let port = self.open_media(&id);
         let body = if plan.late_offer { String::new() } else { self.write_sdp(&id, port, 1) };
         let bytes = self.write_request(&call, "INVITE", &uri, cseq, &branch, &body);

@@ -80,6 +80,9 @@ impl Peer {
         if method == "INVITE" {
             let _ = write!(head, "Allow: {}\r\n", call.skills().allow());
         }
+        if method == "INVITE" && !call.join.is_empty() && call.remote_tag.is_none() {
+            let _ = write!(head, "Require: join\r\nJoin: {}\r\n", call.join);
+        }
         if method == "REFER" {
             let _ = write!(head, "Contact: {}\r\nRefer-To: {}\r\n", self.contact(call.way), call.refer_to);
         }
