@@ -9,6 +9,8 @@
 pub mod agent;
 pub mod flow;
 mod gateway;
+mod guarded;
+pub mod papers;
 mod log;
 mod mail;
 pub mod mix;
@@ -26,7 +28,7 @@ mod world;
 
 pub use log::EventLog;
 pub use mail::PostOffice;
-pub use network::{Fate, Link, Network, NetworkStats, Passage};
+pub use network::{Damage, Fate, Link, Network, NetworkStats, Passage};
 pub use node::{Node, NodeId, Pace};
 pub use plant::{Defect, Plant, Twist};
-pub use world::{Ended, World};
+pub use world::{Arriving, Ended, World};

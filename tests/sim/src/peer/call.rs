@@ -105,8 +105,12 @@ pub(super) struct Call {
     pub(super) unacked: BTreeMap<u32, Unacked>,
     /// CSeq of INVITEs of the other side whose 2xx was acknowledged.
     pub(super) acked: Vec<u32>,
+    /// Further header lines of the INVITE.
+    pub(super) fields: String,
     /// What it asked to be put through to; empty if it did not.
     pub(super) refer_to: String,
+    /// The header lines of a NOTIFY of ours.
+    pub(super) telling: String,
     /// What NOTIFYs told of that, and whether one was the last.
     pub(super) told: Vec<u16>,
     pub(super) told_all: bool,
@@ -120,6 +124,13 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn is_alive(&self) -> bool {
         self.state != State::Ended
+    }
+
+    /// How a Replaces field names it to the other side (RFC 3891 §6.1).
+    pub(super) fn as_replaced(&self) -> String {
+        let ours = self.local.split(";tag=").nth(1).unwrap_or_default();
+        let theirs = self.remote_tag.as_deref().unwrap_or_default();
+        format!("{};to-tag={theirs};from-tag={ours}", self.id)
     }
 
     pub(super) fn skills(&self) -> Skills {

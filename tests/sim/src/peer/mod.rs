@@ -7,6 +7,7 @@ mod call;
 mod check;
 mod digest;
 mod doings;
+mod errand;
 mod media;
 mod refer;
 mod register;
@@ -20,11 +21,12 @@ mod transport;
 mod web;
 mod write;
 
+pub use errand::{Errand, News};
 pub use refer::ReferPlan;
 pub use register::Standing;
 pub use script::{
-    Behaviour, CallPlan, Demands, Inside, Login, Outcome, PhonePlan, Probed, Record, RegistrarHabit, Role,
-    Skills, Verdict,
+    Behaviour, CallPlan, Demands, ErrandPlan, Inside, Login, Outcome, PhonePlan, Probed, Record,
+    RegistrarHabit, Replaced, Role, Skills, Verdict, Wiring,
 };
 pub use text::Text;
 
@@ -68,6 +70,8 @@ enum Timer {
     Register(usize),
     /// Take back the binding of this plan's phone.
     Leave(usize),
+    /// Send what this plan says outside of calls.
+    Errand(usize),
 }
 
 /// A step of a call's script.
@@ -84,6 +88,8 @@ enum Step {
     Patience,
     Refresh,
     Expire,
+    /// Say that the transfer asked for is done.
+    Tell,
     Inside(Inside),
 }
 
@@ -127,6 +133,10 @@ pub struct Peer {
     pub lenient: bool,
     /// Whether the connections it makes are WebSockets (RFC 7118).
     pub web: bool,
+    /// Whether TLS is spoken over its connections by the layer around it.
+    pub tls: bool,
+    /// How it answers MESSAGE, PUBLISH and SUBSCRIBE.
+    pub answers_errands: u16,
     /// How it treats REGISTER; without a habit nobody shall register here.
     pub registrar: Option<RegistrarHabit>,
     /// More calls than this at once are a violation (as carrier).
@@ -134,6 +144,8 @@ pub struct Peer {
     plans: Vec<CallPlan>,
     phones: Vec<register::Phone>,
     bindings: BTreeMap<String, Time>,
+    errands: errand::Errands,
+    spent_nonces: BTreeSet<String>,
     nonces: u64,
     calls: BTreeMap<String, Call>,
     clients: BTreeMap<(String, String), Client>,
@@ -168,11 +180,15 @@ impl Peer {
             reuse: true,
             lenient: false,
             web: false,
+            tls: false,
+            answers_errands: 200,
             registrar: None,
             calls_max: None,
             plans,
             phones: Vec::new(),
             bindings: BTreeMap::new(),
+            errands: errand::Errands::default(),
+            spent_nonces: BTreeSet::new(),
             nonces: 0,
             calls: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -338,6 +354,7 @@ impl Peer {
                 Timer::Do(call, step) => self.step(&call, step),
                 Timer::Register(phone) => self.register(phone),
                 Timer::Leave(phone) => self.leave(phone),
+                Timer::Errand(plan) => self.run_errand(plan),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Transfer as a peer asks for it: REFER, and the NOTIFYs that tell how it goes (RFC 3515).
 
+use super::call::{Client, Script, State};
+use super::text::place_of;
 use super::{Peer, Step, Text};
 use std::time::Duration;
 
@@ -14,6 +16,29 @@ pub struct ReferPlan {
     pub attended: bool,
     /// It holds the other side first.
     pub holds: bool,
+    /// What the REFER is answered with.
+    pub comes_to: u16,
+}
+
+impl ReferPlan {
+    /// To a number, blind, six seconds after the answer.
+    pub const fn blind(serial: u64) -> Self {
+        Self { after: Duration::from_secs(6), serial, attended: false, holds: false, comes_to: 202 }
+    }
+
+    /// Through the call of its own with that number, holding both.
+    pub const fn attended(serial: u64) -> Self {
+        Self { attended: true, holds: true, ..Self::blind(serial) }
+    }
+}
+
+impl super::call::Call {
+    fn refer_plan(&self) -> Option<ReferPlan> {
+        match &self.script {
+            Script::Caller(plan) => plan.refer,
+            Script::Carrier(behaviour) => behaviour.refer,
+        }
+    }
 }
 
 impl Peer {
@@ -30,23 +55,57 @@ impl Peer {
     /// Asks for the transfer of a call.
     pub(super) fn refer(&mut self, id: &str) {
         let Some(call) = self.calls.get(id) else { return };
-        let super::call::Script::Caller(plan) = &call.script else { return };
-        let Some(refer) = plan.refer else { return };
-        let mut to = format!("sip:{}{:07}@{}", plan.prefix, refer.serial, plan.to);
+        let (Some(refer), Some((place, _))) = (call.refer_plan(), place_of(&call.target)) else { return };
+        let mut to = format!("sip:0049{:07}@{place}", refer.serial);
         if refer.attended {
             let other = self.calls.values().find(|call| call.serial == refer.serial);
             let Some(other) = other else { return };
-            let tag = |value: &str| value.split(";tag=").nth(1).unwrap_or_default().to_owned();
-            let remote = other.remote_tag.clone().unwrap_or_default();
-            to.push_str(&format!(
-                "?Replaces={}%3Bto-tag%3D{remote}%3Bfrom-tag%3D{}",
-                other.id,
-                tag(&other.local)
-            ));
+            let dialog = other.as_replaced().replace(';', "%3B").replace('=', "%3D");
+            to.push_str(&format!("?Replaces={dialog}"));
         }
         let Some(call) = self.calls.get_mut(id) else { return };
         call.refer_to = format!("<{to}>");
         self.begin_inside(id, "REFER", "");
+    }
+
+    /// Sees that a call's other side is put through when it is time.
+    pub(super) fn schedule_refer(&mut self, id: &str) {
+        let Some(refer) = self.calls.get(id).and_then(super::call::Call::refer_plan) else { return };
+        self.schedule(id, refer.holds.then_some(Duration::from_secs(1)), Step::Hold);
+        self.schedule(id, Some(refer.after), Step::Refer);
+    }
+
+    /// The answer to a REFER of ours.
+    pub(super) fn refer_done(&mut self, client: &Client, status: u16, bytes: &[u8]) {
+        let Some(call) = self.calls.get(&client.call) else { return };
+        let wanted = call.refer_plan().map(|refer| refer.comes_to);
+        // Whoever was told of nothing, or of the end, or is busy changing the session, may refuse.
+        let excused = self.lenient && matches!(status, 408 | 481 | 491 | 500 | 503);
+        if wanted != Some(status) && !excused {
+            self.fault("a REFER that was not answered as it should be", bytes);
+        }
+    }
+
+    /// A REFER of the other side's: it is accepted, and said to be tried and then to have succeeded (RFC 3515 §2.4.4).
+    pub(super) fn referred(&mut self, key: &(String, String), text: &Text, bytes: &[u8]) {
+        let id = text.field("Call-ID").to_owned();
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == State::Talking) else {
+            return self.reply(key, text, 481);
+        };
+        call.remote_cseq = call.remote_cseq.max(text.cseq().0);
+        if !text.field("Refer-To").starts_with("<sip:") || text.field("Referred-By").is_empty() {
+            self.fault("a REFER that says not where to, or by whom", bytes);
+        }
+        self.reply(key, text, 202);
+        self.tell(&id, "active;expires=60", "SIP/2.0 100 Trying\r\n");
+        self.schedule(&id, Some(Duration::from_secs(1)), Step::Tell);
+    }
+
+    /// Says how a transfer goes that the other side asked for.
+    pub(super) fn tell(&mut self, id: &str, state: &str, fragment: &str) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.telling = format!("Event: refer\r\nSubscription-State: {state}\r\n");
+        self.begin_inside(id, "NOTIFY", fragment);
     }
 
     /// A NOTIFY came: the call may be over already, its subscription is not.

@@ -50,6 +50,10 @@ impl Peer {
             ("INVITE" | "BYE" | "UPDATE" | "PRACK" | "INFO" | "MESSAGE", Some(_)) => {
                 self.inside(&key, text, bytes);
             }
+            ("REFER", Some(_)) => self.referred(&key, text, bytes),
+            ("MESSAGE" | "PUBLISH" | "SUBSCRIBE", None) => self.asked(&key, text, bytes),
+            ("SUBSCRIBE", Some(_)) => self.asked(&key, text, bytes),
+            ("NOTIFY", _) if self.subscribed(text) => self.notice(&key, text, bytes),
             ("NOTIFY", Some(_)) => self.notified(&key, text, bytes),
             (method, _) => {
                 self.fault(&format!("an unexpected {method}"), bytes);
@@ -72,9 +76,14 @@ impl Peer {
 
     /// Answers a request, final for its transaction.
     pub(super) fn reply(&mut self, key: &(String, String), text: &Text, status: u16) {
+        self.reply_with(key, text, status, "");
+    }
+
+    /// The same with further header lines.
+    pub(super) fn reply_with(&mut self, key: &(String, String), text: &Text, status: u16, lines: &str) {
         let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
         let tag = self.token("rt");
-        let bytes = self.write_response(way, text, status, &tag, "");
+        let bytes = self.write_response_with(way, text, status, &tag, lines, "");
         self.conclude(key, status, &bytes);
     }
 
@@ -158,7 +167,9 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            fields: String::new(),
             refer_to: String::new(),
+            telling: String::new(),
             told: Vec::new(),
             told_all: false,
             extras: Extras::default(),
@@ -268,6 +279,7 @@ impl Peer {
         if role == Role::Carrier && first {
             self.schedule(&id, behaviour.hang_up, Step::HangUp);
             self.schedule(&id, behaviour.reinvite, Step::Reinvite);
+            self.schedule_refer(&id);
             self.schedule_inside(&id, behaviour.inside);
         }
     }

@@ -1,7 +1,7 @@
 //! The steps of a peer's script: starting, cancelling, answering, changing, ending a call; and its retransmissions.
 
 use super::call::{Call, Client, Doings, Script, Shape, State, Unacked};
-use super::script::{Behaviour, Outcome, Role, Verdict};
+use super::script::{Behaviour, Outcome, Replaced, Role, Verdict};
 use super::skills::Extras;
 use super::text::place_of;
 use super::transport::Way;
@@ -22,6 +22,10 @@ impl Peer {
         let (tag, branch) = (self.token("ft"), self.token("z9hG4bKc"));
         let cseq = 1 + self.random.below(1000) as u32;
         let uri = format!("sip:{}{:07}@{}", plan.prefix, plan.serial, plan.to);
+        let mut fields = plan.fields.clone();
+        if let Some(dialog) = plan.replaces.and_then(|replaced| self.named(replaced)) {
+            fields.push_str(&format!("Replaces: {dialog}\r\n"));
+        }
         let call = Call {
             id: id.clone(),
             serial: plan.serial,
@@ -56,7 +60,9 @@ impl Peer {
             acks: BTreeMap::new(),
             unacked: BTreeMap::new(),
             acked: Vec::new(),
+            fields,
             refer_to: String::new(),
+            telling: String::new(),
             told: Vec::new(),
             told_all: false,
             extras: Extras::default(),
@@ -75,6 +81,16 @@ impl Peer {
         self.begin(&id, way, "INVITE", cseq, branch, bytes);
         self.schedule(&id, plan.cancel, Step::Cancel);
         self.schedule(&id, Some(plan.patience), Step::Patience);
+    }
+
+    /// The dialog that an INVITE of ours shall replace.
+    fn named(&self, replaced: Replaced) -> Option<String> {
+        let (serial, role) = match replaced {
+            Replaced::Made(serial) => (serial, Role::Caller),
+            Replaced::Ringing(serial) => (serial, Role::Carrier),
+        };
+        let call = self.calls.values().find(|call| call.serial == serial && call.role == role);
+        call.map(Call::as_replaced)
     }
 
     /// Begins a client transaction.
@@ -161,10 +177,18 @@ impl Peer {
         }
         client.done = true;
         let (method, id) = (client.method.clone(), client.call.clone());
+        self.unanswered(&id, &method, "without an answer for 32 s");
+    }
+
+    /// A request of ours has no answer, and will have none.
+    fn unanswered(&mut self, id: &str, method: &str, why: &str) {
         if method == "REGISTER" {
-            return self.register_failed(&id);
+            self.register_failed(id);
+        } else if self.is_errand(id) {
+            self.errand_failed(method);
+        } else {
+            self.abandon(id, method, why);
         }
-        self.abandon(&id, &method, "without an answer for 32 s");
     }
 
     /// A request of ours failed below SIP.
@@ -202,7 +226,7 @@ impl Peer {
             if let Some(client) = self.clients.get_mut(&key) {
                 client.done = true;
                 let (method, id) = (client.method.clone(), client.call.clone());
-                self.abandon(&id, &method, "refused by the host");
+                self.unanswered(&id, &method, "refused by the host");
             }
         }
     }
@@ -225,6 +249,9 @@ impl Peer {
             (Step::Verdict, State::Inviting) => self.verdict(id),
             (Step::Refresh, State::Talking) => self.refresh(id),
             (Step::Expire, State::Talking) => self.expire(id),
+            (Step::Tell, State::Talking) => {
+                self.tell(id, "terminated;reason=noresource", "SIP/2.0 200 OK\r\n");
+            }
             (Step::Inside(what), State::Talking) => self.do_inside(id, what),
             _ => {}
         }
@@ -318,6 +345,10 @@ impl Peer {
         }
         if self.provisional_reliable(id, status, &body) {
             return;
+        }
+        let mut call = call;
+        if status == 180 && matches!(&call.script, Script::Carrier(behaviour) if behaviour.forks) {
+            call.local.push('f');
         }
         self.respond_invite(&call, status, "", &body);
     }
