@@ -368,7 +368,7 @@ struct Process {
 }
 
 /// The wall clock at the start of time.
-const EPOCH: UnixMicros = UnixMicros(1_700_000_000_000_000);
+pub const EPOCH: UnixMicros = UnixMicros(1_700_000_000_000_000);
 
 impl Process {
     fn shard(&self, now: Time, me: u16, table: Arc<TrunkTable>, seed: u64) -> Member {

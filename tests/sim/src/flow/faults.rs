@@ -40,6 +40,8 @@ pub enum Kind {
     Garbled,
     /// When it is sent, the process of control dies; it is back after 5 s, knowing nothing.
     ControlDies,
+    /// What was written arrives byte by byte.
+    Crumbled,
     /// The connection breaks, and what was written last is lost.
     CutBefore,
     /// The connection breaks, and half of what was written last has arrived.
@@ -64,7 +66,7 @@ impl Kind {
         Self::ControlDies,
     ];
     /// Those of streams.
-    pub const STREAM: [Self; 3] = [Self::CutBefore, Self::CutMiddle, Self::CutAfter];
+    pub const STREAM: [Self; 4] = [Self::Crumbled, Self::CutBefore, Self::CutMiddle, Self::CutAfter];
 
     /// Whether retransmissions repair it: the flow comes to the same end as without it.
     pub const fn is_repaired(self) -> bool {
@@ -77,6 +79,7 @@ impl Kind {
                 | Self::Tardy
                 | Self::Late
                 | Self::ControlDies
+                | Self::Crumbled
         )
     }
 
@@ -107,7 +110,7 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::CutBefore | Kind::CutMiddle | Kind::CutAfter => write!(f, "write {} {:?}", self.number, self.kind),
+            Kind::Crumbled | Kind::CutBefore | Kind::CutMiddle | Kind::CutAfter => write!(f, "write {} {:?}", self.number, self.kind),
             Kind::Overtaken => write!(f, "datagram {} Overtaken, held {:?}", self.number, self.held),
             _ => write!(f, "datagram {} {:?}", self.number, self.kind),
         }
@@ -130,6 +133,7 @@ impl Fault {
             Kind::Short => network.damage(self.number, Damage::Short),
             Kind::Garbled => network.damage(self.number, Damage::Garbled),
             Kind::ControlDies => town.restart_control_at(self.at, self.at + GONE),
+            Kind::Crumbled => town.world.crumble(self.number),
             Kind::CutBefore => town.world.break_at(self.number, Arriving::Nothing),
             Kind::CutMiddle => town.world.break_at(self.number, Arriving::Half),
             Kind::CutAfter => town.world.break_at(self.number, Arriving::All),

@@ -78,6 +78,9 @@ pub struct Stage {
     pub lasts: Duration,
 }
 
+/// How much longer than any call lasts somebody waits who is not told of its end.
+const ALONE: Duration = Duration::from_secs(60);
+
 fn silent_health() -> HealthConfig {
     HealthConfig { open_after: 1_000_000, ..unprobed() }
 }
@@ -213,11 +216,24 @@ impl Stage {
         });
     }
 
+    /// Whoever may not be told of the end hangs up by himself: neither media nor session timers end a call here.
+    fn let_nobody_wait(&mut self) {
+        let answers = self.carriers.iter_mut().flat_map(|it| it.answers.values_mut().chain([&mut it.answer]));
+        let behaviours = answers.chain([&mut self.phone]).map(|behaviour| &mut behaviour.hang_up);
+        let plans = self.calls.iter_mut().map(|plan| &mut plan.hang_up);
+        let mut ends: Vec<&mut Option<Duration>> = behaviours.chain(plans).collect();
+        let last = ends.iter().filter_map(|end| **end).max().unwrap_or_default();
+        ends.iter_mut().filter(|end| end.is_none()).for_each(|end| **end = Some(last + ALONE));
+    }
+
     /// Builds the town; `lenient` if messages may arrive that nobody expects any more.
     ///
     /// # Errors
     /// Says what does not fit.
     pub fn build(mut self, lenient: bool, keep_log: bool) -> Result<Town, String> {
+        if lenient {
+            self.let_nobody_wait();
+        }
         let mut random = Random::new(self.seed);
         let places = Places::V4;
         let server = SocketAddr::new(places.host(53, 0).ip(), 53);

@@ -77,7 +77,9 @@ pub fn play(flow: &Flow, shards: u16, fault: Option<Fault>, keep_log: bool) -> R
     let lasts = Time::ZERO + stage.lasts;
     let plans = stage.calls.clone();
     let phones = stage.phones.clone();
-    let (errands, extra) = (stage.errands.clone(), stage.records);
+    let wanted = [&stage.errands].into_iter().chain(stage.carriers.iter().map(|carrier| &carrier.errands));
+    let wanted: Vec<_> = wanted.cloned().collect();
+    let extra = stage.records;
     let lenient = fault.is_some_and(|fault| fault.kind.brings_ghosts() || !fault.kind.is_repaired());
     let mut town = match stage.build(lenient, keep_log) {
         Ok(town) => town,
@@ -96,10 +98,10 @@ pub fn play(flow: &Flow, shards: u16, fault: Option<Fault>, keep_log: bool) -> R
     let cdrs = town.ended();
     let seen = Seen { town: &town, records: &records, cdrs: &cdrs, extra };
     let mut wrong = judge::calls(flow, kind, &plans, &seen);
-    wrong.extend(judge::ends(&seen, &plans));
+    wrong.extend(judge::ends(kind, &plans, &seen));
     wrong.extend(judge::counts(kind, &plans, &seen));
-    if let Some(caller) = peers().next() {
-        wrong.extend(judge::errands(kind, &errands, caller));
+    for (peer, wanted) in peers().zip(&wanted) {
+        wrong.extend(judge::errands(kind, wanted, peer));
     }
     let calm = kind.is_none_or(|kind| kind.is_repaired() && !kind.brings_ghosts());
     if let Some(check) = flow.check.filter(|_| calm) {

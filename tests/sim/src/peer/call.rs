@@ -129,7 +129,7 @@ impl Call {
     /// How a Replaces field names it to the other side (RFC 3891 §6.1).
     pub(super) fn as_replaced(&self) -> String {
         let ours = self.local.split(";tag=").nth(1).unwrap_or_default();
-        let theirs = self.remote_tag.as_deref().unwrap_or_default();
+        let theirs = self.remote_tag.as_deref().unwrap_or("nobody");
         format!("{};to-tag={theirs};from-tag={ours}", self.id)
     }
 

@@ -66,6 +66,7 @@ impl Peer {
             _ if self.is_errand(&client.call) => self.errand_done(&client, text, bytes, status),
             "REFER" => self.refer_done(&client, status, bytes),
             "REGISTER" => self.register_done(&client, text, bytes, status),
+            "NOTIFY" => self.notified_done(&client, status, bytes),
             "INFO" | "MESSAGE" => self.told_done(&client, status, bytes),
             "CANCEL" if status != 200 && status != 481 => {
                 self.fault("a CANCEL that was not answered 200", bytes);

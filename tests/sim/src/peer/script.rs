@@ -52,6 +52,8 @@ pub enum Inside {
     Info,
     /// A MESSAGE with text (RFC 3428).
     Message,
+    /// A NOTIFY of a subscription that there is not: it has to be refused with 481 (RFC 6665 §4.1.3).
+    Unasked,
 }
 
 /// What a peer asks for before it takes a call.

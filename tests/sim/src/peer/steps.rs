@@ -203,8 +203,13 @@ impl Peer {
         let again = call.local_cseq > call.invite_cseq || call.role == Role::Carrier;
         let excused = (call.bye_received && method != "INVITE")
             || (method == "INVITE" && again && call.state == State::Ended);
+        let talking = call.state == State::Talking && !call.bye_sent;
         if !excused {
             self.gap(format!("{method} of call {serial} is {why}"));
+        }
+        if self.lenient && talking {
+            // RFC 3261 §12.2.1.2: the dialog is ended.
+            self.hang_up(id);
         }
         self.end(id);
     }

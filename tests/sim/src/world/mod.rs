@@ -113,6 +113,8 @@ pub struct World<A: Machine> {
     writes: u64,
     /// The write at which a connection breaks, and what of its bytes still arrives.
     breaks: Option<(u64, Arriving)>,
+    /// The write whose bytes arrive one by one.
+    crumbles: Option<u64>,
 }
 
 impl<A: Machine> World<A>
@@ -142,6 +144,7 @@ where
             next_port: 49_152,
             writes: 0,
             breaks: None,
+            crumbles: None,
         }
     }
 
@@ -249,6 +252,11 @@ where
     /// Breaks a connection at the `number`-th write (from 0) of the whole run.
     pub const fn break_at(&mut self, number: u64, arriving: Arriving) {
         self.breaks = Some((number, arriving));
+    }
+
+    /// Has the bytes of the `number`-th write of the whole run arrive one by one.
+    pub const fn crumble(&mut self, number: u64) {
+        self.crumbles = Some(number);
     }
 
     /// Writes on streams so far.

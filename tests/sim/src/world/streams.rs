@@ -81,6 +81,7 @@ where
             return self.snap(id, side, bytes, arriving);
         }
         let end = &mut connection.ends[side];
+        end.crumbs |= self.crumbles == Some(number);
         end.out.extend(bytes);
         if end.out.len() > STREAM_BUFFER {
             self.finish(id, side, StreamEnd::Stalled);
@@ -255,6 +256,7 @@ where
                 1 => 1 + random.below(waiting.min(16) as u64) as usize,
                 _ => waiting,
             };
+            let take = if end.crumbs { 1 } else { take };
             let bytes: Vec<u8> = end.out.drain(..take).collect();
             match stream {
                 Some(stream) => self.arrive(node, Arrival::Data(stream, bytes)),
@@ -268,6 +270,7 @@ where
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let end = &mut connection.ends[from];
         end.pumping = false;
+        end.crumbs &= !end.out.is_empty();
         if !end.out.is_empty() {
             self.pump(id, from);
         } else if end.fin {

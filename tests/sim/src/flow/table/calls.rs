@@ -31,7 +31,9 @@ fn verified(s: &mut Stage, verify: Verify, certificate: Option<u64>) {
 
 fn standing(seen: &Seen<'_>, wanted: &str) -> Option<String> {
     let found: Vec<_> = seen.cdrs.iter().filter_map(|cdr| cdr.identity.as_ref()?.verstat.clone()).collect();
-    demand(found.iter().all(|it| &**it == wanted) && !found.is_empty(), || {
+    let unfetched = |cdr: &link::Cdr| cdr.end.status == 436;
+    let fits = |it: &link::Text| &**it == wanted || seen.cdrs.iter().any(unfetched);
+    demand(found.iter().all(fits) && !found.is_empty(), || {
         format!("identities were found to be {found:?}, not {wanted}")
     })
 }

@@ -83,6 +83,11 @@ pub(super) const FLOWS: &[Flow] = &[
         s.answer().inside = &[(1000, Inside::Message)];
         s.call().hang_up = Some(ms(8000));
     }),
+    row("a NOTIFY that nobody asked for", "RFC 6665 §4.1.3", OK, |s| {
+        s.call().inside = &[(500, Inside::Unasked)];
+        s.answer().inside = &[(1500, Inside::Unasked)];
+        s.call().hang_up = Some(ms(5000));
+    }),
     row("re-INVITEs cross", "RFC 3261 §14.1", OK, |s| {
         (s.call().reinvite, s.answer().reinvite) = (Some(ms(1000)), Some(ms(1000)));
         s.call().hang_up = Some(ms(12_000));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::peer::{Errand, News};
+use sansio::Time;
 use switch::Passing;
 
 /// No call is made.
@@ -108,10 +109,20 @@ pub(super) const FLOWS: &[Flow] = &[
         })
     },
     Flow {
+        check: Some(|seen| heard(seen, None, &[])),
+        ..row("a phone is told of messages, and may not be", "RFC 6665 §4.4.4", NONE, |s| {
+            s.calls.clear();
+            s.add_phone(ANN, 120).leave = Some(Time::from_millis(60_000));
+            s.add_carrier_errand(5000, Errand::Waiting, ANN.user);
+            s.carriers[0].errands[0].comes_to = 481;
+            s.lasts = ms(100_000);
+        })
+    },
+    Flow {
         check: Some(|seen| heard(seen, None, &[("NOTIFY", "active;expires=3600")])),
         ..row("a phone is told of messages", "RFC 3842 §3", NONE, |s| {
             s.calls.clear();
-            s.add_phone(ANN, 120).leave = Some(sansio::Time::from_millis(60_000));
+            s.add_phone(ANN, 120).leave = Some(Time::from_millis(60_000));
             s.config.outside.requests = Passing::USUAL.or(notices());
             s.profile(0, |profile| profile.requests = Passing::USUAL.or(notices()));
             s.add_carrier_errand(5000, Errand::Waiting, ANN.user);

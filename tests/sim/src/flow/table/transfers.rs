@@ -59,9 +59,12 @@ fn not_put_through(seen: &Seen<'_>, status: u16) -> Option<String> {
 /// A call to a phone that rings is taken at another one.
 fn picked_up(s: &mut Stage) {
     s.add_phone(ANN, 120).leave = Some(Time::from_millis(40_000));
-    s.phone.verdict = Verdict::RingOn;
     s.calls.clear();
     s.add_call(5000).prefix = "phone";
+    // A 180 that is lost would not come again.
+    let skills = Skills { reliable: true, ..Skills::NONE };
+    s.phone.verdict = Verdict::RingOn;
+    (s.call().skills, s.phone.skills) = (skills, skills);
     s.add_call(7000).replaces = Some(Replaced::Ringing(1));
     // Between two shards it is picked up by a call of its own.
     s.records = usize::from(s.shards > 1);
