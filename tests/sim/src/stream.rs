@@ -29,7 +29,16 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) const fn new(node: NodeId, stream: Option<StreamId>, address: SocketAddr) -> Self {
-        Self { node, stream, address, out: VecDeque::new(), fin: false, pumping: false, blocked: None, crumbs: false }
+        Self {
+            node,
+            stream,
+            address,
+            out: VecDeque::new(),
+            fin: false,
+            pumping: false,
+            blocked: None,
+            crumbs: false,
+        }
     }
 }
 

@@ -316,11 +316,7 @@ impl Blueprint {
             places,
             shards: 1,
             callers,
-            carriers: carriers
-                .into_iter()
-                .enumerate()
-                .map(|(index, peer)| (peer, trunk(index)))
-                .collect(),
+            carriers: carriers.into_iter().enumerate().map(|(index, peer)| (peer, trunk(index))).collect(),
             selection: link::Selection::Ordered,
             chain: false,
             ask: false,

@@ -52,7 +52,7 @@ fn page(flows: &[&Flow], tallies: &[Tally]) -> String {
          message from arriving within 64 × T1, or changes it, may fail the call, with a final status that its record names too. \
          After each run no call, transaction, dialog, subscription, timer, port, packet, place on a trunk, session of TLS, \
          connection or binding is left; each call that the gateway counted has one record, and what it counted of attempts, \
-         answers, transfers and requests adds up; no side of a call is up for more than 77 s after the other; drained shards \
+         answers, transfers and requests adds up; where retransmissions repair, no side of a call is up for more than 64 × T1 after the other; drained shards \
          stop.\n\n\
          TLS is that of the gateway itself, on both sides. What rustls draws is not seeded: the bytes differ from run to run, their \
          lengths and what comes of them do not.\n\n\
@@ -108,7 +108,8 @@ fn every_flow_lives_through_a_sample_of_single_faults() {
     if let (Some(name), Ok(fault)) = (&only, std::env::var("FAULT")) {
         return show(name, &fault);
     }
-    let some: Vec<&Flow> = flows().filter(|flow| only.as_ref().is_none_or(|only| flow.name == only)).collect();
+    let some: Vec<&Flow> =
+        flows().filter(|flow| only.as_ref().is_none_or(|only| flow.name == only)).collect();
     assert!(!some.is_empty(), "no flow of that name");
     let names: BTreeSet<&str> = flows().map(|flow| flow.name).collect();
     assert_eq!(names.len(), flows().count(), "two flows have one name");

@@ -110,7 +110,9 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::Crumbled | Kind::CutBefore | Kind::CutMiddle | Kind::CutAfter => write!(f, "write {} {:?}", self.number, self.kind),
+            Kind::Crumbled | Kind::CutBefore | Kind::CutMiddle | Kind::CutAfter => {
+                write!(f, "write {} {:?}", self.number, self.kind)
+            }
             Kind::Overtaken => write!(f, "datagram {} Overtaken, held {:?}", self.number, self.held),
             _ => write!(f, "datagram {} {:?}", self.number, self.kind),
         }

@@ -19,8 +19,7 @@ pub(super) fn calls(flow: &Flow, kind: Option<Kind>, plans: &[CallPlan], seen: &
     let (town, records) = (seen.town, seen.records);
     let repaired = kind.is_none_or(Kind::is_repaired);
     // A certificate is not waited for as long as control is gone.
-    let unverified =
-        |outcome| kind == Some(Kind::ControlDies) && outcome == Outcome::Status(436);
+    let unverified = |outcome| kind == Some(Kind::ControlDies) && outcome == Outcome::Status(436);
     let damaged = kind.is_some_and(Kind::is_damage);
     let mut cdrs: BTreeMap<u64, BTreeMap<link::CallId, link::Cdr>> = BTreeMap::new();
     for (serial, cdr) in town.cdrs() {

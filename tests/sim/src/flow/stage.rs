@@ -1,9 +1,7 @@
 //! The stage that a flow is played on: who calls, who is called, and how the gateway is set up.
 
 use crate::nameserver::NameServer;
-use crate::peer::{
-    Behaviour, CallPlan, Errand, ErrandPlan, Login, Peer, PhonePlan, RegistrarHabit, Wiring,
-};
+use crate::peer::{Behaviour, CallPlan, Errand, ErrandPlan, Login, Peer, PhonePlan, RegistrarHabit, Wiring};
 use crate::town::{Blueprint, Places, Published, Town, unprobed};
 use crate::{EventLog, Pace};
 use sansio::{Random, Time};
@@ -197,8 +195,7 @@ impl Stage {
     pub fn register_trunk(&mut self, login: Login, failures: u32) {
         let carrier = &mut self.carriers[0];
         let grants = 60;
-        carrier.registrar =
-            Some(RegistrarHabit { login, grants, failures, least: 0, fresh_nonces: false });
+        carrier.registrar = Some(RegistrarHabit { login, grants, failures, least: 0, fresh_nonces: false });
         let address = Places::V4.host(9, 0);
         let (username, password) = (login.user.to_owned(), login.password.to_owned());
         carrier.trunk.account = Some(Arc::new(sip::auth::Account { username, password }));

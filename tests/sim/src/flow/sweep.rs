@@ -4,8 +4,8 @@ use super::judge;
 use super::{Fault, Flow, Kind, Stage};
 use crate::Ended;
 use crate::network::Passage;
-use crate::scene::AFTERMATH;
 use crate::peer::{Peer, Record, Role};
+use crate::scene::AFTERMATH;
 use crate::town::{Member, Town};
 use sansio::Time;
 use std::time::Duration;
@@ -45,7 +45,8 @@ pub struct Seen<'a> {
 impl Seen<'_> {
     /// A side of a call: of several carriers that it was sent to, the one that answered.
     pub fn side(&self, serial: u64, role: Role) -> Option<&Record> {
-        let mut sides: Vec<_> = self.records.iter().filter(|it| it.serial == serial && it.role == role).collect();
+        let mut sides: Vec<_> =
+            self.records.iter().filter(|it| it.serial == serial && it.role == role).collect();
         sides.sort_by_key(|record| record.answered.is_none());
         sides.first().copied()
     }

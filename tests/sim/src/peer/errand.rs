@@ -158,9 +158,7 @@ impl Peer {
             Errand::Message => (String::from("Content-Type: text/plain\r\n"), "call me back"),
             Errand::Options => (format!("Accept: application/sdp\r\n{contact}"), ""),
             Errand::Publish(seconds) => (format!("Event: presence\r\nExpires: {seconds}\r\n{etag}"), ""),
-            Errand::Subscribe(seconds) => {
-                (format!("Event: presence\r\nExpires: {seconds}\r\n{contact}"), "")
-            }
+            Errand::Subscribe(seconds) => (format!("Event: presence\r\nExpires: {seconds}\r\n{contact}"), ""),
             Errand::Notify(state) => {
                 (format!("Event: presence\r\nSubscription-State: {state}\r\n{contact}"), "")
             }

@@ -55,8 +55,17 @@ impl Peer {
         let number = self.phones.len();
         let (call_id, tag) = (self.token(&format!("phone-{number}-")), self.token("pt"));
         let (expires, standing) = (plan.expires, Standing::default());
-        let phone =
-            Phone { plan, call_id, tag, cseq: 0, expires, way: None, leaving: false, asking: false, standing };
+        let phone = Phone {
+            plan,
+            call_id,
+            tag,
+            cseq: 0,
+            expires,
+            way: None,
+            leaving: false,
+            asking: false,
+            standing,
+        };
         self.phones.push(phone);
         self.at(plan.at, Timer::Register(number));
         if let Some(leave) = plan.leave {
@@ -215,7 +224,8 @@ impl Peer {
         }
         let (status, lines) = if self.shows(habit.login, text, "Authorization", bytes) {
             if habit.fresh_nonces && !self.spent_nonces.insert(digest::nonce(text).to_owned()) {
-                let stale = self.challenge("WWW-Authenticate").replace(", algorithm", ", stale=true, algorithm");
+                let stale =
+                    self.challenge("WWW-Authenticate").replace(", algorithm", ", stale=true, algorithm");
                 return self.reply_with(key, text, 401, &stale);
             }
             let contact = text.field("Contact");

@@ -4,8 +4,8 @@ use super::*;
 use crate::papers;
 use crate::town::Published;
 use std::sync::Arc;
-use switch::profile::{EarlyDialogs, LateOffers, Redirects};
 use switch::identity::{IdentityConfig, Verify};
+use switch::profile::{EarlyDialogs, LateOffers, Redirects};
 
 /// The first carrier sends the call on to the second.
 fn redirected(s: &mut Stage, redirects: Redirects) {
@@ -131,7 +131,9 @@ pub(super) const FLOWS: &[Flow] = &[
             redirected(s, Redirects::Relay);
         })
     },
-    row("a redirection is refused", "RFC 3261 §21.3", Expect::Status(480), |s| redirected(s, Redirects::Refuse)),
+    row("a redirection is refused", "RFC 3261 §21.3", Expect::Status(480), |s| {
+        redirected(s, Redirects::Refuse)
+    }),
     row("redirections in a circle", "RFC 3261 §8.1.3.4", Expect::Status(480), |s| {
         redirected(s, Redirects::Follow);
         s.carriers[1].answer = Behaviour { rtp: None, ..Behaviour::refuse(302) };

@@ -17,7 +17,8 @@ fn news<'a>(seen: &'a Seen<'_>, carrier: Option<usize>) -> &'a News {
 /// What somebody was asked or told, in this order.
 fn heard(seen: &Seen<'_>, carrier: Option<usize>, wanted: &[(&str, &str)]) -> Option<String> {
     let found = &news(seen, carrier).heard;
-    let same = found.iter().map(|(method, state)| (method.as_str(), state.as_str())).eq(wanted.iter().copied());
+    let same =
+        found.iter().map(|(method, state)| (method.as_str(), state.as_str())).eq(wanted.iter().copied());
     demand(same, || format!("heard was {found:?}, not {wanted:?}"))
 }
 
@@ -101,7 +102,9 @@ pub(super) const FLOWS: &[Flow] = &[
     Flow {
         check: Some(|seen| {
             heard(seen, None, &[("NOTIFY", "active;expires=60"), ("NOTIFY", "terminated;reason=timeout")])
-                .or_else(|| demand(seen.town.total(|it| it.subscriptions_expired) == 1, || "not expired".into()))
+                .or_else(|| {
+                    demand(seen.town.total(|it| it.subscriptions_expired) == 1, || "not expired".into())
+                })
         }),
         ..row("a subscription runs out", "RFC 6665 §4.1.2.3", NONE, |s| {
             s.add_errand(100, Errand::Subscribe(60), 200);

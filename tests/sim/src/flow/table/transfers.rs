@@ -44,7 +44,9 @@ fn put_through(seen: &Seen<'_>, by: Role, to: Role) -> Option<String> {
     });
     demand(referrer.told.last() == Some(&200), || format!("the referrer was told {:?}", referrer.told))
         .or_else(|| demand(second.byes.0, || format!("the target did not talk to the end: {second:?}")))
-        .or_else(|| demand(first.byes.1 && first.ended >= second.ended, || format!("who was put through: {first:?}")))
+        .or_else(|| {
+            demand(first.byes.1 && first.ended >= second.ended, || format!("who was put through: {first:?}"))
+        })
         .or_else(|| demand(parts == [Some(200); 2], || format!("the records say {parts:?}")))
 }
 
@@ -144,7 +146,9 @@ pub(super) const FLOWS: &[Flow] = &[
     Flow {
         check: Some(|seen| {
             let made = seen.side(1, Role::Caller).is_some_and(|record| record.byes.1);
-            demand(made && seen.town.total(|it| it.replaces_done) == 1, || String::from("no leg was replaced"))
+            demand(made && seen.town.total(|it| it.replaces_done) == 1, || {
+                String::from("no leg was replaced")
+            })
         }),
         ..row("a parked call is taken up again", "RFC 3891 §3", OK, |s| {
             s.call().inside = &[(1000, crate::peer::Inside::Hold)];
