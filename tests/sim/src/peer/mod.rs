@@ -8,6 +8,7 @@ mod check;
 mod digest;
 mod doings;
 mod errand;
+mod fork;
 mod media;
 mod refer;
 mod register;
@@ -58,6 +59,8 @@ enum Timer {
     GiveUp(String, String),
     /// Send the 2xx of this call and CSeq again.
     Resend2xx(String, u32),
+    /// Send the 2xx of this call's other branch again.
+    ResendBranch(String),
     /// Send the non-2xx final response of this branch again.
     ResendFinal(String),
     /// Send the reliable provisional response of this call again, by its number.
@@ -305,7 +308,11 @@ impl Peer {
             .values()
             .filter(|call| call.unknown_there && !call.bye_received && !self.lenient)
             .map(|call| format!("the other side had forgotten call {} when told BYE", call.serial));
-        calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).collect()
+        let branches = self.calls.values().filter(|_| !self.lenient).filter_map(|call| {
+            let lacks = call.branch.as_ref()?.lacks()?;
+            Some(format!("the other branch of call {} {lacks}", call.serial))
+        });
+        calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).chain(branches).collect()
     }
 
     /// Takes one input; see [`sansio::Machine::handle`].
@@ -348,6 +355,7 @@ impl Peer {
                 Timer::Resend(branch, method) => self.resend(branch, method),
                 Timer::GiveUp(branch, method) => self.give_up(branch, method),
                 Timer::Resend2xx(call, cseq) => self.resend_2xx(call, cseq),
+                Timer::ResendBranch(call) => self.resend_branch(call),
                 Timer::ResendFinal(branch) => self.resend_final(branch),
                 Timer::ResendReliable(call, number) => self.resend_reliable(call, number),
                 Timer::Rtp(call) => self.send_rtp(call),

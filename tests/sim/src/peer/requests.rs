@@ -1,18 +1,18 @@
 //! What a scripted peer does with requests, and what it holds against them.
 
-use super::call::{Call, Doings, Script, Server, Shape, State};
-use super::script::{Outcome, Probed, Role, Verdict};
-use super::skills::Extras;
+use super::call::{Call, Script, Server, State};
+use super::script::{Probed, Role, Verdict};
 use super::text::{uri_of, user_of};
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, Text, Timer};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 impl Peer {
     pub(super) fn request(&mut self, way: Way, text: &Text, bytes: &[u8]) {
         if text.method() == "ACK" {
-            self.ack(text, bytes);
+            if !self.for_branch(text, bytes) {
+                self.ack(text, bytes);
+            }
             return;
         }
         let key = (text.branch().to_owned(), text.method().to_owned());
@@ -42,6 +42,9 @@ impl Peer {
             until: self.now + GIVE_UP,
         };
         self.servers.insert(key.clone(), server);
+        if self.for_branch(text, bytes) {
+            return;
+        }
         match (text.method(), text.tag("To")) {
             ("INVITE", None) => self.invited(back, text, bytes),
             ("OPTIONS", None) => self.probe(&key, text),
@@ -134,11 +137,6 @@ impl Peer {
         }
         let tag = self.token("ct");
         let call = Call {
-            id: id.clone(),
-            serial,
-            role: Role::Carrier,
-            state: State::Inviting,
-            way,
             local: format!("{};tag={tag}", text.field("To")),
             remote: text.field("From").to_owned(),
             remote_tag: text.tag("From").map(str::to_owned),
@@ -149,34 +147,7 @@ impl Peer {
             invite_cseq: text.cseq().0,
             invite: bytes.to_vec(),
             offered: !text.body.is_empty(),
-            provisional: false,
-            cancel_wanted: false,
-            cancelled: false,
-            outcome: Outcome::Open,
-            bye_sent: false,
-            bye_received: false,
-            unknown_there: false,
-            reinvite_out: None,
-            reinvites: 0,
-            sdp_version: 1,
-            shape: Shape::default(),
-            doings: Doings::default(),
-            credentials: String::new(),
-            min_se: None,
-            media: None,
-            acks: BTreeMap::new(),
-            unacked: BTreeMap::new(),
-            acked: Vec::new(),
-            fields: String::new(),
-            refer_to: String::new(),
-            telling: String::new(),
-            told: Vec::new(),
-            told_all: false,
-            extras: Extras::default(),
-            started: self.now,
-            answered: None,
-            ended: None,
-            script: Script::Carrier(behaviour.clone()),
+            ..Call::new(&id, serial, Role::Carrier, Script::Carrier(behaviour.clone()), way, self.now)
         };
         self.calls.insert(id.clone(), call);
         self.stats.invited += 1;

@@ -207,6 +207,8 @@ pub struct Behaviour {
     pub refer: Option<ReferPlan>,
     /// The INVITE was forked on the way: what rings is another branch than the one that answers (RFC 3261 §16.7).
     pub forks: bool,
+    /// Two branches of a fork answer at once (RFC 3261 §13.2.2.4): one of them is not wanted.
+    pub answers_twice: bool,
     /// What is asked for before the call is taken.
     pub demands: Demands,
     /// Answer 200 to the INVITE when a CANCEL comes (the answer crossed it).
@@ -244,6 +246,7 @@ impl Behaviour {
             inside: &[],
             refer: None,
             forks: false,
+            answers_twice: false,
             demands: Demands { login: None, min_se: None },
             answer_on_cancel: false,
             rtp: Some(Duration::from_millis(200)),

@@ -1,12 +1,10 @@
 //! The steps of a peer's script: starting, cancelling, answering, changing, ending a call; and its retransmissions.
 
-use super::call::{Call, Client, Doings, Script, Shape, State, Unacked};
+use super::call::{Call, Client, Script, State, Unacked};
 use super::script::{Behaviour, Outcome, Replaced, Role, Verdict};
-use super::skills::Extras;
 use super::text::place_of;
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, T2, Text, Timer};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,49 +25,15 @@ impl Peer {
             fields.push_str(&format!("Replaces: {dialog}\r\n"));
         }
         let call = Call {
-            id: id.clone(),
-            serial: plan.serial,
-            role: Role::Caller,
-            state: State::Inviting,
-            way,
             local: format!("<sip:{}@{}>;tag={tag}", plan.caller(), self.host()),
             remote: format!("<{uri}>"),
-            remote_tag: None,
             target: uri.clone(),
             local_cseq: cseq,
-            remote_cseq: 0,
             invite_branch: branch.clone(),
             invite_cseq: cseq,
-            invite: Vec::new(),
             offered: !plan.late_offer,
-            provisional: false,
-            cancel_wanted: false,
-            cancelled: false,
-            outcome: Outcome::Open,
-            bye_sent: false,
-            bye_received: false,
-            unknown_there: false,
-            reinvite_out: None,
-            reinvites: 0,
-            sdp_version: 1,
-            shape: Shape::default(),
-            doings: Doings::default(),
-            credentials: String::new(),
-            min_se: None,
-            media: None,
-            acks: BTreeMap::new(),
-            unacked: BTreeMap::new(),
-            acked: Vec::new(),
             fields,
-            refer_to: String::new(),
-            telling: String::new(),
-            told: Vec::new(),
-            told_all: false,
-            extras: Extras::default(),
-            started: self.now,
-            answered: None,
-            ended: None,
-            script: Script::Caller(plan.clone()),
+            ..Call::new(&id, plan.serial, Role::Caller, Script::Caller(plan.clone()), way, self.now)
         };
         self.calls.insert(id.clone(), call.clone());
         let port = self.open_media(&id);
@@ -418,6 +382,7 @@ impl Peer {
             self.learn_media(id, &invite, &call.invite);
         }
         self.await_ack(id, call.way, call.invite_cseq, bytes);
+        self.answer_twice(id, &body);
     }
 
     /// Repeats a 2xx until its ACK comes.

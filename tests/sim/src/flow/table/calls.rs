@@ -154,6 +154,11 @@ pub(super) const FLOWS: &[Flow] = &[
         s.answer().early_media = Some(ms(50));
         s.profile(0, |profile| profile.early_dialogs = EarlyDialogs::First);
     }),
+    row("two branches answer", "RFC 3261 §13.2.2.4", OK, |s| s.answer().answers_twice = true),
+    row("two branches answer at once, cancelled", "RFC 3261 §13.2.2.4", RACE, |s| {
+        s.answer().answers_twice = true;
+        s.call().cancel = Some(ms(500));
+    }),
     row("late offer, the gateway offers", "RFC 3261 §13.2.1", OK, |s| {
         s.call().late_offer = true;
         s.profile(0, |profile| profile.late_offer = LateOffers::Offer);
