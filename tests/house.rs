@@ -27,7 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("reports", &[]),
     ("kernel-tuning", &[]),
     ("loadgen", &["sansio", "sip", "rtp", "media", "driver", "reports", "kernel-tuning"]),
-    ("sim", &["sansio", "sip", "rtp", "media", "locate", "link", "switch", "control"]),
+    ("sim", &["sansio", "sip", "rtp", "media", "locate", "link", "switch", "control", "secure", "stir"]),
 ];
 
 /// The crates that decide and never touch the world.

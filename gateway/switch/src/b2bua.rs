@@ -391,7 +391,7 @@ impl Shard {
             && let Some(call) = self.calls.get_mut(key)
         {
             // The callee's answer never got to the caller: to him, and in the record, the call was refused.
-            call.draft.answered = None;
+            self.stats.calls_answers_unheard += u64::from(call.draft.answered.take().is_some());
         }
         let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
         self.finish(now, key, end, headers, out);

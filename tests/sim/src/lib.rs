@@ -7,14 +7,17 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bare;
 pub mod flow;
 mod gateway;
+mod guarded;
 mod log;
 mod mail;
 pub mod mix;
 pub mod nameserver;
 mod network;
 mod node;
+pub mod papers;
 pub mod peer;
 mod plant;
 pub mod scene;
@@ -26,7 +29,7 @@ mod world;
 
 pub use log::EventLog;
 pub use mail::PostOffice;
-pub use network::{Fate, Link, Network, NetworkStats, Passage};
+pub use network::{Damage, Fate, Link, Network, NetworkStats, Passage};
 pub use node::{Node, NodeId, Pace};
 pub use plant::{Defect, Plant, Twist};
-pub use world::{Ended, World};
+pub use world::{Arriving, Ended, World};

@@ -55,13 +55,41 @@ pub struct NetworkStats {
     pub reordered: u64,
 }
 
-/// When the copies of a datagram arrive: none, one or two.
+/// What the way does to a datagram's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Its end is cut off.
+    Short,
+    /// One byte is another one.
+    Garbled,
+}
+
+impl Damage {
+    /// Does it to the `number`-th datagram of a run: the place is any, and always the same one.
+    pub fn befall(self, number: u64, payload: &mut Vec<u8>) {
+        if payload.is_empty() {
+            return;
+        }
+        let place = (digest(&number.to_le_bytes()) % payload.len() as u64) as usize;
+        match self {
+            Self::Short => payload.truncate(place),
+            // Its neighbour among digits or letters: what can still be read is the worst.
+            Self::Garbled => payload[place] ^= 1,
+        }
+    }
+}
+
+/// When the copies of a datagram arrive: none, one or two; and in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fate {
     /// The datagram itself.
     pub first: Option<Time>,
     /// Its duplicate.
     pub second: Option<Time>,
+    /// When the sender hears that nobody listens there (ICMP), whether that is so or not.
+    pub refused: Option<Time>,
+    /// What happened to its bytes, and its number.
+    pub damage: Option<(Damage, u64)>,
 }
 
 /// What happens to one datagram.
@@ -71,6 +99,8 @@ enum Mark {
     Double,
     Held(Duration),
     Stalled(Duration),
+    Refused,
+    Damaged(Damage),
 }
 
 /// A datagram that was handed to the network.
@@ -173,6 +203,16 @@ impl Network {
         self.marked.insert(number, Mark::Stalled(span));
     }
 
+    /// Loses the `number`-th datagram, and has its sender told that nobody listens where it was sent (ICMP).
+    pub fn refuse(&mut self, number: u64) {
+        self.marked.insert(number, Mark::Refused);
+    }
+
+    /// Damages the `number`-th datagram on its way.
+    pub fn damage(&mut self, number: u64, damage: Damage) {
+        self.marked.insert(number, Mark::Damaged(damage));
+    }
+
     /// Keeps a list of every datagram from now on.
     pub fn keep_passages(&mut self) {
         self.passages = Some(Vec::new());
@@ -221,9 +261,19 @@ impl Network {
             self.stats.lost += 1;
             return Fate::default();
         }
-        if let Some(Mark::Held(span)) = mark {
-            self.stats.reordered += 1;
-            return Fate { first: Some(now + link.delay + *span), second: None };
+        match mark {
+            Some(Mark::Held(span)) => {
+                self.stats.reordered += 1;
+                return Fate { first: Some(now + link.delay + *span), ..Fate::default() };
+            }
+            Some(Mark::Refused) => {
+                self.stats.lost += 1;
+                return Fate { refused: Some(first + link.delay), ..Fate::default() };
+            }
+            Some(Mark::Damaged(damage)) => {
+                return Fate { first: Some(first), damage: Some((*damage, number)), ..Fate::default() };
+            }
+            _ => {}
         }
         let stalled = self
             .stalls
@@ -231,12 +281,12 @@ impl Network {
             .find(|it| (it.from, it.to) == (from, to) && it.until > now && it.content == digest(payload));
         if let Some(stall) = stalled {
             self.stats.reordered += 1;
-            return Fate { first: Some(stall.until), second: None };
+            return Fate { first: Some(stall.until), ..Fate::default() };
         }
         let twice = twice || mark == Some(&Mark::Double);
         self.stats.duplicated += u64::from(twice);
         self.stats.reordered += u64::from(held);
-        Fate { first: Some(first), second: twice.then_some(second) }
+        Fate { first: Some(first), second: twice.then_some(second), ..Fate::default() }
     }
 
     fn arrival(&mut self, now: Time, from: IpAddr, to: IpAddr, link: Link, held: bool) -> Time {
@@ -329,6 +379,23 @@ mod tests {
         network.doom(4);
         assert!(network.send(Time::ZERO, a, b, b"x").first.is_some());
         assert_eq!(network.send(Time::ZERO, a, b, b"x").first, None, "number 4 is doomed");
+    }
+
+    #[test]
+    fn a_refused_datagram_is_lost_and_its_sender_told_and_a_damaged_one_arrives() {
+        let mut network = Network::new(Random::new(6), Link::default());
+        let (a, b) = addresses();
+        network.refuse(0);
+        network.damage(1, Damage::Short);
+        let fate = network.send(Time::ZERO, a, b, b"x");
+        assert_eq!((fate.first, fate.refused), (None, Some(Time::from_millis(2))));
+        let fate = network.send(Time::ZERO, a, b, b"x");
+        assert_eq!((fate.first, fate.damage), (Some(Time::from_millis(1)), Some((Damage::Short, 1))));
+        let mut bytes = b"OPTIONS sip:1@2 SIP/2.0".to_vec();
+        Damage::Garbled.befall(3, &mut bytes);
+        assert_eq!(bytes.iter().zip(b"OPTIONS sip:1@2 SIP/2.0").filter(|(a, b)| a != b).count(), 1);
+        Damage::Short.befall(3, &mut bytes);
+        assert!(bytes.len() < 23);
     }
 
     #[test]

@@ -23,11 +23,22 @@ pub(crate) struct End {
     pub(crate) pumping: bool,
     /// Since when nothing gets through.
     pub(crate) blocked: Option<Time>,
+    /// Whether what waits arrives byte by byte.
+    pub(crate) crumbs: bool,
 }
 
 impl End {
     pub(crate) const fn new(node: NodeId, stream: Option<StreamId>, address: SocketAddr) -> Self {
-        Self { node, stream, address, out: VecDeque::new(), fin: false, pumping: false, blocked: None }
+        Self {
+            node,
+            stream,
+            address,
+            out: VecDeque::new(),
+            fin: false,
+            pumping: false,
+            blocked: None,
+            crumbs: false,
+        }
     }
 }
 

@@ -1,22 +1,28 @@
 //! A town: callers, gateway shards, carriers, control and a store, wired as the daemon wires them.
 
+use crate::guarded::{self, Spoken};
 use crate::nameserver::NameServer;
 use crate::peer::{LISTENER, Peer, SIGNALLING};
 use crate::stranger::Stranger;
 use crate::{Link, NodeId, Pace, World};
-use control::{Engine, Query, Record as Kept, Stored};
+use control::{Engine, Fetched, Query, Record as Kept, Stored};
 use link::{RouteEntry, RouteTable, RoutingSnapshot, Ticket, TrunkGroup, UnixMicros};
 use sansio::{Action, Input, Machine, Mailbox, Outbox, Random, SocketId, Time};
-use std::collections::VecDeque;
+use secure::Secured;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use switch::registrar::Registrar;
-use switch::trunk::{GroupConfig, TrunkConfig, TrunkTable};
+use switch::trunk::{GroupConfig, HealthConfig, TrunkConfig, TrunkTable};
 use switch::{Config, Listener, RtpPorts, Shard, Shards, Start, StreamListener};
 
 /// The gateway's socket for WebSockets.
 const WEB: SocketId = SocketId(2);
+/// The gateway's socket for TLS.
+const TLS: SocketId = SocketId(3);
+/// The gateway's socket for WebSockets over TLS.
+const SECURE_WEB: SocketId = SocketId(4);
 
 /// Everything that travels between the town's threads.
 #[derive(Debug)]
@@ -100,7 +106,16 @@ fn translate<M>(input: Input<'_, Mail>, pick: impl Fn(Mail) -> Option<M>) -> Opt
     })
 }
 
-/// The store and the API in one: acknowledges writes late, asks for a view now and then.
+/// A certificate that can be fetched.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// What stands at every address; `None`: nobody answers there.
+    pub chain: Option<Vec<u8>>,
+    /// How long it takes.
+    pub after: Duration,
+}
+
+/// The store, the API and the fetcher of certificates in one: acknowledges writes late, asks for a view now and then.
 #[derive(Debug)]
 pub struct Desk {
     random: Random,
@@ -116,6 +131,9 @@ pub struct Desk {
     pub kept: Vec<Kept>,
     /// Answers to questions for a call's messages.
     traces: Vec<link::Trace>,
+    /// What it finds when it fetches.
+    published: Option<Published>,
+    fetching: VecDeque<(Time, control::Fetch, String)>,
 }
 
 impl Desk {
@@ -132,7 +150,19 @@ impl Desk {
                 control::Outcome::Trace(trace) => self.traces.extend(trace.map(|trace| *trace)),
                 _ => self.answers += 1,
             },
+            Input::Mail(Mail::Control(control::Mail::ToFetcher(what, url))) => {
+                let after = self.published.as_ref().map_or(Duration::ZERO, |published| published.after);
+                self.fetching.push_back((now + after, what, url));
+            }
             Input::Timeout => {
+                while self.fetching.front().is_some_and(|(at, ..)| *at <= now) {
+                    let Some((_, what, url)) = self.fetching.pop_front() else { break };
+                    let chain = self.published.as_ref().and_then(|published| published.chain.clone());
+                    let file = chain.map(|chain| (chain, Duration::from_secs(300)));
+                    let file = file.ok_or_else(|| String::from("nobody answers"));
+                    let fetched = Fetched { what, url, file };
+                    out.mail(self.control, Mail::Control(control::Mail::FromFetcher(fetched)));
+                }
                 while let Some(&(at, through)) = self.due.front() {
                     if at > now {
                         break;
@@ -153,7 +183,8 @@ impl Desk {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.due.front().map(|due| due.0), self.ask_at].into_iter().flatten().min()
+        let fetched = self.fetching.front().map(|it| it.0);
+        [self.due.front().map(|due| due.0), self.ask_at, fetched].into_iter().flatten().min()
     }
 
     /// Questions asked.
@@ -166,13 +197,15 @@ impl Desk {
 #[derive(Debug)]
 pub enum Member {
     /// A gateway shard.
-    Shard(Box<Wrapped<Shard>>),
+    Shard(Box<Wrapped<Secured<Shard>>>),
     /// The control engine.
     Control(Box<Wrapped<Engine>>),
     /// The store and the API.
     Desk(Box<Desk>),
     /// A caller or a carrier.
     Peer(Box<Peer>),
+    /// One that speaks TLS over its connections.
+    Guarded(Box<Secured<Spoken>>),
     /// Someone who was not invited.
     Stranger(Box<Stranger>),
     /// A DNS server.
@@ -210,6 +243,7 @@ impl Machine for Member {
             }
             Self::Desk(desk) => desk.handle(now, input, out),
             Self::Peer(peer) => peer.handle(now, input, out),
+            Self::Guarded(peer) => peer.handle(now, input, out),
             Self::Stranger(stranger) => stranger.handle(now, input, out),
             Self::NameServer(server) => server.handle(now, input, out),
         }
@@ -221,6 +255,7 @@ impl Machine for Member {
             Self::Control(engine) => engine.machine.deadline(),
             Self::Desk(desk) => desk.deadline(),
             Self::Peer(peer) => peer.deadline(),
+            Self::Guarded(peer) => peer.deadline(),
             Self::Stranger(stranger) => stranger.deadline(),
             Self::NameServer(_) => None,
         }
@@ -262,6 +297,56 @@ pub struct Blueprint {
     pub siege: u32,
     /// Whether the gateway takes WebSockets too, at [`Places::web`].
     pub web: bool,
+    /// Whether it takes and makes connections with TLS: at [`Places::tls`], and with `web` at [`Places::secure_web`].
+    pub tls: bool,
+    /// What certificates of callers' networks can be fetched.
+    pub published: Option<Published>,
+}
+
+impl Blueprint {
+    /// The smallest town: these callers may call, these carriers are called, each over a trunk that is never out of service
+    /// and tried in this order; one shard, lines of 1 ms, and nobody asks, listens or is in the way.
+    pub fn plain(callers: Vec<Peer>, carriers: Vec<Peer>) -> Self {
+        let places = Places::V4;
+        let trunk = |index| {
+            let mut trunk = TrunkConfig::new(&format!("carrier{index}"), places.host(9, index));
+            trunk.health = unprobed();
+            trunk
+        };
+        Self {
+            places,
+            shards: 1,
+            callers,
+            carriers: carriers.into_iter().enumerate().map(|(index, peer)| (peer, trunk(index))).collect(),
+            selection: link::Selection::Ordered,
+            chain: false,
+            ask: false,
+            config: Config {
+                allow: places.network(1).into_iter().collect(),
+                media_timeout: Duration::ZERO,
+                ..Config::default()
+            },
+            pairs: 32,
+            link: Link::default(),
+            pace: Pace { wake_max: Duration::ZERO, ..Pace::default() },
+            slow_store: false,
+            ask_until: Time::ZERO,
+            stranger: false,
+            siege: 0,
+            web: false,
+            tls: false,
+            published: None,
+        }
+    }
+}
+
+/// Health of a trunk that is not probed.
+pub fn unprobed() -> HealthConfig {
+    HealthConfig {
+        probe_interval: Duration::ZERO,
+        probe_interval_down: Duration::ZERO,
+        ..HealthConfig::default()
+    }
 }
 
 /// The gateway's process: what it is started with, and started again.
@@ -270,7 +355,8 @@ struct Process {
     count: u16,
     packets: u32,
     place: SocketAddr,
-    web: Option<SocketAddr>,
+    further: Vec<StreamListener>,
+    tls: bool,
     rtp_ports: RtpPorts,
     config: Config,
     registrar: Arc<Registrar>,
@@ -279,7 +365,7 @@ struct Process {
 }
 
 /// The wall clock at the start of time.
-const EPOCH: UnixMicros = UnixMicros(1_700_000_000_000_000);
+pub const EPOCH: UnixMicros = UnixMicros(1_700_000_000_000_000);
 
 impl Process {
     fn shard(&self, now: Time, me: u16, table: Arc<TrunkTable>, seed: u64) -> Member {
@@ -292,8 +378,8 @@ impl Process {
                 local: self.place,
                 advertised: self.place,
             }],
-            streams: self.web_listener().into_iter().collect(),
-            tls: false,
+            streams: self.further.clone(),
+            tls: self.tls,
             rtp_ports: self.rtp_ports,
             table,
             registrar: self.registrar.clone(),
@@ -301,7 +387,8 @@ impl Process {
             wall_at_zero: EPOCH,
             seed,
         };
-        let mut shard = Wrapped::new(Shard::new(now, start), self.packets);
+        let shard = guarded::around(now, Shard::new(now, start), &[TLS, SECURE_WEB], self.tls);
+        let mut shard = Wrapped::new(shard, self.packets);
         shard.wire = (self.config.observing.ring > 0).then(Vec::new);
         Member::Shard(Box::new(shard))
     }
@@ -311,18 +398,26 @@ impl Process {
         Member::Control(Box::new(Wrapped::new(Engine::new(config, self.routes.clone()), self.packets)))
     }
 
-    fn web_listener(&self) -> Option<StreamListener> {
-        let (socket, transport) = (WEB, sip::Transport::Ws);
-        self.web.map(|local| StreamListener { socket, transport, local, advertised: local })
-    }
-
     fn bind(&self, world: &mut World<Member>, node: NodeId) {
         world.bind(node, SIGNALLING, self.place);
         world.listen(node, LISTENER, self.place);
-        if let Some(web) = self.web {
-            world.listen(node, WEB, web);
+        for further in &self.further {
+            world.listen(node, further.socket, further.local);
         }
     }
+}
+
+/// The addresses of the gateway for connections alone.
+fn further(plan: &Blueprint) -> Vec<StreamListener> {
+    let listener = |socket, transport, local| StreamListener { socket, transport, local, advertised: local };
+    let (web, tls) = (plan.web, plan.tls);
+    let places = plan.places;
+    let all = [
+        (web && !tls).then(|| listener(WEB, sip::Transport::Ws, places.web())),
+        tls.then(|| listener(TLS, sip::Transport::Tls, places.tls())),
+        (web && tls).then(|| listener(SECURE_WEB, sip::Transport::Wss, places.secure_web())),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// A town that runs.
@@ -374,7 +469,8 @@ impl Town {
             count: plan.shards,
             packets: plan.pace.packets / 2,
             place,
-            web: plan.web.then(|| plan.places.web()),
+            further: further(&plan),
+            tls: plan.tls,
             rtp_ports,
             config: plan.config.clone(),
             registrar: Arc::new(Registrar::new(&[0; 32])),
@@ -390,7 +486,7 @@ impl Town {
             shards.push(node);
         }
         let config = control::Config::default();
-        let (store, api) = (config.store, config.api);
+        let (store, api, fetcher) = (config.store, config.api, config.fetcher);
         let control = world.add("control", 0, process.control(), plan.pace);
         world.assign(Mailbox(plan.shards), control);
         let desk = Desk {
@@ -404,10 +500,13 @@ impl Town {
             answers: 0,
             kept: Vec::new(),
             traces: Vec::new(),
+            published: plan.published,
+            fetching: VecDeque::new(),
         };
         let desk = world.add("desk", 0, Member::Desk(Box::new(desk)), plan.pace);
         world.assign(store, desk);
         world.assign(api, desk);
+        world.assign(fetcher, desk);
         let mut town = Self {
             world,
             shards,
@@ -456,7 +555,14 @@ impl Town {
     fn add_peer(&mut self, name: &str, peer: Peer, pace: Pace) -> NodeId {
         let address = peer.address();
         let process = 1 + self.world.nodes().count() as u16;
-        let node = self.world.add(name, process, Member::Peer(Box::new(peer)), pace);
+        let member = match peer.tls {
+            false => Member::Peer(Box::new(peer)),
+            true => {
+                let now = self.world.now();
+                Member::Guarded(Box::new(guarded::around(now, Spoken(peer), &[LISTENER], true)))
+            }
+        };
+        let node = self.world.add(name, process, member, pace);
         self.world.bind(node, SIGNALLING, address);
         self.world.listen(node, LISTENER, address);
         node
@@ -474,7 +580,7 @@ impl Town {
     /// Shards that go by another table than the first.
     pub fn unlike_tables(&self) -> Vec<String> {
         let version = |node: &NodeId| match &self.world.node(*node).machine {
-            Member::Shard(shard) => Some(shard.machine.table().version()),
+            Member::Shard(shard) => Some(shard.machine.inner().table().version()),
             _ => None,
         };
         let first = self.shards.first().and_then(version);
@@ -506,6 +612,7 @@ impl Town {
     pub fn peer(&self, node: NodeId) -> Option<&Peer> {
         match &self.world.node(node).machine {
             Member::Peer(peer) => Some(peer),
+            Member::Guarded(peer) => Some(&peer.inner().0),
             _ => None,
         }
     }
@@ -558,6 +665,30 @@ impl Town {
         Ok(())
     }
 
+    /// Kills control at `dies`, and starts it again at `back` with nothing but its settings. Shards and store live on.
+    pub fn restart_control_at(&mut self, dies: Time, back: Time) {
+        let (control, desk, process) = (self.control, self.desk, self.process.clone());
+        self.world.at(dies, move |world| {
+            world.kill(control);
+            if let Member::Desk(desk) = &mut world.node_mut(desk).machine {
+                // Nobody waits any more for what it is about to say.
+                desk.due.clear();
+                desk.fetching.clear();
+            }
+        });
+        self.world.at(back, move |world| world.revive(control, process.control()));
+    }
+
+    /// The counters of all shards together.
+    pub fn total(&self, count: fn(&switch::Stats) -> u64) -> u64 {
+        let machines = self.shards.iter().map(|node| &self.world.node(*node).machine);
+        let one = |machine: &Member| match machine {
+            Member::Shard(shard) => count(shard.machine.inner().stats()),
+            _ => 0,
+        };
+        machines.map(one).sum()
+    }
+
     /// What the store was told to keep.
     pub fn kept(&self) -> &[Kept] {
         match &self.world.node(self.desk).machine {
@@ -601,7 +732,11 @@ impl Town {
             let taken = it.packets_taken();
             let (name, streams) = (it.name.clone(), it.streams_open());
             let Member::Shard(shard) = &it.machine else { continue };
-            let census = shard.machine.census();
+            let census = shard.machine.inner().census();
+            let sessions = shard.machine.stats().sessions;
+            if sessions > 0 {
+                left.push(format!("{name} still holds {sessions} sessions of TLS"));
+            }
             // What names stand for is asked again and again, and trunks are registered, as long as shards run.
             let mut passing = switch::Census { questions: 0, registrants: 0, ..census };
             if census.registrants > 0 {
@@ -665,6 +800,15 @@ impl Town {
         }
     }
 
+    /// The records of ended calls that the store has, each once.
+    pub fn ended(&self) -> Vec<link::Cdr> {
+        let ended = self.kept().iter().filter_map(|kept| match kept {
+            Kept::Ended(cdr) => Some((cdr.call, (**cdr).clone())),
+            _ => None,
+        });
+        ended.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
     /// The records of ended calls that the store has, by the last digits of the number dialled.
     pub fn cdrs(&self) -> Vec<(u64, link::Cdr)> {
         let Member::Desk(desk) = &self.world.node(self.desk).machine else { return Vec::new() };
@@ -714,6 +858,16 @@ impl Places {
     /// The gateway's address for WebSockets.
     pub fn web(self) -> SocketAddr {
         SocketAddr::new(self.gateway().ip(), 5080)
+    }
+
+    /// The gateway's address for TLS.
+    pub fn tls(self) -> SocketAddr {
+        SocketAddr::new(self.gateway().ip(), 5061)
+    }
+
+    /// The gateway's address for WebSockets over TLS.
+    pub fn secure_web(self) -> SocketAddr {
+        SocketAddr::new(self.gateway().ip(), 5443)
     }
 
     /// How the addresses of network `net` begin, as text.

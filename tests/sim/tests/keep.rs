@@ -3,20 +3,18 @@
 
 use link::{Binding, Command, Registration, UnixMicros};
 use sansio::{Input, Machine, Mailbox, Outbox, Time};
-use sim::peer::{LISTENER, SIGNALLING};
-use sim::town::Places;
-use sim::{Link, NodeId, Pace, World};
+use sim::peer::SIGNALLING;
+use sim::town::{EPOCH, Places};
+use sim::{Link, NodeId, World, bare};
 use sip::message::{Message, Method, Name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
-use switch::{Config, KeepAlive, Listener, Mail, NatConfig, RtpPorts, Shard, Shards, Start, Users};
+use switch::{Config, KeepAlive, Mail, NatConfig, Shard, Users};
 
 const PHONES: usize = 24;
 const INTERVAL: Duration = Duration::from_secs(25);
-const WALL: u64 = 1_700_000_000_000_000;
 
 /// A phone that answers OPTIONS while it is there.
 #[derive(Debug, Default)]
@@ -101,37 +99,15 @@ impl Scene {
     fn new(link: Link, seed: u64, keepalive: KeepAlive) -> Self {
         let mut world = World::new(seed, link, false);
         let place = Places::V4.gateway();
-        let table = Arc::new(TrunkTable::new(Vec::new(), Vec::new(), None).unwrap());
-        let registrar = Arc::new(Registrar::new(&[0; 32]));
         let accounts = (0..PHONES).map(|number| (user(number), "pw".to_owned())).collect();
         let users = Users { accounts: Arc::new(accounts), ..Users::default() };
         let nat = NatConfig { keepalive, interval: INTERVAL, rate: 20, ..NatConfig::default() };
         let config = Config { users, nat, ..Config::default() };
-        let pace = Pace { wake_max: Duration::ZERO, ..Pace::default() };
-        let mut shards = Vec::new();
-        for me in 0..2 {
-            let start = Start {
-                config: config.clone(),
-                shards: Shards { count: 2, me },
-                listeners: vec![Listener { udp: SIGNALLING, tcp: LISTENER, local: place, advertised: place }],
-                streams: Vec::new(),
-                tls: false,
-                rtp_ports: RtpPorts { low: 20_000, high: 20_015 },
-                table: table.clone(),
-                registrar: registrar.clone(),
-                routing: Arc::default(),
-                wall_at_zero: UnixMicros(WALL),
-                seed: seed * 100 + u64::from(me),
-            };
-            let shard = Party::Shard(Box::new(Shard::new(Time::ZERO, start)));
-            let node = world.add(&format!("shard{me}"), 0, shard, pace);
-            world.bind(node, SIGNALLING, place);
-            world.listen(node, LISTENER, place);
-            world.assign(Mailbox(me), node);
-            shards.push(node);
-        }
+        let given = (&config, Vec::new(), seed);
+        let (shards, table) = bare::stand(&mut world, given, Party::Shard).unwrap();
+        let pace = bare::pace();
         let control = world.add("control", 0, Party::Control(BTreeMap::new()), pace);
-        world.assign(Mailbox(2), control);
+        world.assign(Mailbox(bare::COUNT), control);
         let mut phones = Vec::new();
         let mut known = Vec::new();
         for number in 0..PHONES {
@@ -142,8 +118,8 @@ impl Scene {
             let binding = Binding {
                 contact: format!("sip:{}@192.168.1.7:5060", user(number)).into(),
                 q: 1000,
-                expires: UnixMicros(WALL + 86_400_000_000),
-                registered: UnixMicros(WALL),
+                expires: UnixMicros(EPOCH.0 + 86_400_000_000),
+                registered: EPOCH,
                 call_id: "c".into(),
                 cseq: 1,
                 transport: "udp".into(),

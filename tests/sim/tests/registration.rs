@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use sansio::{Input, Machine, Mailbox, Outbox, Random, Time};
-use sim::peer::{LISTENER, SIGNALLING};
-use sim::town::Places;
-use sim::{Link, NodeId, Pace, World};
+use sim::peer::SIGNALLING;
+use sim::town::{Places, unprobed};
+use sim::{Link, NodeId, World, bare};
 use sip::auth::{Account, Algorithm, Authority, Authorization, Presented, Verdict};
 use sip::message::{Message, Method, Name, NameAddr};
 use sip::registration::Standing;
@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use switch::registrar::Registrar as Phones;
-use switch::trunk::{HealthConfig, PeerConfig, RegistrationConfig, TrunkConfig, TrunkTable};
-use switch::{Config, Listener, Mail, RtpPorts, Shard, Shards, Start};
+use switch::trunk::{PeerConfig, RegistrationConfig, TrunkConfig, TrunkTable};
+use switch::{Config, Mail, Shard};
 
 /// What the registrar holds of an address of record.
 #[derive(Debug)]
@@ -207,11 +206,7 @@ impl Scene {
         let (place, far) = (Places::V4.gateway(), Places::V4.host(9, 0));
         let trunks = (0..TRUNKS).map(|number| {
             let mut trunk = TrunkConfig::new(&format!("trunk{number}"), far);
-            trunk.health = HealthConfig {
-                probe_interval: Duration::ZERO,
-                probe_interval_down: Duration::ZERO,
-                ..HealthConfig::default()
-            };
+            trunk.health = unprobed();
             let (username, password) = (format!("line{number}"), "pw".to_owned());
             trunk.account = Some(Arc::new(Account { username, password }));
             trunk.register = Some(RegistrationConfig {
@@ -228,33 +223,11 @@ impl Scene {
             });
             trunk
         });
-        let table = Arc::new(TrunkTable::new(trunks.collect(), Vec::new(), None).unwrap());
-        let phones = Arc::new(Phones::new(&[0; 32]));
-        let pace = Pace { wake_max: Duration::ZERO, ..Pace::default() };
-        let mut shards = Vec::new();
-        for me in 0..2 {
-            let start = Start {
-                config: Config::default(),
-                shards: Shards { count: 2, me },
-                listeners: vec![Listener { udp: SIGNALLING, tcp: LISTENER, local: place, advertised: place }],
-                streams: Vec::new(),
-                tls: false,
-                rtp_ports: RtpPorts { low: 20_000, high: 20_015 },
-                table: table.clone(),
-                registrar: phones.clone(),
-                routing: Arc::default(),
-                wall_at_zero: link::UnixMicros(1_700_000_000_000_000),
-                seed: seed * 100 + u64::from(me),
-            };
-            let shard = Party::Shard(Box::new(Shard::new(Time::ZERO, start)));
-            let node = world.add(&format!("shard{me}"), 0, shard, pace);
-            world.bind(node, SIGNALLING, place);
-            world.listen(node, LISTENER, place);
-            world.assign(Mailbox(me), node);
-            shards.push(node);
-        }
+        let given = (&Config::default(), trunks.collect(), seed);
+        let (shards, table) = bare::stand(&mut world, given, Party::Shard).unwrap();
+        let pace = bare::pace();
         let control = world.add("control", 0, Party::Control(Vec::new()), pace);
-        world.assign(Mailbox(2), control);
+        world.assign(Mailbox(bare::COUNT), control);
         let registrar = world.add("registrar", 1, Party::Registrar(Box::new(Registrar::new())), pace);
         world.bind(registrar, SIGNALLING, far);
         Self { world, shards, registrar, control, table, place }

@@ -8,36 +8,9 @@ use sim::peer::{LISTENER, SIGNALLING};
 use sim::town::{Blueprint, Places, Town};
 use sim::{Link, Pace, World};
 use std::time::Duration;
-use switch::trunk::{HealthConfig, TrunkConfig};
 
 fn blueprint(shards: u16, callers: Vec<Peer>, carriers: Vec<Peer>) -> Blueprint {
-    let carriers = carriers.into_iter().enumerate().map(|(index, peer)| {
-        let mut trunk = TrunkConfig::new(&format!("carrier{index}"), Places::V4.host(9, index));
-        trunk.health = HealthConfig { probe_interval: Duration::ZERO, ..HealthConfig::default() };
-        (peer, trunk)
-    });
-    Blueprint {
-        places: Places::V4,
-        shards,
-        callers,
-        carriers: carriers.collect(),
-        selection: link::Selection::Ordered,
-        chain: false,
-        ask: false,
-        config: switch::Config {
-            allow: vec!["10.1.0.0/16".parse().unwrap()],
-            media_timeout: Duration::ZERO,
-            ..switch::Config::default()
-        },
-        pairs: 32,
-        link: Link::default(),
-        pace: Pace { wake_max: Duration::ZERO, ..Pace::default() },
-        slow_store: false,
-        ask_until: Time::ZERO,
-        stranger: false,
-        siege: 0,
-        web: false,
-    }
+    Blueprint { shards, ..Blueprint::plain(callers, carriers) }
 }
 
 fn plan(serial: u64) -> CallPlan {

@@ -1,4 +1,4 @@
-//! A transfer, a click to dial or a third party that joins, in which each datagram in turn is lost, doubled, overtaken or
+//! A transfer to who rings, a click to dial or a third party that joins, in which each datagram in turn is lost, doubled, overtaken or
 //! late.
 
 #![allow(clippy::panic, reason = "a test fails by it")]
@@ -33,26 +33,6 @@ fn survives(transfer: Transfer) {
 }
 
 #[test]
-fn a_blind_transfer_survives_any_single_fault() {
-    survives(Transfer::Blind);
-}
-
-#[test]
-fn a_transfer_of_who_is_held_survives_any_single_fault() {
-    survives(Transfer::Held);
-}
-
-#[test]
-fn a_transfer_to_who_is_busy_survives_any_single_fault() {
-    survives(Transfer::Busy);
-}
-
-#[test]
-fn an_attended_transfer_survives_any_single_fault() {
-    survives(Transfer::Attended);
-}
-
-#[test]
 fn a_transfer_to_who_rings_survives_any_single_fault() {
     survives(Transfer::Ringing);
 }
@@ -75,9 +55,4 @@ fn a_third_party_that_joins_survives_any_single_fault() {
 #[test]
 fn a_third_party_that_joins_by_another_shard_survives_any_single_fault() {
     survives(Transfer::JoinAcross);
-}
-
-#[test]
-fn an_attended_transfer_between_shards_survives_any_single_fault() {
-    survives(Transfer::Across);
 }

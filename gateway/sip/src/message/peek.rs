@@ -108,7 +108,10 @@ mod tests {
             (bare.start, bare.call_id, bare.branch),
             (Start::Request(Method::Options), &b""[..], None)
         );
-        assert_eq!(dialog(b"OPTIONS sip:h SIP/2.0\r\n\r\n"), Some((bare.start, &b""[..], Some(Method::Options))));
+        assert_eq!(
+            dialog(b"OPTIONS sip:h SIP/2.0\r\n\r\n"),
+            Some((bare.start, &b""[..], Some(Method::Options)))
+        );
         assert_eq!(dialog(b"\r\n\r\n"), None);
     }
 }

@@ -151,7 +151,7 @@ impl Shard {
             // RFC 6665 §8.2.1 has exactly one; without any there is no package to speak of.
             return Err(Told::bare(489));
         }
-        self.begin_passage(now, asker, method, message, request, flow, user)
+        self.begin_passage(now, asker, method, message, request, flow, user, out)
     }
 
     /// Whether anything is taken from who sends a request outside of calls; the user who showed a password for it.
@@ -189,6 +189,7 @@ impl Shard {
         request: &Message<'_>,
         flow: &Flow,
         user: Option<String>,
+        out: &mut Outbox<Mail>,
     ) -> Result<Key, Told> {
         if request.body().len() > self.config.outside.body_max {
             self.stats.outside_too_large += 1;

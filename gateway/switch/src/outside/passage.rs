@@ -507,7 +507,6 @@ impl Shard {
         }
         let (headers, dropped) = fields::passed(&response);
         self.stats.headers_dropped += dropped;
-        self.stats.outside_answered += 1;
         let subscription = passage.subscription;
         if let Some(subscription) = subscription {
             self.subscription_stands(now, subscription, fields::expires(&response));
@@ -595,7 +594,6 @@ impl Shard {
             Some(Answer::Silence(failure)) => self.told_of(&Refusal::callee(&failure)),
             None => self.told_of(&refusal.unwrap_or_else(|| Refusal::callee(&Failure::TimedOut))),
         };
-        self.stats.outside_failed += 1;
         self.passage_over(now, key, &told, None);
     }
 
@@ -646,6 +644,10 @@ impl Shard {
         }
         if let Some(sent) = passage.sent {
             self.outside.asked.remove(&sent.id);
+        }
+        match told.status {
+            200..300 => self.stats.outside_answered += 1,
+            _ => self.stats.outside_failed += 1,
         }
         self.tell_asker(now, passage.asker, told.status, &told.headers, body);
         if let Some(subscription) = passage.subscription {

@@ -54,10 +54,11 @@ impl Shard {
                 .dial(now, by, &request, refer, flow, user, out)
                 .map_err(|status| if status == 503 { self.busy() } else { Told::bare(status) }),
             Referrals::Pass => {
-                let key = self.begin_passage(now, asker, Method::Refer, message, &request, flow, user)?;
+                let key =
+                    self.begin_passage(now, asker, Method::Refer, message, &request, flow, user, out)?;
                 self.stats.transfers_passed += 1;
                 self.stats.outside_taken += 1;
-                self.passage_next(now, key);
+                self.passage_next(now, key, out);
                 Ok(())
             }
         }

@@ -1,13 +1,15 @@
 //! The stage that a flow is played on: who calls, who is called, and how the gateway is set up.
 
 use crate::nameserver::NameServer;
-use crate::peer::{Behaviour, CallPlan, Login, Peer, PhonePlan, RegistrarHabit};
-use crate::town::{Blueprint, Places, Town};
-use crate::{EventLog, Link, Pace};
+use crate::peer::{Behaviour, CallPlan, Errand, ErrandPlan, Login, Peer, PhonePlan, RegistrarHabit, Wiring};
+use crate::town::{Blueprint, Places, Published, Town, unprobed};
+use crate::{EventLog, Pace};
 use sansio::{Random, Time};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use switch::profile::Profile;
 use switch::trunk::{HealthConfig, NamedPeer, PeerConfig, RegistrationConfig, TrunkConfig};
 
 /// The carrier's name in flows with DNS.
@@ -18,6 +20,14 @@ const NAME: &str = "carrier.example";
 pub struct Carrier {
     /// How it treats INVITEs.
     pub answer: Behaviour,
+    /// How it treats those of certain calls.
+    pub answers: BTreeMap<u64, Behaviour>,
+    /// Where calls go that it redirects: the carrier of that number.
+    pub moved_to: Option<usize>,
+    /// How it answers requests outside of calls.
+    pub answers_errands: u16,
+    /// What it sends outside of calls.
+    pub errands: Vec<ErrandPlan>,
     /// How it treats REGISTER.
     pub registrar: Option<RegistrarHabit>,
     /// Whether nothing listens at its address: ICMP comes back.
@@ -34,6 +44,8 @@ pub struct Stage {
     pub calls: Vec<CallPlan>,
     /// Carriers, at `10.9.0.1` and up: each the backup of the one before.
     pub carriers: Vec<Carrier>,
+    /// What the caller sends outside of calls.
+    pub errands: Vec<ErrandPlan>,
     /// Phones at the caller's address.
     pub phones: Vec<PhonePlan>,
     /// How calls to those phones are treated.
@@ -42,33 +54,40 @@ pub struct Stage {
     pub config: switch::Config,
     /// Whether control is asked about every call.
     pub ask: bool,
-    /// Whether the first carrier is located by its name.
-    pub named: bool,
+    /// So many carriers, from the first on, are located by one name: that of the first trunk.
+    pub named: usize,
     /// Whether the caller's connections are WebSockets.
     pub web: bool,
+    /// Whether the gateway speaks TLS.
+    pub tls: bool,
+    /// Whether the caller does so too.
+    pub caller_tls: bool,
+    /// Whether the first carrier does so too.
+    pub carrier_tls: bool,
+    /// What certificates of callers' networks can be fetched.
+    pub published: Option<Published>,
+    /// Records of calls besides those of the caller's calls.
+    pub records: usize,
+    /// From which everything random comes.
+    pub seed: u64,
+    /// How many shards the gateway has; for rows to look at.
+    pub shards: u16,
     /// When everything that shall happen has happened.
     pub lasts: Duration,
 }
 
+/// How much longer than any call lasts somebody waits who is not told of its end.
+const ALONE: Duration = Duration::from_secs(60);
+
 fn silent_health() -> HealthConfig {
-    HealthConfig {
-        open_after: 1_000_000,
-        probe_interval: Duration::ZERO,
-        probe_interval_down: Duration::ZERO,
-        ..HealthConfig::default()
-    }
+    HealthConfig { open_after: 1_000_000, ..unprobed() }
 }
 
 impl Stage {
-    /// The plain call.
-    pub(super) fn plain() -> Self {
-        let places = Places::V4;
-        let mut config = switch::Config {
-            calls_max: 16,
-            allow: places.network(1).into_iter().collect(),
-            media_timeout: Duration::ZERO,
-            ..switch::Config::default()
-        };
+    /// The plain call, through so many gateway shards.
+    pub fn plain(shards: u16) -> Self {
+        let mut config = Blueprint::plain(Vec::new(), Vec::new()).config;
+        config.calls_max = 16;
         // A message lost once must not count as a dead carrier.
         config.no_response = Duration::from_secs(8);
         config.no_response_suspect = Duration::from_secs(8);
@@ -76,12 +95,20 @@ impl Stage {
         let mut stage = Self {
             calls: Vec::new(),
             carriers: Vec::new(),
+            errands: Vec::new(),
             phones: Vec::new(),
             phone: Behaviour { rtp: None, ..Behaviour::plain() },
             config,
             ask: false,
-            named: false,
+            named: 0,
             web: false,
+            tls: false,
+            caller_tls: false,
+            carrier_tls: false,
+            published: None,
+            records: 0,
+            seed: 7,
+            shards,
             lasts: Duration::from_secs(30),
         };
         stage.add_call(100);
@@ -115,8 +142,35 @@ impl Stage {
         let mut trunk = TrunkConfig::new(&format!("carrier{index}"), Places::V4.host(9, index));
         trunk.health = silent_health();
         let answer = Behaviour { rtp: None, ..answer };
-        self.carriers.push(Carrier { answer, registrar: None, absent: false, trunk });
+        self.carriers.push(Carrier {
+            answer,
+            answers: BTreeMap::new(),
+            moved_to: None,
+            answers_errands: 200,
+            errands: Vec::new(),
+            registrar: None,
+            absent: false,
+            trunk,
+        });
         &mut self.carriers[index]
+    }
+
+    /// Changes the profile of a carrier's trunk.
+    pub fn profile(&mut self, carrier: usize, change: impl FnOnce(&mut Profile)) {
+        change(Arc::make_mut(&mut self.carriers[carrier].trunk.profile));
+    }
+
+    /// Has no call made, but this sent by the caller so many milliseconds after the start.
+    pub fn add_errand(&mut self, at: u64, what: Errand, comes_to: u16) {
+        self.calls.clear();
+        let (at, to) = (Time::from_millis(at), Places::V4.gateway());
+        self.errands.push(ErrandPlan { at, what, to, number: "00490000001", login: None, comes_to });
+    }
+
+    /// Has the first carrier send this to a number.
+    pub fn add_carrier_errand(&mut self, at: u64, what: Errand, number: &'static str) {
+        let (at, to) = (Time::from_millis(at), Places::V4.gateway());
+        self.carriers[0].errands.push(ErrandPlan { at, what, to, number, login: None, comes_to: 200 });
     }
 
     /// A user of the gateway.
@@ -131,7 +185,8 @@ impl Stage {
         self.add_user(login);
         let to = Places::V4.gateway();
         let at = Time::from_millis(100);
-        self.phones.push(PhonePlan { at, to, login, expires, refresh: None, leave: None });
+        let wiring = Wiring::Plain;
+        self.phones.push(PhonePlan { at, to, login, expires, refresh: None, leave: None, wiring });
         let last = self.phones.len() - 1;
         &mut self.phones[last]
     }
@@ -140,7 +195,7 @@ impl Stage {
     pub fn register_trunk(&mut self, login: Login, failures: u32) {
         let carrier = &mut self.carriers[0];
         let grants = 60;
-        carrier.registrar = Some(RegistrarHabit { login, grants, failures });
+        carrier.registrar = Some(RegistrarHabit { login, grants, failures, least: 0, fresh_nonces: false });
         let address = Places::V4.host(9, 0);
         let (username, password) = (login.user.to_owned(), login.password.to_owned());
         carrier.trunk.account = Some(Arc::new(sip::auth::Account { username, password }));
@@ -158,12 +213,28 @@ impl Stage {
         });
     }
 
+    /// Whoever may not be told of the end hangs up by himself: neither media nor session timers end a call here.
+    fn let_nobody_wait(&mut self) {
+        let answers = self.carriers.iter_mut().flat_map(|it| it.answers.values_mut().chain([&mut it.answer]));
+        let behaviours = answers.chain([&mut self.phone]).map(|behaviour| &mut behaviour.hang_up);
+        let plans = self.calls.iter_mut().map(|plan| &mut plan.hang_up);
+        let mut ends: Vec<&mut Option<Duration>> = behaviours.chain(plans).collect();
+        let last = ends.iter().filter_map(|end| **end).max().unwrap_or_default();
+        ends.iter_mut().filter(|end| end.is_none()).for_each(|end| **end = Some(last + ALONE));
+    }
+
     /// Builds the town; `lenient` if messages may arrive that nobody expects any more.
-    pub(super) fn build(mut self, shards: u16, lenient: bool, keep_log: bool) -> Result<Town, String> {
-        let mut random = Random::new(7);
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn build(mut self, lenient: bool, keep_log: bool) -> Result<Town, String> {
+        if lenient {
+            self.let_nobody_wait();
+        }
+        let mut random = Random::new(self.seed);
         let places = Places::V4;
         let server = SocketAddr::new(places.host(53, 0).ip(), 53);
-        if self.named {
+        if self.named > 0 {
             let trunk = &mut self.carriers[0].trunk;
             trunk.peers.clear();
             let target: Result<locate::Target, _> = NAME.parse();
@@ -179,7 +250,8 @@ impl Stage {
         let mut caller = Peer::new(places.host(1, 0), random.u64(), self.calls);
         caller.default = self.phone;
         caller.lenient = lenient;
-        caller.web = self.web;
+        (caller.web, caller.tls) = (self.web, self.caller_tls);
+        self.errands.into_iter().for_each(|errand| caller.add_errand(errand));
         for phone in self.phones {
             caller.add_phone(phone);
         }
@@ -187,7 +259,13 @@ impl Stage {
         let carriers = self.carriers.into_iter().enumerate().map(|(index, carrier)| {
             let mut peer = Peer::new(places.host(9, index), random.u64(), Vec::new());
             peer.default = carrier.answer;
+            peer.answers = carrier.answers;
+            peer.moved_to = carrier.moved_to.map(|other| places.host(9, other));
+            peer.answers_errands = carrier.answers_errands;
+            carrier.errands.into_iter().for_each(|errand| peer.add_errand(errand));
             peer.registrar = carrier.registrar;
+            peer.tls = self.carrier_tls && index == 0;
+            peer.calls_max = (carrier.trunk.max_calls > 0).then(|| carrier.trunk.max_calls.into());
             peer.lenient = lenient;
             peer.forbidden = vec![places.mark(1), "caller-".to_owned(), "Scripted".to_owned()];
             if carrier.absent {
@@ -198,22 +276,18 @@ impl Stage {
         let carriers: Vec<(Peer, TrunkConfig)> = carriers.collect();
         caller.forbidden = vec![places.mark(9), "Scripted".to_owned()];
         let plan = Blueprint {
-            places,
-            shards,
-            callers: vec![caller],
+            shards: self.shards,
             carriers,
-            selection: link::Selection::Ordered,
             chain: true,
             ask: self.ask,
             config: self.config,
             pairs: 16,
-            link: Link::default(),
             pace: Pace { wake_max: Duration::from_micros(50), packets: 128, ..Pace::default() },
-            slow_store: false,
             ask_until: Time::from_millis(3000),
-            stranger: false,
-            siege: 0,
             web: self.web,
+            tls: self.tls,
+            published: self.published,
+            ..Blueprint::plain(vec![caller], Vec::new())
         };
         let mut town = Town::build(&mut random, plan, keep_log)?;
         if !keep_log {
@@ -223,8 +297,8 @@ impl Stage {
             let node = town.carriers[index];
             town.world.kill(node);
         }
-        if self.named {
-            let hosts = vec![(0, places.host(9, 0))];
+        if self.named > 0 {
+            let hosts = (0..self.named).map(|index| (index as u16, places.host(9, index))).collect();
             town.add_name_server(server, NameServer::new(random.fork(), NAME, hosts, 3600));
         }
         Ok(town)

@@ -30,7 +30,7 @@ pub(crate) use transfers::transfers;
 use crate::peer::{Outcome, Peer, Record, Role};
 use crate::scene::{AFTERMATH, Options, Report, Topology, report};
 use crate::town::{Blueprint, Member, Places, Town};
-use crate::{Ended, Link, Pace};
+use crate::{Ended, Pace};
 use sansio::{Random, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -82,10 +82,10 @@ fn blueprint(
     config.no_response = Duration::from_secs(8);
     config.no_response_suspect = Duration::from_secs(8);
     config.no_progress = Duration::from_secs(20);
+    let plain = Blueprint::plain(callers, Vec::new());
     Blueprint {
         places,
         shards: 1 + random.below(4) as u16,
-        callers,
         carriers: carriers
             .into_iter()
             .enumerate()
@@ -96,13 +96,11 @@ fn blueprint(
         ask: random.chance(0.3),
         config,
         pairs: 64,
-        link: Link::default(),
         pace: Pace::default(),
         slow_store: random.chance(0.2),
         ask_until: Time::ZERO + until,
         stranger: random.chance(0.3),
-        siege: 0,
-        web: false,
+        ..plain
     }
 }
 
@@ -232,7 +230,7 @@ fn stop(town: &mut Town) -> Vec<String> {
             wrong.push(format!("{} does not stop when drained", town.world.node(*shard).name));
         }
         if let Member::Shard(it) = &town.world.node(*shard).machine
-            && it.machine.census().questions > 0
+            && it.machine.inner().census().questions > 0
         {
             wrong.push(format!("{} stopped and still asks DNS", town.world.node(*shard).name));
         }

@@ -53,8 +53,8 @@ pub(crate) fn siege(seed: u64, options: Options) -> Report {
         let mut dropped = 0;
         for &shard in &town.shards {
             if let Member::Shard(shard) = &town.world.node(shard).machine {
-                dropped +=
-                    shard.machine.stats().guard_flood_dropped + shard.machine.stats().guard_banned_dropped;
+                let stats = shard.machine.inner().stats();
+                dropped += stats.guard_flood_dropped + stats.guard_banned_dropped;
             }
         }
         if dropped < 100 {

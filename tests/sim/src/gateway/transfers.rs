@@ -1,4 +1,4 @@
-//! One transfer, blind or attended, in which one datagram suffers.
+//! A transfer to who rings, a click to dial or a third party that joins, in which one datagram suffers.
 
 use super::{blueprint, conduct, records};
 use crate::Link;
@@ -12,17 +12,7 @@ use std::time::Duration;
 /// Which transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// RFC 5589 §6.
-    Blind,
-    /// The same of somebody who is held.
-    Held,
-    /// To somebody who is busy: the call goes on.
-    Busy,
-    /// RFC 5589 §7, of somebody who is held.
-    Attended,
-    /// The same where the two calls are on different shards.
-    Across,
-    /// To somebody whose phone rings already.
+    /// To somebody whose phone rings already (RFC 5589 §7.6).
     Ringing,
     /// Asked for outside of calls (RFC 5359 §2.18).
     Dial,
@@ -36,18 +26,7 @@ pub enum Transfer {
 
 impl Transfer {
     /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Blind,
-        Self::Held,
-        Self::Busy,
-        Self::Attended,
-        Self::Across,
-        Self::Ringing,
-        Self::Dial,
-        Self::DialHeard,
-        Self::Join,
-        Self::JoinAcross,
-    ];
+    pub const ALL: [Self; 5] = [Self::Ringing, Self::Dial, Self::DialHeard, Self::Join, Self::JoinAcross];
 
     /// Whether it is asked for outside of calls.
     const fn dials(self) -> bool {
@@ -58,36 +37,29 @@ impl Transfer {
     const fn joins(self) -> bool {
         matches!(self, Self::Join | Self::JoinAcross)
     }
-
-    /// Whether it takes two shards.
-    const fn is_across(self) -> bool {
-        matches!(self, Self::Across | Self::JoinAcross)
-    }
 }
 
 /// The call that is transferred, and the one that it is transferred to.
 const CALLS: [u64; 2] = [1, 2];
 /// Seeds.
-const ACROSS: u64 = 1;
+const SEED: u64 = 1;
+/// With this one the Call-IDs that come of it fall to different shards.
 const ACROSS_TO_JOIN: u64 = 2;
 
 pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Report {
-    // The Call-IDs that come of it fall to different shards, where there are two.
-    let mut random = Random::new(if transfer == Transfer::JoinAcross { ACROSS_TO_JOIN } else { ACROSS });
+    let mut random = Random::new(if transfer == Transfer::JoinAcross { ACROSS_TO_JOIN } else { SEED });
     let places = Places::V4;
-    let attended = matches!(transfer, Transfer::Attended | Transfer::Across | Transfer::Ringing);
+    let attended = transfer == Transfer::Ringing;
     let plan = |serial: u64, at: u64| CallPlan {
         hang_up: None,
         rtp: None,
         ..CallPlan::plain(Time::from_millis(at), serial, places.gateway())
     };
-    let holds = matches!(transfer, Transfer::Attended | Transfer::Across | Transfer::Held);
-    let refer = ReferPlan { after: Duration::from_secs(6), serial: CALLS[1], attended, holds };
+    let refer = ReferPlan { attended, ..ReferPlan::blind(CALLS[1]) };
     let mut plans = vec![CallPlan {
         refer: (!transfer.dials() && !transfer.joins()).then_some(refer),
         dials: transfer.dials().then_some(CALLS[1]),
-        // Only if it is still there by then.
-        hang_up: (transfer == Transfer::Busy || transfer.joins()).then_some(Duration::from_secs(20)),
+        hang_up: transfer.joins().then_some(Duration::from_secs(20)),
         ..plan(CALLS[0], 100)
     }];
     if attended {
@@ -102,22 +74,19 @@ pub(crate) fn transfers(fault: u64, transfer: Transfer, options: Options) -> Rep
     carrier.default = Behaviour { rtp: None, ..Behaviour::plain() };
     carrier.answers.insert(
         CALLS[1],
-        match transfer {
-            Transfer::Busy => Behaviour::refuse(486),
-            _ => Behaviour {
-                hang_up: Some(Duration::from_secs(25)),
-                after: match transfer {
-                    Transfer::Ringing => Duration::from_secs(4),
-                    _ => carrier.default.after,
-                },
-                early_media: (transfer == Transfer::DialHeard).then_some(Duration::from_millis(200)),
-                ..carrier.default.clone()
+        Behaviour {
+            hang_up: Some(Duration::from_secs(25)),
+            after: match transfer {
+                Transfer::Ringing => Duration::from_secs(4),
+                _ => carrier.default.after,
             },
+            early_media: (transfer == Transfer::DialHeard).then_some(Duration::from_millis(200)),
+            ..carrier.default.clone()
         },
     );
     let mut town = blueprint(&mut random, places, callers, vec![carrier], Duration::from_secs(60));
     (town.shards, town.chain, town.ask, town.slow_store, town.stranger) = (1, false, false, false, false);
-    if transfer.is_across() {
+    if transfer == Transfer::JoinAcross {
         town.shards = 2;
     }
     if transfer.dials() {
@@ -152,29 +121,18 @@ fn judge(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
     else {
         return vec![format!("a call was not made: {records:#?}")];
     };
-    let expected = if transfer == Transfer::Busy { 486 } else { 200 };
-    if referrer.told.last() != Some(&expected) {
-        wrong.push(format!("the referrer was told {:?}, not {expected}", referrer.told));
+    if referrer.told.last() != Some(&200) {
+        wrong.push(format!("the referrer was told {:?}, not 200", referrer.told));
     }
     if first.outcome != Outcome::Answered {
         wrong.push(format!("the first call was not answered: {first:?}"));
     }
-    if transfer == Transfer::Busy {
-        if referrer
-            .ended
-            .zip(referrer.answered)
-            .is_none_or(|(end, at)| end.since(at) < Duration::from_secs(18))
-        {
-            wrong.push(format!("the call did not go on: {referrer:?}"));
-        }
-    } else {
-        if second.outcome != Outcome::Answered || !second.byes.0 {
-            wrong.push(format!("the target did not talk to the end: {second:?}"));
-        }
-        // Whom the target hung up upon.
-        if !first.byes.1 || first.ended.zip(second.ended).is_none_or(|(a, b)| a < b) {
-            wrong.push(format!("the first callee did not talk with the target: {first:?} {second:?}"));
-        }
+    if second.outcome != Outcome::Answered || !second.byes.0 {
+        wrong.push(format!("the target did not talk to the end: {second:?}"));
+    }
+    // Whom the target hung up upon.
+    if !first.byes.1 || first.ended.zip(second.ended).is_none_or(|(a, b)| a < b) {
+        wrong.push(format!("the first callee did not talk with the target: {first:?} {second:?}"));
     }
     let cdrs = town.cdrs();
     let part = |serial: u64| {
@@ -182,12 +140,11 @@ fn judge(town: &Town, records: &[Record], transfer: Transfer) -> Vec<String> {
         cdr.1.transfer.clone()
     };
     match (part(CALLS[0]), part(CALLS[1])) {
-        (Some(of), Some(to)) if of.status == expected && (to.status == 200 || expected != 200) => {}
+        (Some(of), Some(to)) if (of.status, to.status) == (200, 200) => {}
         other => wrong.push(format!("the records say {other:?}")),
     }
-    let calls = if transfer == Transfer::Across { 3 } else { 2 };
-    if cdrs.len() != calls {
-        wrong.push(format!("{} records of {calls} calls", cdrs.len()));
+    if cdrs.len() != 2 {
+        wrong.push(format!("{} records of 2 calls", cdrs.len()));
     }
     wrong
 }

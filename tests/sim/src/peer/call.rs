@@ -107,11 +107,17 @@ pub(super) struct Call {
     pub(super) acked: Vec<u32>,
     /// The value of Join in its INVITE (RFC 3911); empty if it joins nobody.
     pub(super) join: String,
+    /// Further header lines of the INVITE.
+    pub(super) fields: String,
     /// What it asked to be put through to; empty if it did not.
     pub(super) refer_to: String,
+    /// The header lines of a NOTIFY of ours.
+    pub(super) telling: String,
     /// What NOTIFYs told of that, and whether one was the last.
     pub(super) told: Vec<u16>,
     pub(super) told_all: bool,
+    /// The branch of a fork that answered too.
+    pub(super) branch: Option<super::fork::Branch>,
     /// What was said and is due of RFC 3262 and RFC 4028.
     pub(super) extras: Extras,
     pub(super) started: Time,
@@ -120,8 +126,66 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// A call as it begins, of which nothing is said yet.
+    pub(super) fn new(id: &str, serial: u64, role: Role, script: Script, way: Way, now: Time) -> Self {
+        Self {
+            id: id.to_owned(),
+            serial,
+            role,
+            state: State::Inviting,
+            script,
+            way,
+            local: String::new(),
+            remote: String::new(),
+            remote_tag: None,
+            target: String::new(),
+            local_cseq: 0,
+            remote_cseq: 0,
+            invite_branch: String::new(),
+            invite_cseq: 0,
+            invite: Vec::new(),
+            offered: true,
+            provisional: false,
+            cancel_wanted: false,
+            cancelled: false,
+            outcome: Outcome::Open,
+            bye_sent: false,
+            bye_received: false,
+            unknown_there: false,
+            reinvite_out: None,
+            reinvites: 0,
+            sdp_version: 1,
+            shape: Shape::default(),
+            doings: Doings::default(),
+            credentials: String::new(),
+            min_se: None,
+            media: None,
+            acks: BTreeMap::new(),
+            unacked: BTreeMap::new(),
+            acked: Vec::new(),
+            join: String::new(),
+            fields: String::new(),
+            refer_to: String::new(),
+            telling: String::new(),
+            told: Vec::new(),
+            told_all: false,
+            branch: None,
+            extras: Extras::default(),
+            started: now,
+            answered: None,
+            ended: None,
+        }
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         self.state != State::Ended
+    }
+
+    /// How a Replaces field names it to the other side (RFC 3891 §6.1).
+    pub(super) fn as_replaced(&self) -> String {
+        let ours = self.local.split(";tag=").nth(1).unwrap_or_default();
+        let theirs = self.remote_tag.as_deref().unwrap_or("nobody");
+        format!("{};to-tag={theirs};from-tag={ours}", self.id)
     }
 
     pub(super) fn skills(&self) -> Skills {

@@ -25,6 +25,11 @@ fn response(login: Login, realm: &str, method: &str, uri: &str, nonce: &str, res
     hash(&format!("{secret}:{nonce}:{rest}:auth:{request}"))
 }
 
+/// The nonce of the credentials that a REGISTER shows.
+pub(super) fn nonce(text: &Text) -> &str {
+    part(text.field("Authorization"), "nonce").unwrap_or_default()
+}
+
 /// The header line that answers the first MD5 challenge of a 401 or 407.
 pub(super) fn answer(
     login: Login,

@@ -77,7 +77,7 @@ impl Peer {
             return;
         }
         let busy = call.doings.pending.is_some() || call.reinvite_out.is_some() || !call.unacked.is_empty();
-        if busy && !matches!(what, Inside::Info | Inside::Message) {
+        if busy && !matches!(what, Inside::Info | Inside::Message | Inside::Unasked) {
             self.schedule(id, Some(Duration::from_secs(1)), Step::Inside(what));
             return;
         }
@@ -85,6 +85,7 @@ impl Peer {
         match what {
             Inside::Info => return self.begin_inside(id, "INFO", "Signal=5\r\nDuration=160\r\n"),
             Inside::Message => return self.begin_inside(id, "MESSAGE", "call me back"),
+            Inside::Unasked => return self.tell(id, "active;expires=60", "SIP/2.0 200 OK\r\n"),
             Inside::Hold => call.shape.direction = "sendonly",
             Inside::Resume => call.shape = Shape::default(),
             Inside::Codec => call.shape.formats = &[8],
@@ -136,6 +137,17 @@ impl Peer {
             self.fault("a body that nobody wrote", bytes);
         }
         self.reply(key, text, 200);
+    }
+
+    /// The answer to a NOTIFY in a call.
+    pub(super) fn notified_done(&mut self, client: &Client, status: u16, bytes: &[u8]) {
+        let Some(call) = self.calls.get_mut(&client.call) else { return };
+        // Nobody has asked for a transfer there: it is none of theirs (RFC 6665 §4.1.3).
+        let unasked = call.doings.begun > 0;
+        call.doings.served += u32::from(unasked && status == 481);
+        if unasked && status < 300 {
+            self.fault("a NOTIFY that nobody asked for was taken", bytes);
+        }
     }
 
     pub(super) fn told_done(&mut self, client: &Client, status: u16, bytes: &[u8]) {

@@ -7,6 +7,8 @@ mod call;
 mod check;
 mod digest;
 mod doings;
+mod errand;
+mod fork;
 mod media;
 mod refer;
 mod register;
@@ -20,11 +22,12 @@ mod transport;
 mod web;
 mod write;
 
+pub use errand::{Errand, News};
 pub use refer::ReferPlan;
 pub use register::Standing;
 pub use script::{
-    Behaviour, CallPlan, Demands, Inside, Login, Outcome, PhonePlan, Probed, Record, RegistrarHabit, Role,
-    Skills, Verdict,
+    Behaviour, CallPlan, Demands, ErrandPlan, Inside, Login, Outcome, PhonePlan, Probed, Record,
+    RegistrarHabit, Replaced, Role, Skills, Verdict, Wiring,
 };
 pub use text::Text;
 
@@ -56,6 +59,8 @@ enum Timer {
     GiveUp(String, String),
     /// Send the 2xx of this call and CSeq again.
     Resend2xx(String, u32),
+    /// Send the 2xx of this call's other branch again.
+    ResendBranch(String),
     /// Send the non-2xx final response of this branch again.
     ResendFinal(String),
     /// Send the reliable provisional response of this call again, by its number.
@@ -68,6 +73,8 @@ enum Timer {
     Register(usize),
     /// Take back the binding of this plan's phone.
     Leave(usize),
+    /// Send what this plan says outside of calls.
+    Errand(usize),
 }
 
 /// A step of a call's script.
@@ -84,6 +91,8 @@ enum Step {
     Patience,
     Refresh,
     Expire,
+    /// Say that the transfer asked for is done.
+    Tell,
     Inside(Inside),
 }
 
@@ -129,6 +138,10 @@ pub struct Peer {
     pub lenient: bool,
     /// Whether the connections it makes are WebSockets (RFC 7118).
     pub web: bool,
+    /// Whether TLS is spoken over its connections by the layer around it.
+    pub tls: bool,
+    /// How it answers MESSAGE, PUBLISH and SUBSCRIBE.
+    pub answers_errands: u16,
     /// How it treats REGISTER; without a habit nobody shall register here.
     pub registrar: Option<RegistrarHabit>,
     /// More calls than this at once are a violation (as carrier).
@@ -136,6 +149,8 @@ pub struct Peer {
     plans: Vec<CallPlan>,
     phones: Vec<register::Phone>,
     bindings: BTreeMap<String, Time>,
+    errands: errand::Errands,
+    spent_nonces: BTreeSet<String>,
     nonces: u64,
     calls: BTreeMap<String, Call>,
     clients: BTreeMap<(String, String), Client>,
@@ -170,11 +185,15 @@ impl Peer {
             reuse: true,
             lenient: false,
             web: false,
+            tls: false,
+            answers_errands: 200,
             registrar: None,
             calls_max: None,
             plans,
             phones: Vec::new(),
             bindings: BTreeMap::new(),
+            errands: errand::Errands::default(),
+            spent_nonces: BTreeSet::new(),
             nonces: 0,
             calls: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -291,7 +310,11 @@ impl Peer {
             .values()
             .filter(|call| call.unknown_there && !call.bye_received && !self.lenient)
             .map(|call| format!("the other side had forgotten call {} when told BYE", call.serial));
-        calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).collect()
+        let branches = self.calls.values().filter(|_| !self.lenient).filter_map(|call| {
+            let lacks = call.branch.as_ref()?.lacks()?;
+            Some(format!("the other branch of call {} {lacks}", call.serial))
+        });
+        calls.chain(clients).chain(unacked).chain(servers).chain(forgotten).chain(branches).collect()
     }
 
     /// Takes one input; see [`sansio::Machine::handle`].
@@ -334,12 +357,14 @@ impl Peer {
                 Timer::Resend(branch, method) => self.resend(branch, method),
                 Timer::GiveUp(branch, method) => self.give_up(branch, method),
                 Timer::Resend2xx(call, cseq) => self.resend_2xx(call, cseq),
+                Timer::ResendBranch(call) => self.resend_branch(call),
                 Timer::ResendFinal(branch) => self.resend_final(branch),
                 Timer::ResendReliable(call, number) => self.resend_reliable(call, number),
                 Timer::Rtp(call) => self.send_rtp(call),
                 Timer::Do(call, step) => self.step(&call, step),
                 Timer::Register(phone) => self.register(phone),
                 Timer::Leave(phone) => self.leave(phone),
+                Timer::Errand(plan) => self.run_errand(plan),
             }
         }
     }

@@ -2,15 +2,19 @@
 
 use super::call::Client;
 use super::digest;
-use super::script::PhonePlan;
+use super::script::{PhonePlan, Wiring};
 use super::transport::Way;
 use super::{Peer, Text, Timer};
-use sansio::Time;
+use sansio::{StreamId, Time};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// How long a phone waits after a REGISTER that came to nothing.
+/// How long a phone waits after a REGISTER that came to nothing, or after its flow was lost.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Where a phone behind a NAT says it is.
+const PRIVATE: &str = "192.168.1.7:5060";
+/// What a phone with flows is called (RFC 5626 §4.1).
+const INSTANCE: &str = "<urn:uuid:00000000-0000-1000-8000-000A95A0E128>";
 
 /// How a phone's registration stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(super) struct Phone {
     tag: String,
     cseq: u32,
     expires: u32,
+    /// The way it registered last.
+    way: Option<Way>,
     leaving: bool,
     /// A request is under way.
     asking: bool,
@@ -49,7 +55,17 @@ impl Peer {
         let number = self.phones.len();
         let (call_id, tag) = (self.token(&format!("phone-{number}-")), self.token("pt"));
         let (expires, standing) = (plan.expires, Standing::default());
-        let phone = Phone { plan, call_id, tag, cseq: 0, expires, leaving: false, asking: false, standing };
+        let phone = Phone {
+            plan,
+            call_id,
+            tag,
+            cseq: 0,
+            expires,
+            way: None,
+            leaving: false,
+            asking: false,
+            standing,
+        };
         self.phones.push(phone);
         self.at(plan.at, Timer::Register(number));
         if let Some(leave) = plan.leave {
@@ -79,25 +95,56 @@ impl Peer {
 
     fn ask(&mut self, number: usize, credentials: &str) {
         let branch = self.token("z9hG4bKr");
-        let Some(phone) = self.phones.get_mut(number) else { return };
+        let Some(phone) = self.phones.get(number) else { return };
         if phone.asking || phone.standing.left {
             return; // RFC 3261 §10.2: no second one while the first is under way; what waits follows it
         }
-        phone.asking = true;
+        let plan = phone.plan;
+        let way = self.way(plan.to, plan.wiring == Wiring::Flow);
+        let transport = self.transport(way);
+        let contact = self.phone_contact(plan);
+        let Some(phone) = self.phones.get_mut(number) else { return };
+        (phone.asking, phone.way) = (true, Some(way));
         phone.cseq += 1;
-        let (plan, cseq, expires) = (phone.plan, phone.cseq, phone.expires);
+        let (cseq, expires) = (phone.cseq, phone.expires);
         let (call_id, tag) = (phone.call_id.clone(), phone.tag.clone());
         let user = plan.login.user;
         let mut text = format!(
-            "REGISTER sip:{to} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+            "REGISTER sip:{to} SIP/2.0\r\nVia: SIP/2.0/{transport} {us};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:{user}@{to}>;tag={tag}\r\nTo: <sip:{user}@{to}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} REGISTER\r\nContact: <sip:{user}@{us}>\r\nExpires: {expires}\r\n",
+             CSeq: {cseq} REGISTER\r\nContact: {contact}\r\nExpires: {expires}\r\n",
             to = plan.to,
-            us = self.address,
+            us = if plan.wiring == Wiring::BehindNat { PRIVATE.to_owned() } else { self.address.to_string() },
         );
+        if plan.wiring == Wiring::Flow {
+            text.push_str("Supported: outbound\r\n");
+        }
         // Writing to a String does not fail.
         let _ = write!(text, "{credentials}Content-Length: 0\r\n\r\n");
-        self.begin(&call_id, Way::Udp(plan.to), "REGISTER", cseq, branch, text.into_bytes());
+        self.begin(&call_id, way, "REGISTER", cseq, branch, text.into_bytes());
+    }
+
+    fn phone_contact(&self, plan: PhonePlan) -> String {
+        let (user, us) = (plan.login.user, self.address);
+        match plan.wiring {
+            Wiring::Plain => format!("<sip:{user}@{us}>"),
+            Wiring::BehindNat => format!("<sip:{user}@{PRIVATE}>"),
+            Wiring::Flow => {
+                let transport = if self.tls { "tls" } else { "tcp" };
+                format!("<sip:{user}@{us};transport={transport}>;reg-id=1;+sip.instance=\"{INSTANCE}\"")
+            }
+        }
+    }
+
+    /// A connection is gone: a phone that registered over it as a flow does so again (RFC 5626 §4.5).
+    pub(super) fn flow_lost(&mut self, stream: StreamId) {
+        let now = self.now;
+        let over = |phone: &Phone| matches!(phone.way, Some(Way::Tcp(own, _)) if own == stream);
+        let lost: Vec<usize> = (0..self.phones.len()).filter(|number| over(&self.phones[*number])).collect();
+        for number in lost {
+            self.phones[number].way = None;
+            self.at(now + PAUSE, Timer::Register(number));
+        }
     }
 
     /// No answer came.
@@ -119,8 +166,10 @@ impl Peer {
         let tried = client.bytes.windows(15).any(|window| window == b"\r\nAuthorization");
         match status {
             200 => {
-                let listed =
-                    text.all("Contact").any(|contact| contact.contains(&format!("@{}>", self.address)));
+                let own = self.phone_contact(self.phones[number].plan);
+                let own = super::text::uri_of(&own);
+                let listed = text.all("Contact").any(|contact| super::text::uri_of(contact) == own);
+                let Some(phone) = self.phones.get_mut(number) else { return };
                 phone.standing.granted += 1;
                 // A REGISTER that was under way when the phone left is followed by the one that it leaves with.
                 let asked_to_leave = String::from_utf8_lossy(&client.bytes).contains("\r\nExpires: 0\r\n");
@@ -174,9 +223,17 @@ impl Peer {
             return self.reply(key, text, 503);
         }
         let (status, lines) = if self.shows(habit.login, text, "Authorization", bytes) {
+            if habit.fresh_nonces && !self.spent_nonces.insert(digest::nonce(text).to_owned()) {
+                let stale =
+                    self.challenge("WWW-Authenticate").replace(", algorithm", ", stale=true, algorithm");
+                return self.reply_with(key, text, 401, &stale);
+            }
             let contact = text.field("Contact");
             let asked = super::text::parameter(contact, "expires").or_else(|| text.get("Expires"));
             let seconds = asked.and_then(|it| it.parse::<u32>().ok()).unwrap_or(3600).min(habit.grants);
+            if seconds > 0 && seconds < habit.least {
+                return self.reply_with(key, text, 423, &format!("Min-Expires: {}\r\n", habit.least));
+            }
             let until = self.now + Duration::from_secs(seconds.into());
             self.bindings.insert(super::text::uri_of(text.field("To")).to_owned(), until);
             let uri = super::text::uri_of(contact);
@@ -185,9 +242,6 @@ impl Peer {
         } else {
             (401, self.challenge("WWW-Authenticate"))
         };
-        let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
-        let tag = self.token("gt");
-        let response = self.write_response_with(way, text, status, &tag, &lines, "");
-        self.conclude(key, status, &response);
+        self.reply_with(key, text, status, &lines);
     }
 }

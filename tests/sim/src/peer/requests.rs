@@ -1,18 +1,18 @@
 //! What a scripted peer does with requests, and what it holds against them.
 
-use super::call::{Call, Doings, Script, Server, Shape, State};
-use super::script::{Outcome, Probed, Role, Verdict};
-use super::skills::Extras;
+use super::call::{Call, Script, Server, State};
+use super::script::{Probed, Role, Verdict};
 use super::text::{uri_of, user_of};
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, Text, Timer};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 impl Peer {
     pub(super) fn request(&mut self, way: Way, text: &Text, bytes: &[u8]) {
         if text.method() == "ACK" {
-            self.ack(text, bytes);
+            if !self.for_branch(text, bytes) {
+                self.ack(text, bytes);
+            }
             return;
         }
         let key = (text.branch().to_owned(), text.method().to_owned());
@@ -42,6 +42,9 @@ impl Peer {
             until: self.now + GIVE_UP,
         };
         self.servers.insert(key.clone(), server);
+        if self.for_branch(text, bytes) {
+            return;
+        }
         match (text.method(), text.tag("To")) {
             ("INVITE", None) => self.invited(back, text, bytes),
             ("OPTIONS", None) => self.probe(&key, text),
@@ -50,6 +53,10 @@ impl Peer {
             ("INVITE" | "BYE" | "UPDATE" | "PRACK" | "INFO" | "MESSAGE", Some(_)) => {
                 self.inside(&key, text, bytes);
             }
+            ("REFER", Some(_)) => self.referred(&key, text, bytes),
+            ("MESSAGE" | "PUBLISH" | "SUBSCRIBE", None) => self.asked(&key, text, bytes),
+            ("SUBSCRIBE", Some(_)) => self.asked(&key, text, bytes),
+            ("NOTIFY", _) if self.subscribed(text) => self.notice(&key, text, bytes),
             ("NOTIFY", Some(_)) => self.notified(&key, text, bytes),
             (method, _) => {
                 self.fault(&format!("an unexpected {method}"), bytes);
@@ -72,9 +79,14 @@ impl Peer {
 
     /// Answers a request, final for its transaction.
     pub(super) fn reply(&mut self, key: &(String, String), text: &Text, status: u16) {
+        self.reply_with(key, text, status, "");
+    }
+
+    /// The same with further header lines.
+    pub(super) fn reply_with(&mut self, key: &(String, String), text: &Text, status: u16, lines: &str) {
         let Some(way) = self.servers.get(key).map(|server| server.way) else { return };
         let tag = self.token("rt");
-        let bytes = self.write_response(way, text, status, &tag, "");
+        let bytes = self.write_response_with(way, text, status, &tag, lines, "");
         self.conclude(key, status, &bytes);
     }
 
@@ -126,11 +138,6 @@ impl Peer {
         self.check_join(text, bytes);
         let tag = self.token("ct");
         let call = Call {
-            id: id.clone(),
-            serial,
-            role: Role::Carrier,
-            state: State::Inviting,
-            way,
             local: format!("{};tag={tag}", text.field("To")),
             remote: text.field("From").to_owned(),
             remote_tag: text.tag("From").map(str::to_owned),
@@ -141,33 +148,7 @@ impl Peer {
             invite_cseq: text.cseq().0,
             invite: bytes.to_vec(),
             offered: !text.body.is_empty(),
-            provisional: false,
-            cancel_wanted: false,
-            cancelled: false,
-            outcome: Outcome::Open,
-            bye_sent: false,
-            bye_received: false,
-            unknown_there: false,
-            reinvite_out: None,
-            reinvites: 0,
-            sdp_version: 1,
-            shape: Shape::default(),
-            doings: Doings::default(),
-            credentials: String::new(),
-            min_se: None,
-            media: None,
-            acks: BTreeMap::new(),
-            unacked: BTreeMap::new(),
-            acked: Vec::new(),
-            join: String::new(),
-            refer_to: String::new(),
-            told: Vec::new(),
-            told_all: false,
-            extras: Extras::default(),
-            started: self.now,
-            answered: None,
-            ended: None,
-            script: Script::Carrier(behaviour.clone()),
+            ..Call::new(&id, serial, Role::Carrier, Script::Carrier(behaviour.clone()), way, self.now)
         };
         self.calls.insert(id.clone(), call);
         self.stats.invited += 1;
@@ -270,6 +251,7 @@ impl Peer {
         if role == Role::Carrier && first {
             self.schedule(&id, behaviour.hang_up, Step::HangUp);
             self.schedule(&id, behaviour.reinvite, Step::Reinvite);
+            self.schedule_refer(&id);
             self.schedule_inside(&id, behaviour.inside);
         }
     }

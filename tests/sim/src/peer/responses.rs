@@ -63,8 +63,10 @@ impl Peer {
             }
             "PRACK" => self.prack_done(&client, status, bytes),
             "UPDATE" => self.update_done(&client, text, bytes, status),
-            "REFER" if status != 202 => self.fault("a REFER that was not accepted", bytes),
+            _ if self.is_errand(&client.call) => self.errand_done(&client, text, bytes, status),
+            "REFER" => self.refer_done(&client, status, bytes),
             "REGISTER" => self.register_done(&client, text, bytes, status),
+            "NOTIFY" => self.notified_done(&client, status, bytes),
             "INFO" | "MESSAGE" => self.told_done(&client, status, bytes),
             "CANCEL" if status != 200 && status != 481 => {
                 self.fault("a CANCEL that was not answered 200", bytes);
@@ -186,10 +188,7 @@ impl Peer {
         }
         self.schedule(&client.call, plan.hang_up, Step::HangUp);
         self.schedule(&client.call, plan.reinvite, Step::Reinvite);
-        if let Some(refer) = plan.refer {
-            self.schedule(&client.call, refer.holds.then_some(Duration::from_secs(1)), Step::Hold);
-            self.schedule(&client.call, Some(refer.after), Step::Refer);
-        }
+        self.schedule_refer(&client.call);
         self.schedule_inside(&client.call, plan.inside);
     }
 

@@ -1,6 +1,6 @@
 //! What a scripted peer is told to do: the calls it makes, how it answers, how it ends.
 
-use super::ReferPlan;
+use super::{Errand, ReferPlan};
 use sansio::Time;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub enum Inside {
     Info,
     /// A MESSAGE with text (RFC 3428).
     Message,
+    /// A NOTIFY of a subscription that there is not: it has to be refused with 481 (RFC 6665 §4.1.3).
+    Unasked,
 }
 
 /// What a peer asks for before it takes a call.
@@ -61,6 +63,18 @@ pub struct Demands {
     pub login: Option<Login>,
     /// A session interval of so many seconds at least; else 422 (RFC 4028 §6).
     pub min_se: Option<u32>,
+}
+
+/// How a phone is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wiring {
+    /// Over UDP, and where it says it is.
+    #[default]
+    Plain,
+    /// Over UDP from behind a NAT: its Contact is an address that only it knows.
+    BehindNat,
+    /// Over a connection that it registers as a flow (RFC 5626).
+    Flow,
 }
 
 /// A registration that a peer keeps as a phone (RFC 3261 §10.2).
@@ -78,6 +92,8 @@ pub struct PhonePlan {
     pub refresh: Option<Duration>,
     /// When it takes its binding back.
     pub leave: Option<Time>,
+    /// How it is connected.
+    pub wiring: Wiring,
 }
 
 /// How a peer treats REGISTER as the registrar of a carrier.
@@ -89,6 +105,19 @@ pub struct RegistrarHabit {
     pub grants: u32,
     /// So many requests are answered 503 first.
     pub failures: u32,
+    /// Fewer seconds are refused (423, RFC 3261 §10.3 step 6).
+    pub least: u32,
+    /// Each nonce is good for one request; with the same the next is told that it is stale (RFC 7616 §3.3).
+    pub fresh_nonces: bool,
+}
+
+/// Whose dialog an INVITE is to replace (RFC 3891).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// That of a call which this peer made: it is taken up again at another phone.
+    Made(u64),
+    /// That of a call which rings here: it is picked up.
+    Ringing(u64),
 }
 
 /// A call that a peer shall make.
@@ -123,6 +152,10 @@ pub struct CallPlan {
     pub inside: &'static [(u64, Inside)],
     /// Who calls, and the password if it is asked for.
     pub login: Option<Login>,
+    /// The dialog that is to be replaced.
+    pub replaces: Option<Replaced>,
+    /// Further header lines of the INVITE.
+    pub fields: String,
     /// Send audio packets this often; `None`: no RTP at all.
     pub rtp: Option<Duration>,
     /// Without a final answer for this long something is wrong.
@@ -149,6 +182,8 @@ impl CallPlan {
             joins: None,
             inside: &[],
             login: None,
+            replaces: None,
+            fields: String::new(),
             rtp: Some(Duration::from_millis(200)),
             patience: Duration::from_secs(240),
             skills: Skills::NONE,
@@ -175,6 +210,12 @@ pub struct Behaviour {
     pub reinvite: Option<Duration>,
     /// What else is done so many milliseconds after the ACK.
     pub inside: &'static [(u64, Inside)],
+    /// Have the caller put through.
+    pub refer: Option<ReferPlan>,
+    /// The INVITE was forked on the way: what rings is another branch than the one that answers (RFC 3261 §16.7).
+    pub forks: bool,
+    /// Two branches of a fork answer at once (RFC 3261 §13.2.2.4): one of them is not wanted.
+    pub answers_twice: bool,
     /// What is asked for before the call is taken.
     pub demands: Demands,
     /// Answer 200 to the INVITE when a CANCEL comes (the answer crossed it).
@@ -210,6 +251,9 @@ impl Behaviour {
             hang_up: None,
             reinvite: None,
             inside: &[],
+            refer: None,
+            forks: false,
+            answers_twice: false,
             demands: Demands { login: None, min_se: None },
             answer_on_cancel: false,
             rtp: Some(Duration::from_millis(200)),
@@ -231,6 +275,23 @@ impl Behaviour {
     pub const fn silent() -> Self {
         Self { trying: false, ring: None, verdict: Verdict::Silent, ..Self::plain() }
     }
+}
+
+/// Something that a peer sends outside of calls.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrandPlan {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub what: Errand,
+    /// To whom.
+    pub to: SocketAddr,
+    /// The number.
+    pub number: &'static str,
+    /// Who sends it, and the password if it is asked for.
+    pub login: Option<Login>,
+    /// How it is answered in the end.
+    pub comes_to: u16,
 }
 
 /// How a peer treats OPTIONS.

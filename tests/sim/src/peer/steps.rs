@@ -1,12 +1,10 @@
 //! The steps of a peer's script: starting, cancelling, answering, changing, ending a call; and its retransmissions.
 
-use super::call::{Call, Client, Doings, Script, Shape, State, Unacked};
-use super::script::{Behaviour, Outcome, Role, Verdict};
-use super::skills::Extras;
+use super::call::{Call, Client, Script, State, Unacked};
+use super::script::{Behaviour, Outcome, Replaced, Role, Verdict};
 use super::text::place_of;
 use super::transport::Way;
 use super::{GIVE_UP, Peer, Step, T1, T2, Text, Timer};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,49 +20,20 @@ impl Peer {
         let (tag, branch) = (self.token("ft"), self.token("z9hG4bKc"));
         let cseq = 1 + self.random.below(1000) as u32;
         let uri = format!("sip:{}{:07}@{}", plan.prefix, plan.serial, plan.to);
+        let mut fields = plan.fields.clone();
+        if let Some(dialog) = plan.replaces.and_then(|replaced| self.named(replaced)) {
+            fields.push_str(&format!("Replaces: {dialog}\r\n"));
+        }
         let call = Call {
-            id: id.clone(),
-            serial: plan.serial,
-            role: Role::Caller,
-            state: State::Inviting,
-            way,
             local: format!("<sip:{}@{}>;tag={tag}", plan.caller(), self.host()),
             remote: format!("<{uri}>"),
-            remote_tag: None,
             target: uri.clone(),
             local_cseq: cseq,
-            remote_cseq: 0,
             invite_branch: branch.clone(),
             invite_cseq: cseq,
-            invite: Vec::new(),
             offered: !plan.late_offer,
-            provisional: false,
-            cancel_wanted: false,
-            cancelled: false,
-            outcome: Outcome::Open,
-            bye_sent: false,
-            bye_received: false,
-            unknown_there: false,
-            reinvite_out: None,
-            reinvites: 0,
-            sdp_version: 1,
-            shape: Shape::default(),
-            doings: Doings::default(),
-            credentials: String::new(),
-            min_se: None,
-            media: None,
-            acks: BTreeMap::new(),
-            unacked: BTreeMap::new(),
-            acked: Vec::new(),
-            join: String::new(),
-            refer_to: String::new(),
-            told: Vec::new(),
-            told_all: false,
-            extras: Extras::default(),
-            started: self.now,
-            answered: None,
-            ended: None,
-            script: Script::Caller(plan.clone()),
+            fields,
+            ..Call::new(&id, plan.serial, Role::Caller, Script::Caller(plan.clone()), way, self.now)
         };
         self.calls.insert(id.clone(), call);
         if let Some(serial) = plan.dials {
@@ -83,6 +52,16 @@ impl Peer {
         self.begin(&id, way, "INVITE", cseq, branch, bytes);
         self.schedule(&id, plan.cancel, Step::Cancel);
         self.schedule(&id, Some(plan.patience), Step::Patience);
+    }
+
+    /// The dialog that an INVITE of ours shall replace.
+    fn named(&self, replaced: Replaced) -> Option<String> {
+        let (serial, role) = match replaced {
+            Replaced::Made(serial) => (serial, Role::Caller),
+            Replaced::Ringing(serial) => (serial, Role::Carrier),
+        };
+        let call = self.calls.values().find(|call| call.serial == serial && call.role == role);
+        call.map(Call::as_replaced)
     }
 
     /// Begins a client transaction.
@@ -169,10 +148,18 @@ impl Peer {
         }
         client.done = true;
         let (method, id) = (client.method.clone(), client.call.clone());
+        self.unanswered(&id, &method, "without an answer for 32 s");
+    }
+
+    /// A request of ours has no answer, and will have none.
+    fn unanswered(&mut self, id: &str, method: &str, why: &str) {
         if method == "REGISTER" {
-            return self.register_failed(&id);
+            self.register_failed(id);
+        } else if self.is_errand(id) {
+            self.errand_failed(method);
+        } else {
+            self.abandon(id, method, why);
         }
-        self.abandon(&id, &method, "without an answer for 32 s");
     }
 
     /// A request of ours failed below SIP.
@@ -187,8 +174,13 @@ impl Peer {
         let again = call.local_cseq > call.invite_cseq || call.role == Role::Carrier;
         let excused = (call.bye_received && method != "INVITE")
             || (method == "INVITE" && again && call.state == State::Ended);
+        let talking = call.state == State::Talking && !call.bye_sent;
         if !excused {
             self.gap(format!("{method} of call {serial} is {why}"));
+        }
+        if self.lenient && talking {
+            // RFC 3261 §12.2.1.2: the dialog is ended.
+            self.hang_up(id);
         }
         self.end(id);
     }
@@ -210,7 +202,7 @@ impl Peer {
             if let Some(client) = self.clients.get_mut(&key) {
                 client.done = true;
                 let (method, id) = (client.method.clone(), client.call.clone());
-                self.abandon(&id, &method, "refused by the host");
+                self.unanswered(&id, &method, "refused by the host");
             }
         }
     }
@@ -233,6 +225,9 @@ impl Peer {
             (Step::Verdict, State::Inviting) => self.verdict(id),
             (Step::Refresh, State::Talking) => self.refresh(id),
             (Step::Expire, State::Talking) => self.expire(id),
+            (Step::Tell, State::Talking) => {
+                self.tell(id, "terminated;reason=noresource", "SIP/2.0 200 OK\r\n");
+            }
             (Step::Inside(what), State::Talking) => self.do_inside(id, what),
             _ => {}
         }
@@ -327,6 +322,10 @@ impl Peer {
         if self.provisional_reliable(id, status, &body) {
             return;
         }
+        let mut call = call;
+        if status == 180 && matches!(&call.script, Script::Carrier(behaviour) if behaviour.forks) {
+            call.local.push('f');
+        }
         self.respond_invite(&call, status, "", &body);
     }
 
@@ -390,6 +389,7 @@ impl Peer {
             self.learn_media(id, &invite, &call.invite);
         }
         self.await_ack(id, call.way, call.invite_cseq, bytes);
+        self.answer_twice(id, &body);
     }
 
     /// Repeats a 2xx until its ACK comes.

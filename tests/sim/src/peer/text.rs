@@ -141,9 +141,11 @@ pub(super) fn place_of(uri: &str) -> Option<(SocketAddr, bool)> {
     let rest = uri.strip_prefix("sip:")?;
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let (host, parameters) = host.split_once(';').unwrap_or((host, ""));
+    let over = |p: &str| p.to_ascii_lowercase().strip_prefix("transport=").map(str::to_owned);
     let tcp = parameters
         .split(';')
-        .any(|p| p.eq_ignore_ascii_case("transport=tcp") || p.eq_ignore_ascii_case("transport=ws"));
+        .filter_map(over)
+        .any(|transport| matches!(transport.as_str(), "tcp" | "ws" | "tls" | "wss"));
     let address = host.parse().or_else(|_| format!("{host}:5060").parse()).ok()?;
     Some((address, tcp))
 }

@@ -69,7 +69,8 @@ impl Peer {
         if let Some((stream, _)) = self.streams.iter().find(|(_, stream)| stream.remote == to) {
             return Way::Tcp(*stream, to);
         }
-        let stream = StreamId(self.next_stream);
+        // Whoever speaks TLS is told so by the number.
+        let stream = StreamId(self.next_stream + if self.tls { StreamId::SECURED } else { 0 });
         self.next_stream += 1;
         let web = if self.web { Web::Asking(Vec::new()) } else { Web::Not };
         self.streams.insert(stream, Stream { remote: to, buffer: Vec::new(), web });
@@ -111,6 +112,7 @@ impl Peer {
             }
             StreamEvent::Closed(_) => {
                 self.streams.remove(&id);
+                self.flow_lost(id);
                 self.cut_off(|way| matches!(way, Way::Tcp(stream, _) if stream == id));
             }
         }

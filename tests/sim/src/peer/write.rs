@@ -1,6 +1,6 @@
 //! How a scripted peer writes messages.
 
-use super::call::{Call, Shape};
+use super::call::{Call, Shape, State};
 use super::transport::Way;
 use super::{Peer, Text};
 use std::fmt::Write;
@@ -45,11 +45,21 @@ fn finish(mut head: String, method: &str, body: &str) -> Vec<u8> {
 }
 
 impl Peer {
+    /// What Via says of a way.
+    pub(super) const fn transport(&self, way: Way) -> &'static str {
+        match (way.is_udp(), self.web, self.tls) {
+            (true, ..) => "UDP",
+            (false, false, false) => "TCP",
+            (false, true, false) => "WS",
+            (false, false, true) => "TLS",
+            (false, true, true) => "WSS",
+        }
+    }
+
     pub(super) fn contact(&self, way: Way) -> String {
-        let transport = match (way.is_udp(), self.web) {
-            (true, _) => "",
-            (false, false) => ";transport=tcp",
-            (false, true) => ";transport=ws",
+        let transport = match self.transport(way) {
+            "UDP" => String::new(),
+            other => format!(";transport={}", other.to_ascii_lowercase()),
         };
         format!("<sip:{}{transport}>", self.address)
     }
@@ -64,11 +74,7 @@ impl Peer {
         branch: &str,
         body: &str,
     ) -> Vec<u8> {
-        let transport = match (call.way.is_udp(), self.web) {
-            (true, _) => "UDP",
-            (false, false) => "TCP",
-            (false, true) => "WS",
-        };
+        let transport = self.transport(call.way);
         let mut head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\nUser-Agent: Scripted\r\n",
@@ -86,26 +92,20 @@ impl Peer {
         if method == "REFER" {
             let _ = write!(head, "Contact: {}\r\nRefer-To: {}\r\n", self.contact(call.way), call.refer_to);
         }
+        if method == "NOTIFY" {
+            let _ = write!(head, "Contact: {}\r\n{}", self.contact(call.way), call.telling);
+        }
         if matches!(method, "INVITE" | "ACK") {
             head.push_str(&call.credentials);
+        }
+        if method == "INVITE" && call.state == State::Inviting {
+            head.push_str(&call.fields);
         }
         call.write_extras(&mut head, method);
         finish(head, method, body)
     }
 
-    /// A response to `request`; `tag` is put into To if it has none.
-    pub(super) fn write_response(
-        &self,
-        way: Way,
-        request: &Text,
-        status: u16,
-        tag: &str,
-        body: &str,
-    ) -> Vec<u8> {
-        self.write_response_with(way, request, status, tag, "", body)
-    }
-
-    /// The same with further header lines.
+    /// A response to `request`, with further header lines; `tag` is put into To if it has none.
     pub(super) fn write_response_with(
         &self,
         way: Way,

@@ -26,6 +26,17 @@ pub enum Ended {
     TooMany,
 }
 
+/// How much of what was written last arrives before a connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arriving {
+    /// Nothing.
+    Nothing,
+    /// The first half.
+    Half,
+    /// All.
+    All,
+}
+
 type Script<A> = Box<dyn FnOnce(&mut World<A>)>;
 
 enum Event<A: Machine> {
@@ -100,8 +111,10 @@ pub struct World<A: Machine> {
     next_port: u16,
     /// Writes on streams so far.
     writes: u64,
-    /// The write at which a connection breaks, and whether its bytes still arrive.
-    breaks: Option<(u64, bool)>,
+    /// The write at which a connection breaks, and what of its bytes still arrives.
+    breaks: Option<(u64, Arriving)>,
+    /// The write whose bytes arrive one by one.
+    crumbles: Option<u64>,
 }
 
 impl<A: Machine> World<A>
@@ -131,6 +144,7 @@ where
             next_port: 49_152,
             writes: 0,
             breaks: None,
+            crumbles: None,
         }
     }
 
@@ -235,9 +249,14 @@ where
         self.arm(node);
     }
 
-    /// Breaks a connection at the `number`-th write (from 0) of the whole run, before the bytes have arrived or after.
-    pub const fn break_at(&mut self, number: u64, after: bool) {
-        self.breaks = Some((number, after));
+    /// Breaks a connection at the `number`-th write (from 0) of the whole run.
+    pub const fn break_at(&mut self, number: u64, arriving: Arriving) {
+        self.breaks = Some((number, arriving));
+    }
+
+    /// Has the bytes of the `number`-th write of the whole run arrive one by one.
+    pub const fn crumble(&mut self, number: u64) {
+        self.crumbles = Some(number);
     }
 
     /// Writes on streams so far.
@@ -446,7 +465,15 @@ where
             };
             let fate = self.network.send(self.now, from, to, &payload);
             let sender = (node, send.socket);
-            if fate.first.is_none() {
+            let mut payload = payload;
+            if let Some((damage, number)) = fate.damage {
+                damage.befall(number, &mut payload);
+                self.log.line(self.now, "network", format_args!("damages it: {damage:?}"));
+            }
+            if let Some(at) = fate.refused {
+                self.log.line(self.now, "network", format_args!("refuses it"));
+                self.push(at, Event::Refusal { node, socket: send.socket, destination: to });
+            } else if fate.first.is_none() {
                 self.log.line(self.now, "network", format_args!("loses it"));
             }
             if let Some(at) = fate.second {

@@ -1,6 +1,6 @@
 //! How the world carries streams: connecting, delivering in pieces, closing, resetting.
 
-use super::{Event, World, pick};
+use super::{Arriving, Event, World, pick};
 use crate::NodeId;
 use crate::log::Shown;
 use crate::node::Arrival;
@@ -77,10 +77,11 @@ where
         let breaks = self.breaks.filter(|breaks| breaks.0 == number);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let established = connection.established;
-        if let Some((_, after)) = breaks {
-            return self.snap(id, side, bytes, after);
+        if let Some((_, arriving)) = breaks {
+            return self.snap(id, side, bytes, arriving);
         }
         let end = &mut connection.ends[side];
+        end.crumbs |= self.crumbles == Some(number);
         end.out.extend(bytes);
         if end.out.len() > STREAM_BUFFER {
             self.finish(id, side, StreamEnd::Stalled);
@@ -90,15 +91,15 @@ where
         }
     }
 
-    /// Breaks a connection for both its ends; `bytes` that `side` wrote last arrive before, or are lost.
-    fn snap(&mut self, id: ConnectionId, side: usize, bytes: &[u8], after: bool) {
+    /// Breaks a connection for both its ends; of the `bytes` that `side` wrote last so many arrive before.
+    fn snap(&mut self, id: ConnectionId, side: usize, bytes: &[u8], arriving: Arriving) {
         self.log.line(self.now, "network", format_args!("breaks the connection"));
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let other = &connection.ends[1 - side];
         let (node, stream) = (other.node, other.stream);
-        if let Some(stream) = stream.filter(|_| after) {
+        if let Some(stream) = stream.filter(|_| arriving != Arriving::Nothing) {
             let mut all: Vec<u8> = connection.ends[side].out.drain(..).collect();
-            all.extend_from_slice(bytes);
+            all.extend_from_slice(if arriving == Arriving::All { bytes } else { &bytes[..bytes.len() / 2] });
             self.arrive(node, Arrival::Data(stream, all));
         }
         for end in 0..2 {
@@ -255,6 +256,7 @@ where
                 1 => 1 + random.below(waiting.min(16) as u64) as usize,
                 _ => waiting,
             };
+            let take = if end.crumbs { 1 } else { take };
             let bytes: Vec<u8> = end.out.drain(..take).collect();
             match stream {
                 Some(stream) => self.arrive(node, Arrival::Data(stream, bytes)),
@@ -268,6 +270,7 @@ where
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let end = &mut connection.ends[from];
         end.pumping = false;
+        end.crumbs &= !end.out.is_empty();
         if !end.out.is_empty() {
             self.pump(id, from);
         } else if end.fin {
