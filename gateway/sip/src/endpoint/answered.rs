@@ -209,3 +209,42 @@ impl Endpoint {
             || request.method() == Method::Register && self.answered.is_merged(merge)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Phones leave one each for 64 × T1, by the ten thousand.
+    #[test]
+    fn what_is_kept_is_small_and_goes_in_its_turn() {
+        assert!(size_of::<Entry>() <= 56);
+        let mut it = Answered::default();
+        for number in 0..5000u64 {
+            // Every other one is a request that came twice, under another branch.
+            let (key, merge, until) = (number, number / 2, Time::from_millis(number));
+            it.push(Entry { key, merge, to: 0, until, status: 200, rest: Box::default() });
+        }
+        assert!(
+            it.pop(Time::ZERO).is_some() && it.pop(Time::ZERO).is_none(),
+            "the first is due, the second is not"
+        );
+        assert!(it.find(0).is_none() && it.find(1).is_some() && it.is_merged(0), "its copy is there still");
+        assert!((1..5000).all(|number| it.find(number).is_some_and(|entry| entry.key == number)));
+        while it.pop(Time::from_millis(4998)).is_some() {}
+        assert!(it.len() == 1 && it.find(4999).is_some() && it.is_merged(2499) && !it.is_merged(2498));
+        assert!(
+            it.entries.capacity() < 1100 && it.by_key.capacity() < 2500,
+            "what all needed at once is given back"
+        );
+        it.push(Entry {
+            key: 1,
+            merge: 1,
+            to: 0,
+            until: Time::from_millis(5000),
+            status: 200,
+            rest: Box::default(),
+        });
+        while it.pop(Time::from_millis(5000)).is_some() {}
+        assert!(it.len() == 0 && it.by_key.is_empty() && it.by_merge.is_empty());
+    }
+}

@@ -11,7 +11,7 @@
 
 use link::UnixMicros;
 use sip::auth::Algorithm;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Phones asked that have not answered yet, remembered at most; about 40 bytes each.
 const REMEMBERED: usize = 4096;
@@ -67,7 +67,7 @@ impl Offer {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     /// By what the phone is known by: when, and how often.
-    phones: HashMap<u64, (UnixMicros, u8)>,
+    phones: BTreeMap<u64, (UnixMicros, u8)>,
     /// The same in the order in which they were asked first.
     order: VecDeque<(UnixMicros, u64)>,
 }
