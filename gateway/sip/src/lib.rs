@@ -20,7 +20,7 @@ pub mod stun;
 pub mod transaction;
 pub mod transfer;
 pub mod treatment;
-mod websocket;
+pub mod websocket;
 
 pub use config::{Config, Limits, SessionTimers, Timers};
 pub use endpoint::{Census, Endpoint, glare_pause};

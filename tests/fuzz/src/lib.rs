@@ -1,5 +1,7 @@
 //! The bodies of the fuzz targets.
 
 pub mod answer;
+pub mod datagram;
+pub mod digest;
 pub mod exercise;
 pub mod identity;

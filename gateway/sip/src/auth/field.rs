@@ -174,7 +174,9 @@ impl Authorization {
             quoted(&mut out, "opaque", opaque);
         }
         if self.qop.is_some() {
-            let _ = write!(out, ", qop=auth, nc={}", String::from_utf8_lossy(&self.nc));
+            out.push_str(", qop=auth, nc=");
+            // It stands without quotes: nothing but digits may.
+            out.extend(self.nc.iter().filter(|byte| byte.is_ascii_hexdigit()).map(|byte| char::from(*byte)));
         }
         out
     }
@@ -256,6 +258,14 @@ mod tests {
             nc: b"00000001".to_vec(),
         };
         assert_eq!(Authorization::parse(shown.write().as_bytes()), Some(shown));
+    }
+
+    /// Found by fuzzing: a count that is none ended the parameter.
+    #[test]
+    fn a_count_stays_within_its_parameter() {
+        let text = "Digest username=u, realm=r, nonce=n, uri=\"sip:a\", response=0, qop=auth, nc=\"1\t, x\"";
+        let written = Authorization::parse(text.as_bytes()).unwrap().write();
+        assert!(written.ends_with(", qop=auth, nc=1"), "{written}");
     }
 
     #[test]

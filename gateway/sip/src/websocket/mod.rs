@@ -10,7 +10,7 @@ use frame::{Fault, Head, Opcode};
 
 /// What a session has to say next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// The opening handshake is done: these bytes go out as they are.
     Opened(Vec<u8>),
     /// One whole SIP message.
@@ -30,7 +30,7 @@ pub(crate) enum Step {
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The peer said so.
     Closed,
     /// The opening handshake was refused.
@@ -49,7 +49,7 @@ enum State {
 /// One connection's WebSocket. Holds one unfinished frame and one unfinished message, each at most [`MESSAGE_MAX`]
 /// bytes, and what was given to it last.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     state: State,
     buffer: Vec<u8>,
     /// Fragments of a message so far, and whether it is text.
@@ -58,19 +58,20 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session on a connection from which nothing has been read.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self { state: State::Opening, buffer: Vec::new(), message: None }
     }
 
     /// Takes bytes in; then [`Self::next`] is called until it returns `None`.
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
+    pub fn take(&mut self, bytes: &[u8]) {
         if self.state != State::Over {
             self.buffer.extend_from_slice(bytes);
         }
     }
 
     /// What follows from the bytes taken in.
-    pub(crate) fn next(&mut self) -> Option<Step> {
+    #[allow(clippy::should_implement_trait, reason = "more bytes may follow a None")]
+    pub fn next(&mut self) -> Option<Step> {
         match self.state {
             State::Opening => match handshake::answer(&self.buffer)? {
                 Ok(handshake::Accepted { reply, used }) => {
