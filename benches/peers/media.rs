@@ -68,7 +68,10 @@ fn point(bench: &Bench, kind: Kind, calls: u32) -> Outcome<Value> {
     fs::write(&file, plan(bench, calls, middle.port, carriers)).map_err(|error| error.to_string())?;
     let shared = calls >= GENERATOR_WANTS_MORE;
     let cores = if shared { Cores::All } else { Cores::Load };
-    let arguments = ["load", "run", "relay.toml", "--out", "relay-result"].map(str::to_owned);
+    // Where it shares the core of the system in the middle it must not go before it.
+    let scheduling = if shared { "normal" } else { "auto" };
+    let arguments = ["load", "run", "relay.toml", "--out", "relay-result", "--scheduling", scheduling];
+    let arguments = arguments.map(str::to_owned);
     let start = Instant::now();
     let mut load = Running::start("load-run", &bench.trunkline, &arguments, cores, &bench.folder)?;
     let (ramp, plateau) = (f64::from(bench.extent.ramp_seconds), f64::from(bench.extent.plateau_seconds));

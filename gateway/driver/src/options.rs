@@ -33,8 +33,9 @@ impl FromStr for Choice {
     fn from_str(word: &str) -> Result<Self, UnknownChoice> {
         match word {
             "auto" => Ok(Self::Auto),
-            "uring" => Ok(Self::Uring),
-            "fallback" => Ok(Self::Fallback),
+            // Health, log and reports call them by what they are.
+            "uring" | "io_uring" => Ok(Self::Uring),
+            "fallback" | "epoll" => Ok(Self::Fallback),
             _ => Err(UnknownChoice),
         }
     }

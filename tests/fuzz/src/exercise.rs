@@ -123,7 +123,8 @@ fn views(message: &Message<'_>) {
 fn same_as_peeked(bytes: &[u8], message: &Message<'_>) {
     let peek = peek(bytes).expect("what parses can be peeked into");
     assert_eq!(peek.call_id, message.call_id());
-    let method = if message.is_request() { Some(message.method()) } else { peek.cseq.map(|cseq| cseq.method) };
+    let method =
+        if message.is_request() { Some(message.method()) } else { peek.cseq.map(|cseq| cseq.method) };
     assert_eq!(dialog(bytes), Some((peek.start, peek.call_id, method)));
     assert_eq!(peek.cseq, message.cseq());
     assert_eq!(peek.branch, message.top_via().and_then(|via| via.branch()));

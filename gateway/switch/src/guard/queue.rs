@@ -24,7 +24,7 @@ pub struct Overload {
 impl Default for Overload {
     fn default() -> Self {
         Self {
-            target: Duration::from_millis(100),
+            target: Duration::from_millis(50),
             interval: Duration::from_millis(200),
             setups_max: 10_000,
             refuse_options: true,
