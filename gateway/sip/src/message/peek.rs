@@ -37,14 +37,17 @@ pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8], Option<Method>)> {
     let (status, method, mut at) = start_of(bytes).ok()?;
     let (start, mut method) =
         if status == 0 { (Start::Request(method), Some(method)) } else { (Start::Response(status), None) };
-    let mut call_id = None;
+    let (mut call_id, mut counted) = (None, method.is_some());
     while let Ok((name, value, next)) = field_at(bytes, at) {
         match name {
             Name::CallId => call_id = call_id.or(Some(value)),
-            Name::CSeq if method.is_none() => method = CSeq::parse(value).map(|cseq| cseq.method),
+            Name::CSeq if !counted => {
+                method = CSeq::parse(value).map(|cseq| cseq.method);
+                counted = true;
+            }
             _ => {}
         }
-        if call_id.is_some() && method.is_some() {
+        if call_id.is_some() && counted {
             break;
         }
         at = next;

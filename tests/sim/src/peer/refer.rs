@@ -121,10 +121,10 @@ impl Peer {
     /// The answer to a REFER of ours.
     pub(super) fn refer_done(&mut self, client: &Client, status: u16, bytes: &[u8]) {
         let Some(call) = self.calls.get(&client.call) else { return };
-        let wanted = call.refer_plan().map(|refer| refer.comes_to);
+        let wanted = call.refer_plan().map_or(202, |refer| refer.comes_to);
         // Whoever was told of nothing, or of the end, or is busy changing the session, may refuse.
         let excused = self.lenient && matches!(status, 408 | 481 | 491 | 500 | 503);
-        if wanted != Some(status) && !excused {
+        if wanted != status && !excused {
             self.fault("a REFER that was not answered as it should be", bytes);
         }
     }
