@@ -23,6 +23,7 @@ on_both_drivers! {
     a_click_is_handed_on
     who_may_not_is_refused
     who_knows_the_dialog_has_a_call_transferred
+    who_knows_the_dialog_of_another_worker_has_that_transferred
 }
 
 const EXECUTE: &str = "[outside]\nrefer = \"execute\"\n";
@@ -340,6 +341,25 @@ fn who_may_not_is_refused(io: &str) {
 /// RFC 4538: Carol's application knows Alice's call, and has Bob put through to her.
 fn who_knows_the_dialog_has_a_call_transferred(io: &str) {
     let mut scene = Scene::new(io, 1, "");
+    transfers(&mut scene);
+    scene.records(2);
+    assert_eq!(scene.gateway.metric("trunkline_transfers_elsewhere_total"), 0.0);
+}
+
+/// Each request is for the worker that its Call-ID falls to: sooner or later that is not the one with the call.
+fn who_knows_the_dialog_of_another_worker_has_that_transferred(io: &str) {
+    let mut scene = Scene::new(io, 2, "");
+    for pairs in 1..=20 {
+        transfers(&mut scene);
+        if scene.gateway.metric("trunkline_transfers_elsewhere_total") > 0.0 {
+            scene.records(2 * pairs);
+            return;
+        }
+    }
+    panic!("twenty transfers, each on one worker");
+}
+
+fn transfers(scene: &mut Scene) {
     let (a, mut b, _, to_bob) = scene.call("1002");
     let gateway = scene.sip();
     let target = unescaped(&a).replace("to-tag", "local-tag").replace("from-tag", "remote-tag");
@@ -357,6 +377,6 @@ fn who_knows_the_dialog_has_a_call_transferred(io: &str) {
     talk((&mut scene.bob.voice, to_bob.audio()), (&mut scene.carol.voice, invite.audio()), 10);
     scene.bob.phone.bye(&mut b);
     scene.carol.is_hung_up(&c);
-    scene.records(2);
+    scene.gateway.wait_calls(0);
     scene.nothing_more();
 }

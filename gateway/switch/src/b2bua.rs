@@ -151,7 +151,7 @@ impl Shard {
         message: &Received,
         out: &mut Outbox<Mail>,
     ) {
-        self.target_rings(now, key, status);
+        self.target_rings(now, key, status, out);
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, Side::Callee)) else { return };
         let authorised = self.calls.get(key).and_then(|call| self.authorisation(call, message));
         let Some(call) = self.calls.get_mut(key) else { return };

@@ -72,5 +72,5 @@ pub use realm::{MediaPlace, Realm, realm_of};
 pub use shard::{Census, Shard};
 pub use sip::Shards;
 pub use stats::Stats;
-pub use transfer::{Search, TransferPolicy};
+pub use transfer::{Afar, Search, TransferPolicy};
 pub use users::{Accounts, Users};

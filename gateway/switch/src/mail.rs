@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::guard::Sentence;
-use crate::transfer::Search;
+use crate::transfer::{Afar, Search};
 use crate::trunk::{TrunkTable, Version};
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
@@ -65,6 +65,17 @@ pub enum Mail {
     Seek(Box<Search>),
     /// The answer to that.
     Found(Box<Search>),
+    /// A REFER that a shard has accepted, about a call of the one that gets it.
+    Refer(Box<Afar>),
+    /// How that goes, for the subscription that it has made.
+    Referred {
+        /// At the shard that gets it.
+        subscription: sip::SubscriptionId,
+        /// The status to be told.
+        status: u16,
+        /// Whether nothing follows.
+        last: bool,
+    },
     /// ICMP refused a datagram; the kernel tells one shard, and any may have sent it.
     Unreachable {
         /// The socket, by number.

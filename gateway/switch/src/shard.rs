@@ -415,6 +415,10 @@ impl Shard {
             }
             Mail::Seek(search) => self.sought(now, search, out),
             Mail::Found(search) => self.found(now, *search, out),
+            Mail::Refer(afar) => self.referred_afar(now, &afar, out),
+            Mail::Referred { subscription, status, last } => {
+                self.endpoint.notify(now, subscription, status, last);
+            }
             Mail::Tied { from, bytes } => self.tied(now, from, &bytes),
             Mail::Write { stream, remote, bytes } => self.endpoint.write_for(stream, remote, &bytes),
             Mail::Unreachable { socket, destination } => {

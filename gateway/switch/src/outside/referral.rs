@@ -43,15 +43,23 @@ impl Shard {
         let refer = Refer::read(&request).map_err(|reject| Told::bare(reject.status))?;
         let dialog = target_dialog(&request).map_err(|reject| Told::bare(reject.status))?;
         let user = self.admit_outside(now, &request, flow, out)?;
-        let by = Referrer { id: asker.id, usage: asker.usage };
+        // The endpoint gives it a dialog of its own.
+        let usage = asker.usage.ok_or(Told::bare(500))?;
         // RFC 4538 §4: who knows the dialog may do what he could do in it. What matches none is as if it did not say so.
-        if let Some(leg) = dialog.and_then(|dialog| self.endpoint.replaced_leg(&dialog)) {
-            return self.refer(now, by, leg, message, None, out).map_err(Told::bare);
+        if let Some(dialog) = dialog {
+            if let Some(owner) = self.elsewhere(&dialog) {
+                let done = self.refer_afar(now, (asker.id, usage), (owner, dialog), &refer, message, out);
+                return done.map_err(Told::bare);
+            }
+            if let Some(leg) = self.endpoint.replaced_leg(&dialog) {
+                let by = Referrer::Outside(asker.id, usage);
+                return self.refer(now, by, leg, message, None, out).map_err(Told::bare);
+            }
         }
         match self.referrals_of(now, flow) {
             Referrals::Refuse => Err(Told::bare(403)),
             Referrals::Execute => self
-                .dial(now, by, &request, refer, flow, user, out)
+                .dial(now, (asker.id, usage), &request, refer, flow, user, out)
                 .map_err(|status| if status == 503 { self.busy() } else { Told::bare(status) }),
             Referrals::Pass => {
                 let key =

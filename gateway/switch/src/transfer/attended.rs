@@ -115,7 +115,7 @@ impl Shard {
             // His phone is told as it would be of a call that was taken elsewhere.
             let _ = self.endpoint.reject(now, displaced, 487, None, &[("Reason", ELSEWHERE)]);
             if rings {
-                self.target_rings(now, other, 180);
+                self.target_rings(now, other, 180, out);
             }
             return Ok(());
         }

@@ -138,12 +138,12 @@ impl Shard {
     }
 
     /// The target rings: the referrer is told.
-    pub(crate) fn target_rings(&mut self, now: Time, target: Key, status: u16) {
+    pub(crate) fn target_rings(&mut self, now: Time, target: Key, status: u16, out: &mut Outbox<Mail>) {
         let parent = self.calls.get(target).and_then(|call| call.transferring.target_of);
         let asked =
             parent.and_then(|key| self.calls.get(key)).and_then(|call| call.transferring.asked.as_ref());
-        if let Some(subscription) = asked.and_then(|asked| asked.subscription) {
-            self.endpoint.notify(now, subscription, status, false);
+        if let Some(hearer) = asked.and_then(|asked| asked.hearer) {
+            self.tell_referrer(now, hearer, status, false, out);
         }
     }
 
@@ -177,13 +177,13 @@ impl Shard {
 
     /// The other side was put through: the referrer is told, and has some time to hang up.
     pub(super) fn put_through(&mut self, now: Time, key: Key, target: Key, out: &mut Outbox<Mail>) {
-        self.conclude(now, key, 200, Some(target));
+        self.conclude(now, key, 200, Some(target), out);
         let Some(asked) = self.calls.get_mut(key).and_then(|call| call.transferring.asked.as_mut()) else {
             return;
         };
         asked.target = None;
         // Who is told nothing does not know that he is to hang up.
-        let (by, waits) = (asked.by, !asked.left && !asked.apart && asked.subscription.is_some());
+        let (by, waits) = (asked.by, !asked.left && !asked.apart && asked.hearer.is_some());
         if !waits {
             let end = self.end(by, 200, 16, "transferred");
             return self.finish(now, key, end, &[], out);
@@ -212,7 +212,7 @@ impl Shard {
 
     /// A transfer cannot be done: the referrer is told, and the call goes on as it was, if he is still there.
     pub(super) fn transfer_failed(&mut self, now: Time, key: Key, status: u16, out: &mut Outbox<Mail>) {
-        self.conclude(now, key, status, None);
+        self.conclude(now, key, status, None, out);
         let Some(asked) = self.calls.get_mut(key).and_then(|call| call.transferring.asked.take()) else {
             return;
         };
@@ -278,7 +278,7 @@ impl Shard {
             call.transferring.asked = None;
             return;
         };
-        self.conclude(now, key, 487, None);
+        self.conclude(now, key, 487, None, out);
         if let Some(call) = self.calls.get_mut(key) {
             call.transferring.asked = None;
         }

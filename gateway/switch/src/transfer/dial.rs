@@ -4,7 +4,8 @@
 //! That is a transfer in a call that has no caller: his phone's leg moves into the call to the target when that is answered.
 //! Both calls take the routes, caps and rules against fraud that calls of whoever referred take.
 
-use super::{Asked, Referrer};
+use super::Asked;
+use super::afar::Hearer;
 use crate::invite::Asked as Call;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
@@ -15,7 +16,7 @@ use link::{Part, Side};
 use sansio::{Key, Outbox, Time};
 use sip::message::Message;
 use sip::transfer::Refer;
-use sip::{Flow, LegId, Received, SubscriptionId};
+use sip::{Flow, LegId, Received, RequestId, SubscriptionId, UsageId};
 
 /// What is to be done once the phone has answered.
 #[derive(Debug)]
@@ -35,14 +36,13 @@ impl Shard {
     pub(crate) fn dial(
         &mut self,
         now: Time,
-        by: Referrer,
+        (id, usage): (RequestId, UsageId),
         request: &Message<'_>,
         refer: Refer,
         flow: &Flow,
         user: Option<String>,
         out: &mut Outbox<Mail>,
     ) -> Result<(), u16> {
-        let usage = by.usage.ok_or(403_u16)?;
         let named = session::user_of(request.request_uri());
         let from = user
             .clone()
@@ -76,7 +76,7 @@ impl Shard {
         // Long enough for both to ring, one after the other.
         let lasting = self.config.no_answer.saturating_mul(2) + Duration::from_secs(60);
         let accepted =
-            self.endpoint.accept_refer_outside(now, by.id, usage, refer.id, refer.subscribes, lasting);
+            self.endpoint.accept_refer_outside(now, id, usage, refer.id, refer.subscribes, lasting);
         let subscription = accepted.map_err(|_| 503_u16)?;
         self.stats.referrals_executed += 1;
         let charged = user.or_else(|| self.config.users.has(&phone).then(|| phone.clone()));
@@ -114,11 +114,11 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(dial) = call.transferring.dial.as_mut() else { return false };
         let Some(refer) = dial.refer.take() else { return false };
-        let subscription = dial.subscription;
+        let hearer = dial.subscription.map(Hearer::Here);
         (call.late_offer, call.offer_ours) = (false, false);
         // Who asked is in no call: if the target fails, nobody is left to talk with.
         let by = Side::Caller;
-        let asked = Asked { by, subscription, target: None, left: true, apart: true, timer: None };
+        let asked = Asked { by, hearer, target: None, left: true, apart: true, timer: None };
         call.transferring.asked = Some(asked);
         let to = session::user_of(refer.target.as_bytes());
         let by = self.number_at(key, Side::Caller);

@@ -7,6 +7,7 @@
 //! one the second call is there already, and the leg takes the place of the referrer's other leg in it. If that call is
 //! another shard's, see [`tie`].
 
+mod afar;
 mod attended;
 mod blind;
 mod dial;
@@ -19,6 +20,7 @@ mod seat;
 mod sessions;
 mod tie;
 
+pub use afar::Afar;
 pub(crate) use joining::{Admitted, Joining};
 pub use policy::TransferPolicy;
 pub use seat::Search;
@@ -29,13 +31,14 @@ pub(crate) use tie::TIE;
 use crate::call::Call;
 use crate::mail::Mail;
 use crate::shard::{Service, Shard, methods};
+use afar::Hearer;
 use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
 use seat::Pending;
 use sip::message::Method;
 use sip::transfer::{Join, Refer, Replaces};
-use sip::{LegId, LegState, Received, RequestId, SubscriptionId, Transport, UsageId};
+use sip::{LegId, LegState, Received, RequestId, Transport, UsageId};
 
 /// How long a referrer whose call was put through may take to hang up.
 const HANG_UP: Duration = Duration::from_secs(4);
@@ -65,11 +68,15 @@ pub(crate) struct Transferring {
     pub(crate) passed: Option<(Side, u32)>,
 }
 
-/// Who sent a REFER: to answer it, and the dialog that it began if it came outside of calls.
+/// Who sent a REFER about a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Referrer {
-    pub(crate) id: RequestId,
-    pub(crate) usage: Option<UsageId>,
+pub(crate) enum Referrer {
+    /// A side of the call, in its dialog.
+    Within(RequestId),
+    /// Somebody who knows the dialog, in one of his own.
+    Outside(RequestId, UsageId),
+    /// The same, whose REFER another shard has accepted.
+    Accepted(Option<Hearer>),
 }
 
 /// A transfer that a side asked for.
@@ -78,7 +85,7 @@ pub(crate) struct Asked {
     /// Who asked.
     pub(crate) by: Side,
     /// How he is told.
-    pub(crate) subscription: Option<SubscriptionId>,
+    pub(crate) hearer: Option<Hearer>,
     /// The target call; `None` once the other side was put through.
     pub(crate) target: Option<Key>,
     /// Whether he has hung up without waiting for the end.
@@ -108,11 +115,11 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         self.stats.transfers_asked += 1;
-        let by = Referrer { id, usage: None };
+        let by = Referrer::Within(id);
         // The endpoint gives those outside of calls a dialog of their own: they come another way.
         let done = leg.ok_or(403).and_then(|leg| self.refer(now, by, leg, message, None, out));
         if let Err(status) = done {
-            self.refer_refused(now, by, leg, status);
+            self.refer_refused(now, by, leg, status, out);
         }
     }
 
@@ -127,22 +134,31 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         if let Err(status) = self.refer(now, by, leg, message, Some(found), out) {
-            self.refer_refused(now, by, Some(leg), status);
+            self.refer_refused(now, by, Some(leg), status, out);
         }
     }
 
-    fn refer_refused(&mut self, now: Time, by: Referrer, leg: Option<LegId>, status: u16) {
+    fn refer_refused(
+        &mut self,
+        now: Time,
+        by: Referrer,
+        leg: Option<LegId>,
+        status: u16,
+        out: &mut Outbox<Mail>,
+    ) {
         self.stats.transfers_refused += 1;
         let allowed = leg.filter(|leg| status == 603 && self.transfer_policy(*leg) == TransferPolicy::Refuse);
         let allow = allowed.map(|_| self.methods_but_refer());
         let headers: Vec<(&str, &str)> = allow.iter().map(|value| ("Allow", value.as_str())).collect();
         // It may have timed out meanwhile: then nobody waits for the answer.
-        let _ = match by.usage {
-            Some(usage) => self.endpoint.usage_respond(now, usage, by.id, status, &headers, None),
-            None => self.endpoint.respond(now, by.id, status, &headers, None),
-        };
-        if let Some(usage) = by.usage {
-            self.endpoint.usage_close(usage);
+        match by {
+            Referrer::Within(id) => drop(self.endpoint.respond(now, id, status, &headers, None)),
+            Referrer::Outside(id, usage) => {
+                let _ = self.endpoint.usage_respond(now, usage, id, status, &headers, None);
+                self.endpoint.usage_close(usage);
+            }
+            Referrer::Accepted(None) => {}
+            Referrer::Accepted(Some(hearer)) => self.tell_referrer(now, hearer, status, true, out),
         }
     }
 
@@ -184,8 +200,7 @@ impl Shard {
         }
         let policy = self.transfer_policy(leg);
         let passes = policy == TransferPolicy::Pass;
-        if policy == TransferPolicy::Refuse || (passes && referrer.usage.is_some()) {
-            // The NOTIFYs of who it would be handed on to could not find their way into another dialog than the call's.
+        if policy == TransferPolicy::Refuse {
             return Err(603);
         }
         let joined = refer.join.as_ref().map(Join::dialog);
@@ -203,7 +218,9 @@ impl Shard {
             },
         };
         if passes {
-            return self.pass_refer(now, referrer.id, (key, by), &refer, found);
+            // The NOTIFYs of who it is handed on to could not find their way into another dialog than the call's.
+            let Referrer::Within(id) = referrer else { return Err(603) };
+            return self.pass_refer(now, id, (key, by), &refer, found);
         }
         let seat = found.transpose()?.map(Box::new);
         let call = self.calls.get(key).ok_or(481_u16)?;
@@ -223,20 +240,21 @@ impl Shard {
             return Err(503);
         }
         let lasting = self.config.no_answer + Duration::from_secs(60);
-        let accepted = match referrer.usage {
-            Some(usage) => self.endpoint.accept_refer_outside(
-                now,
-                referrer.id,
-                usage,
-                refer.id,
-                refer.subscribes,
-                lasting,
-            ),
-            None => self.endpoint.accept_refer(now, referrer.id, leg, refer.id, refer.subscribes, lasting),
+        let accepted = match referrer {
+            Referrer::Within(id) => {
+                self.endpoint.accept_refer(now, id, leg, refer.id, refer.subscribes, lasting)
+            }
+            Referrer::Outside(id, usage) => {
+                self.endpoint.accept_refer_outside(now, id, usage, refer.id, refer.subscribes, lasting)
+            }
+            Referrer::Accepted(_) => Ok(None),
         };
-        let subscription = accepted.map_err(|_| 503_u16)?;
-        let apart = referrer.usage.is_some();
-        let asked = Asked { by, subscription, target: None, left: false, apart, timer: None };
+        let mut hearer = accepted.map_err(|_| 503_u16)?.map(Hearer::Here);
+        if let Referrer::Accepted(theirs) = referrer {
+            hearer = theirs;
+        }
+        let apart = !matches!(referrer, Referrer::Within(_));
+        let asked = Asked { by, hearer, target: None, left: false, apart, timer: None };
         let number = crate::session::user_of(refer.target.as_bytes());
         if let Some(call) = self.calls.get_mut(key) {
             call.transferring.asked = Some(asked);
@@ -312,7 +330,7 @@ impl Shard {
     }
 
     /// The transfer that a side of this call asked for has come to an end: he is told, and it stands in the record.
-    fn conclude(&mut self, now: Time, key: Key, status: u16, other: Option<Key>) {
+    fn conclude(&mut self, now: Time, key: Key, status: u16, other: Option<Key>, out: &mut Outbox<Mail>) {
         let other = other.and_then(|other| self.calls.get(other)).map(|call| call.id);
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(transfer) = &mut call.draft.transfer {
@@ -324,8 +342,8 @@ impl Shard {
         } else {
             self.stats.transfers_failed += 1;
         }
-        if let Some(subscription) = call.transferring.asked.as_ref().and_then(|asked| asked.subscription) {
-            self.endpoint.notify(now, subscription, status, true);
+        if let Some(hearer) = call.transferring.asked.as_ref().and_then(|asked| asked.hearer) {
+            self.tell_referrer(now, hearer, status, true, out);
         }
     }
 
