@@ -337,7 +337,7 @@ pub(crate) enum ReportCommand {
 /// `trace`.
 #[derive(Args, Debug)]
 pub(crate) struct Trace {
-    /// The call's id as the API shows it, or the Call-ID of any of its legs
+    /// The call's id as the API shows it, the Call-ID of any of its legs, or its Session-ID or a UUID of that
     #[arg(value_name = "CALL_ID|SIP-CALL-ID")]
     pub(crate) call: String,
     /// Where the gateway's API is
