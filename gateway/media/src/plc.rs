@@ -279,6 +279,28 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_a_loss_is_blended_as_long_as_the_loss_was_long() {
+        // ITU-T G.711 Appendix I: a quarter of a period, 4 ms for each 10 ms lost, 10 ms at most.
+        for (lost, blended) in [(1, 42), (2, 74), (3, 80), (5, 80)] {
+            let mut concealer = Concealer::new(8000);
+            // A period of 40 samples.
+            let mut tone = Tone::sine(200.0, 10_000, 8000);
+            let mut frame = [0; 80];
+            for _ in 0..8 {
+                tone.fill(&mut frame);
+                concealer.good(&mut frame);
+            }
+            for _ in 0..lost {
+                concealer.lost(&mut frame);
+            }
+            let mut good = [-20_000; 80];
+            concealer.good(&mut good);
+            let changed = good.iter().rposition(|&s| s != -20_000).map_or(0, |n| n + 1);
+            assert_eq!(changed, blended, "{lost} lost");
+        }
+    }
+
+    #[test]
     fn any_past_and_any_size_is_taken() {
         for rate in [0, 8000, 11_025, 48_000, u32::MAX] {
             let mut concealer = Concealer::new(rate);

@@ -290,6 +290,22 @@ fn bcg729_and_we_understand_each_other_with_silence_too() {
 }
 
 #[test]
+fn comfort_noise_is_sample_for_sample_bcg729s() {
+    // Both draw the same random numbers (ITU-T G.729 §B.4.4), so that only rounding differs.
+    let sent: Vec<i16> = noise(32_000).iter().map(|&white| white / 64).collect();
+    let stream = bcg729("bcg-noise", &["v"], &octets(&sent));
+    let (here, there) = (decode_g729(&stream), samples(&bcg729("bcg-noise", &["d"], &stream)));
+    let silent = |samples: &[i16]| -> Vec<i16> {
+        let frames = frames(&stream).into_iter().zip(samples.as_chunks::<80>().0);
+        frames.filter(|(octets, _)| octets.len() < 10).flat_map(|(_, samples)| *samples).collect()
+    };
+    let (here, there) = (silent(&here), silent(&there));
+    assert!(here.len() > 8000, "{} samples of silence", here.len());
+    let found = fidelity(&here, &there);
+    assert!(found > 35.0, "{found:.1} dB");
+}
+
+#[test]
 fn lost_frames_are_concealed_as_bcg729_does() {
     let sent = voice(8000, 4);
     let stream = encode_g729(&sent, false);

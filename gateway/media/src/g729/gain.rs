@@ -77,3 +77,46 @@ impl Gains {
         Self { pitch: mult(self.pitch, 29_491).min(29_491), code: mult(self.code, 32_111) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gains_fall_with_each_erased_frame() {
+        // ITU-T G.729 §4.4.2: 0.9 of the pitch's, at most 0.9; 0.98 of the code's.
+        let mut memory = Memory([0, -4096, -8192, -4096]);
+        let gains = Gains { pitch: 10_000, code: 1000 }.erase(&mut memory);
+        assert_eq!((gains.pitch, gains.code), (8999, 979));
+        let loud = Gains { pitch: i16::MAX, code: 0 }.erase(&mut memory);
+        assert_eq!(loud.pitch, 29_490);
+        // §4.4.3: 4 dB below the average in Q10, not below -14 dB.
+        let mut memory = Memory([0, -4096, -8192, -4096]);
+        memory.erase();
+        assert_eq!(memory.0, [-8192, 0, -4096, -8192]);
+        let mut memory = Memory([-14_000; 4]);
+        memory.erase();
+        assert_eq!(memory.0[0], -14_336);
+    }
+
+    #[test]
+    fn the_predicted_gain_follows_the_past() {
+        // §3.9.1: at rest, 30 dB less four times 14 dB weighted; one pulse more in the past, louder by 0.68 of its dB.
+        let mut code = [0; SUBFRAME];
+        code[0] = 8192;
+        code[7] = -8192;
+        code[16] = 8192;
+        code[33] = 8192;
+        let decibels = |memory: &Memory| {
+            let (mantissa, q) = memory.predict(&code);
+            20.0 * (f64::from(mantissa) * (-f64::from(q)).exp2()).log10()
+        };
+        // Four pulses of 1 in 40 samples are -10 dB.
+        let expected = 30.0 + 10.0 - 14.0 * (0.68 + 0.58 + 0.34 + 0.19);
+        assert!((decibels(&Memory::new()) - expected).abs() < 0.05);
+        let mut memory = Memory::new();
+        memory.update(8192 * 2);
+        let expected = 30.0 + 10.0 + 6.02 * 0.68 - 14.0 * (0.58 + 0.34 + 0.19);
+        assert!((decibels(&memory) - expected).abs() < 0.05);
+    }
+}

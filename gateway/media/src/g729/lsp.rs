@@ -204,3 +204,69 @@ impl Decoder {
         pairs_of(&self.last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_come_in_order_and_apart() {
+        // ITU-T G.729 §3.2.4: 0.005 at least, 0.0392 between neighbours, 3.135 at most, in Q13.
+        let mut frequencies = [-5, 3000, 2900, 2910, 10_000, 9000, 15_000, 15_100, 25_600, 25_700];
+        stabilize(&mut frequencies);
+        assert_eq!(frequencies, [40, 2900, 3221, 3542, 9000, 10_000, 15_000, 15_321, 25_600, 25_681]);
+        let mut code = [100, 100, 115, 500, 0, 0, 0, 0, 0, 0];
+        spread(&mut code, 10, 1, 4);
+        assert_eq!(code[..4], [95, 105, 115, 500]);
+    }
+
+    #[test]
+    fn cosines_and_frequencies_are_each_others() {
+        for frequencies in [LSF_REST, [300, 700, 2000, 4000, 9000, 12_000, 15_000, 19_000, 23_000, 25_600]] {
+            let pairs = pairs_of(&frequencies);
+            for (&pair, &frequency) in pairs.iter().zip(&frequencies) {
+                let exact = (f64::from(frequency) / 8192.0).cos() * 32_768.0;
+                assert!((f64::from(pair) - exact).abs() < 45.0, "{pair} for {exact}");
+            }
+            for (&again, &frequency) in frequencies_of(&pairs).iter().zip(&frequencies) {
+                assert!(again.abs_diff(frequency) < 40, "{again} for {frequency}");
+            }
+        }
+    }
+
+    #[test]
+    fn filters_have_the_roots_that_pairs_are() {
+        // §3.2.6, in floating point: A(z) is half the sum of both polynomials.
+        let pairs = pairs_of(&[1500, 2600, 5000, 7000, 9500, 12_000, 15_000, 18_000, 21_000, 24_000]);
+        let product = |first: usize, end: f64| {
+            let mut f = vec![1.0, end];
+            for n in (first..10).step_by(2) {
+                let middle = -2.0 * f64::from(pairs[n]) / 32_768.0;
+                let mut next = vec![0.0; f.len() + 2];
+                for (k, &c) in f.iter().enumerate() {
+                    next[k] += c;
+                    next[k + 1] += c * middle;
+                    next[k + 2] += c;
+                }
+                f = next;
+            }
+            f
+        };
+        let (sum, difference) = (product(0, 1.0), product(1, -1.0));
+        for (n, &a) in filter_of(&pairs).iter().enumerate() {
+            let exact = (sum[n] + difference[n]) / 2.0 * 4096.0;
+            assert!((f64::from(a) - exact).abs() < 2.0, "a{n}: {a} for {exact:.1}");
+        }
+    }
+
+    #[test]
+    fn what_is_composed_is_extracted() {
+        let memory = Memory([[2000, 4000, 7000, 9000, 11_000, 14_000, 16_000, 19_000, 21_000, 23_000]; 4]);
+        let code = code_vector(77, 3, 30);
+        for mode in 0..2 {
+            let frequencies = memory.compose(&code, &PREDICTOR[mode], &PREDICTOR_REST[mode]);
+            let again = memory.extract(&frequencies, &PREDICTOR[mode], &PREDICTOR_INVERSE[mode]);
+            assert!(again.iter().zip(&code).all(|(a, b)| a.abs_diff(*b) < 24), "{again:?} for {code:?}");
+        }
+    }
+}

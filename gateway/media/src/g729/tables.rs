@@ -354,3 +354,68 @@ pub(super) const LSP_SECOND: [[i16; 10]; 32] = [
     [1320, 827, -398, -576, 341, -774, -483, -1247, -70, 98],
     [-163, 674, -11, -886, 531, -1125, -265, -242, 724, 934],
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::f64::consts::PI;
+
+    /// Holds a table against a formula, to within `units`.
+    fn holds(name: &str, table: &[i16], units: f64, formula: impl Fn(f64) -> f64) {
+        for (n, &value) in table.iter().enumerate() {
+            let exact = formula(n as f64);
+            assert!((f64::from(value) - exact).abs() <= units, "{name}[{n}]: {value} for {exact:.2}");
+        }
+    }
+
+    #[test]
+    fn tables_are_their_formulas() {
+        // ITU-T G.729 §3.2.1, equation 3.
+        holds("window", &WINDOW, 2.0, |n| {
+            let x = if n < 200.0 {
+                0.54 - 0.46 * (PI * n / 199.5).cos()
+            } else {
+                (PI * (n - 200.0) / 79.5).cos()
+            };
+            x * 32_768.0
+        });
+        holds("cosine", &COSINE, 1.0, |n| (PI * n / 64.0).cos() * 32_768.0);
+        holds("cosine's slope", &COSINE_SLOPE, 1.0, |n| {
+            ((PI * (n + 1.0) / 64.0).cos() - (PI * n / 64.0).cos()) * 2f64.powi(19)
+        });
+        holds("2^x", &POW2, 1.0, |n| (n / 32.0).exp2() * 16_384.0);
+        holds("log2", &LOG2, 2.0, |n| (1.0 + n / 32.0).log2() * 32_768.0);
+        holds("inverse root", &INVERSE_ROOT, 1.0, |n| (16.0 / (16.0 + n)).sqrt() * 32_768.0);
+        holds("rest", &LSF_REST, 1.0, |n| PI * (n + 1.0) / 11.0 * 8192.0);
+        for (n, &weight) in LAG_WINDOW.iter().enumerate() {
+            let x = 2.0 * PI * 60.0 * (n + 1) as f64 / 8000.0;
+            assert!((f64::from(weight) - (-0.5 * x * x).exp() / 1.0001).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn predictors_add_up_and_codes_are_permutations() {
+        for mode in 0..2 {
+            for n in 0..10 {
+                let sum: i32 = PREDICTOR[mode].iter().map(|row| i32::from(row[n])).sum();
+                let rest = i32::from(PREDICTOR_REST[mode][n]);
+                assert!((sum + rest - 32_768).abs() <= 4, "{mode}, {n}: {sum} and {rest}");
+                for (rest, inverse) in [
+                    (PREDICTOR_REST[mode][n], PREDICTOR_INVERSE[mode][n]),
+                    (NOISE_REST[mode][n], NOISE_INVERSE[mode][n]),
+                ] {
+                    let product = f64::from(rest) / 32_768.0 * f64::from(inverse) / 4096.0;
+                    assert!((product - 1.0).abs() < 3e-4, "{mode}, {n}: {product}");
+                }
+            }
+        }
+        for n in 0..8 {
+            assert_eq!(usize::from(GAIN_FIRST_ENTRY[usize::from(GAIN_FIRST_CODE[n])]), n);
+        }
+        for n in 0..16 {
+            assert_eq!(usize::from(GAIN_SECOND_ENTRY[usize::from(GAIN_SECOND_CODE[n])]), n);
+        }
+        assert_eq!(SPEECH_BITS.iter().sum::<u8>(), 80);
+        assert!(NOISE_GAIN.is_sorted() && LSP_FIRST.iter().all(|row| row.is_sorted()));
+    }
+}
