@@ -139,7 +139,7 @@ impl Connections {
             return false;
         }
         let framer = Some(if transport.is_websocket() {
-            Cutter::WebSocket(Box::new(Session::new()))
+            Cutter::WebSocket(Box::default())
         } else {
             Cutter::Stream(Framer::new())
         });

@@ -56,6 +56,12 @@ pub struct Session {
     message: Option<(Vec<u8>, bool)>,
 }
 
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Session {
     /// A session on a connection from which nothing has been read.
     pub const fn new() -> Self {
