@@ -385,6 +385,24 @@ mod tests {
     }
 
     #[test]
+    fn descriptions_keep_apart() {
+        // §B.4.1.2: noise that changes all the time is described at most every third frame.
+        let mut encoder = Encoder::new(true);
+        let mut octets = [0; SPEECH_OCTETS];
+        let (mut seed, mut sizes) = (1u32, Vec::new());
+        for n in 0..300usize {
+            let frame = core::array::from_fn(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                seed.cast_signed().wrapping_shr(if n / 2 % 2 == 0 { 28 } else { 26 }) as i16
+            });
+            sizes.push(encoder.encode(&frame, &mut octets));
+        }
+        assert!(sizes.iter().filter(|&&size| size == SILENCE_OCTETS).count() > 20, "{sizes:?}");
+        // Only what follows speech is described at once.
+        assert!(sizes.windows(3).all(|w| w != [2, 0, 2] && w[..2] != [2, 2]), "{sizes:?}");
+    }
+
+    #[test]
     fn silence_costs_next_to_nothing() {
         let mut encoder = Encoder::new(true);
         let mut octets = [0; SPEECH_OCTETS];

@@ -156,3 +156,78 @@ impl HighPass {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Signals from soft to the loudest there are, of which the shape is the worst for the filter.
+    fn signals(taps: &[i16], mut each: impl FnMut(&[i16; 200])) {
+        let mut seed = 3u32;
+        for shift in 0..12 {
+            for worst in [false, true] {
+                let mut signal = [0i16; 200];
+                for (n, x) in signal.iter_mut().enumerate() {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let tap = taps[taps.len() - 1 - n % taps.len()];
+                    *x = if worst { if tap < 0 { i16::MIN } else { i16::MAX } } else { (seed >> 16) as i16 }
+                        >> shift;
+                }
+                each(&signal);
+            }
+        }
+    }
+
+    #[test]
+    fn plain_sums_are_what_the_operators_say() {
+        for a in [
+            [4096, -7800, 5000, -1200, 300, 80, -500, 900, -1100, 600, -200],
+            [4096, 20_000, -30_000, 32_767, -32_768, 30_000, 0, 20_000, -9000, 8000, -32_768],
+        ] {
+            signals(&a, |signal| {
+                let mut out = [0; SUBFRAME];
+                residual(&a, signal, &mut out);
+                for (n, &out) in out.iter().enumerate() {
+                    let sum = (0..=ORDER).fold(0, |sum, j| l_mac(sum, a[j], signal[n + ORDER - j]));
+                    assert_eq!(out, round(l_shl(sum, 3)));
+                }
+                let memory: [i16; ORDER] = *signal[50..].first_chunk().unwrap();
+                synthesize(&a, &signal[..SUBFRAME], &mut out, &memory);
+                let past = [&memory[..], &out].concat();
+                for (n, &out) in out.iter().enumerate() {
+                    let sum = l_mult(signal[n], a[0]);
+                    let sum = (1..=ORDER).fold(sum, |sum, j| l_msu(sum, a[j], past[n + ORDER - j]));
+                    assert_eq!(out, round(l_shl(sum, 3)));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn delays_of_thirds_are_what_the_operators_say() {
+        for (delay, fraction) in [(20, -1), (20, 1), (33, 0), (45, 1), (143, -1), (143, 0)] {
+            signals(&THIRDS, |signal| {
+                let mut excitation = *signal;
+                delayed(&mut excitation, 155, delay, fraction);
+                // Equation 40 with t = 0, 1, 2 thirds after a whole number of samples.
+                let (k, t) = if fraction > 0 { (delay + 1, 2) } else { (delay, usize::from(fraction < 0)) };
+                for n in 155..155 + SUBFRAME {
+                    let sum = (0..10).fold(0, |sum, i| {
+                        let sum = l_mac(sum, excitation[n - k - i], THIRDS[t + 3 * i]);
+                        l_mac(sum, excitation[n - k + 1 + i], THIRDS[3 - t + 3 * i])
+                    });
+                    assert_eq!(excitation[n], round(sum), "{delay} and {fraction} thirds");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_overflows_is_told() {
+        let a = [4096, -8000, 4000, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut out = [0; SUBFRAME];
+        assert!(!synthesize(&a, &[10; SUBFRAME], &mut out, &[0; ORDER]));
+        assert!(synthesize(&a, &[20_000; SUBFRAME], &mut out, &[0; ORDER]));
+        assert_eq!(out.iter().max(), Some(&i16::MAX));
+    }
+}

@@ -301,3 +301,75 @@ impl Taming {
         self.0[0] = worst.min(1e9);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_would_grow_are_tamed() {
+        let mut taming = Taming::new();
+        assert!(!taming.is_needed(30, 0));
+        // A gain of 1.2 over and over: errors grow by as much, twice a subframe where the delay is short.
+        let mut count = 0;
+        while !taming.is_needed(30, 0) {
+            taming.update(19_660, 30);
+            count += 1;
+            assert!(count < 100);
+        }
+        assert!((20..40).contains(&count), "{count}");
+        // Elsewhere in the past they are not as large; a gain below 1 lets them die.
+        assert!(!taming.is_needed(143, 0) || count > 4);
+        for _ in 0..40 {
+            taming.update(8192, 30);
+        }
+        assert!(!taming.is_needed(30, 0));
+    }
+
+    #[test]
+    fn the_open_loop_finds_the_pitch_and_not_its_multiple() {
+        for pitch in [25usize, 37, 52, 70] {
+            let mut weighted = [0i16; DELAY_MAX + FRAME];
+            for (n, sample) in weighted.iter_mut().enumerate() {
+                let phase = (n % pitch) as f32 / pitch as f32 * core::f32::consts::TAU;
+                *sample = (3000.0 * phase.sin() + 2000.0 * (2.0 * phase).sin() + 1000.0 * (3.0 * phase).cos())
+                    as i16;
+            }
+            let found = open_loop(&weighted);
+            assert!(found.abs_diff(pitch) <= 1, "{found} for {pitch}");
+        }
+    }
+
+    #[test]
+    fn pulses_are_found_where_they_were_put() {
+        let mut response = [0.0; SUBFRAME];
+        for (n, h) in response.iter_mut().enumerate() {
+            *h = 0.8f32.powi(n as i32) * (0.6 * n as f32).cos();
+        }
+        for (index, signs) in
+            [(0b0_1010_0110_0011u16, 0b1010u16), (0b1_1110_1110_0000, 0b0110), (0x0731, 0b1111)]
+        {
+            let mut code = [0.0; SUBFRAME];
+            for (n, place) in places(index).into_iter().enumerate() {
+                code[place] = if signs >> n & 1 != 0 { 500.0 } else { -500.0 };
+            }
+            assert_eq!(pulses(&convolve(&code, &response), &response), (index, signs));
+        }
+    }
+
+    #[test]
+    fn gains_are_those_of_least_error() {
+        let x: Signal = core::array::from_fn(|n| (n as f32 * 0.3).sin() * 1000.0);
+        let z: Signal = core::array::from_fn(|n| (n as f32 * 1.1).cos());
+        let y: Signal = core::array::from_fn(|n| (x[n] - 300.0 * z[n]) / 0.8);
+        let of = |tame: bool| {
+            let (first, second) = Products::new(&x, &y, &z).gains(200.0, tame);
+            let pitch = f32::from(GAIN_FIRST[first][0] + GAIN_SECOND[second][0]) / 16_384.0;
+            (pitch, 200.0 * (f32::from(GAIN_FIRST[first][1]) + f32::from(GAIN_SECOND[second][1])) / 8192.0)
+        };
+        let (pitch, code) = of(false);
+        assert!((pitch - 0.8).abs() < 0.1 && (code - 300.0).abs() < 60.0, "{pitch}, {code}");
+        assert!((Products::pitch(&x, &x, false) - 1.0).abs() < 1e-3);
+        assert!((Products::pitch(&x, &x, true) - 0.95).abs() < 1e-3);
+    }
+}
