@@ -10,7 +10,7 @@ use crate::status::Refusal;
 use crate::trunk::{Trunk, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
-use link::{Certificate, Event};
+use link::{Certificate, Chain, Event};
 use sansio::{Key, Outbox, Time, TimerId};
 use sip::Received;
 use sip::message::{Message, Name, NameAddr, unfold};
@@ -171,13 +171,15 @@ impl Shard {
                 self.tell(Event::RevocationsAsked(url), out);
             }
             let waits = !missing.is_empty();
-            if self.certificates.revocations.wait(&answer.url, chain.clone(), now + fresh, missing) {
-                if !waits {
-                    self.settle_certificate(now, &answer.url, out);
-                }
-                return;
+            let room = self.certificates.revocations.wait(&answer.url, chain.clone(), now + fresh, missing);
+            self.stats.identity_waiting_full += u64::from(!room);
+            if !room {
+                return self.weigh_certificate(now, &answer.url, chain, now + fresh, out);
             }
-            self.stats.identity_waiting_full += 1;
+            if !waits {
+                self.settle_certificate(now, &answer.url, out);
+            }
+            return;
         }
         self.keep_certificate(now, &answer.url, outcome, fresh, out);
     }
@@ -185,14 +187,13 @@ impl Shard {
     /// Control's answer about a list of revoked certificates.
     pub(crate) fn revocations_came(&mut self, now: Time, answer: &Certificate, out: &mut Outbox<Mail>) {
         let mut fresh = Duration::from_secs(answer.fresh_s.into());
-        let config = Arc::clone(&self.config.identity);
-        let read = |chain: &link::Chain| RevocationList::read(&chain.0, &config.list_issuers).ok();
-        let list = answer.chain.as_ref().ok().and_then(read).map(Arc::new);
+        let (config, unix) = (Arc::clone(&self.config.identity), self.unix(now));
+        let read = |chain: &Chain| RevocationList::read(&chain.0, &config.list_issuers).ok();
+        let list = answer.chain.as_ref().ok().and_then(read);
+        // RFC 5280 §6.3.3 (a): until the next one is due.
+        let list = list.filter(|list| list.valid_until() > unix).map(Arc::new);
         match &list {
-            // RFC 5280 §6.3.3 (a): until the next one is due.
-            Some(list) => {
-                fresh = fresh.min(Duration::from_secs(list.valid_until().saturating_sub(self.unix(now))));
-            }
+            Some(list) => fresh = fresh.min(Duration::from_secs(list.valid_until() - unix)),
             None => {
                 self.stats.identity_lists_failed += 1;
                 fresh = fresh.max(UNLISTED * 2);
@@ -205,21 +206,36 @@ impl Shard {
         }
     }
 
-    /// Verifies a chain with the lists that are known.
+    /// A chain waits for no more lists.
     fn settle_certificate(&mut self, now: Time, url: &str, out: &mut Outbox<Mail>) {
-        let Some(pending) = self.certificates.revocations.take_pending(url) else { return };
-        let config = Arc::clone(&self.config.identity);
-        let addresses = stir::list_addresses(&pending.chain.0);
+        if let Some(pending) = self.certificates.revocations.take_pending(url) {
+            self.weigh_certificate(now, url, &pending.chain, pending.until, out);
+        }
+    }
+
+    /// Verifies a chain with the lists that are known.
+    fn weigh_certificate(
+        &mut self,
+        now: Time,
+        url: &str,
+        chain: &Chain,
+        fresh_until: Time,
+        out: &mut Outbox<Mail>,
+    ) {
+        let (config, unix) = (Arc::clone(&self.config.identity), self.unix(now));
+        let addresses = stir::list_addresses(&chain.0);
         let (mut all, until) = self.certificates.revocations.at(now, &addresses);
         all.extend(config.lists.iter().cloned());
         let lists = Lists { policy: config.revocation, all: &all };
-        let unix = self.unix(now);
-        let outcome = Credential::read_with(&pending.chain.0, &config.roots, &lists, unix).map(Arc::new);
+        let outcome = Credential::read_with(&chain.0, &config.roots, &lists, unix).map(Arc::new);
         if until.is_none() && config.revocation == Revocation::Prefer && outcome.is_ok() {
             self.stats.identity_unlisted += 1;
         }
-        // Without all of its lists it is looked at anew soon.
-        let until = pending.until.min(until.unwrap_or(now + UNLISTED));
+        // Without all of its lists it is looked at anew soon; with them, when the first of them is out of date.
+        let mut until = fresh_until.min(until.unwrap_or(now + UNLISTED));
+        for list in all.iter().filter(|list| list.valid_until() > unix) {
+            until = until.min(now + Duration::from_secs(list.valid_until() - unix));
+        }
         self.keep_certificate(now, url, outcome, until.since(now), out);
     }
 

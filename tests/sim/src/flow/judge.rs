@@ -50,6 +50,8 @@ pub(super) fn calls(flow: &Flow, kind: Option<Kind>, plans: &[CallPlan], seen: &
         let cdrs = cdrs.get(&serial).map(|cdrs| cdrs.values().collect::<Vec<_>>()).unwrap_or_default();
         let told = cdrs.iter().any(|cdr| match record.outcome {
             Outcome::Answered => cdr.answered.is_some(),
+            // Whose ringing call somebody else was put through to is told 487, the record of what became of that.
+            Outcome::Status(487) if cdr.transfer.is_some() => true,
             Outcome::Status(status) => cdr.answered.is_none() && cdr.end.status == status,
             _ => true,
         });
