@@ -32,7 +32,7 @@ pub fn write(folder: &Path, name: &str, bench: &Bench, root: &Path, rows: Vec<Va
         "schema": "trunkline.peers/1",
         "name": name,
         "date": output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"], root),
-        "commit": output("git", &["describe", "--always", "--dirty", "--abbrev=12"], root),
+        "commit": commit(root),
         "command": bench.command,
         "versions": {
             "trunkline": output(&bench.trunkline, &["--version"], root),
@@ -55,4 +55,12 @@ pub fn write(folder: &Path, name: &str, bench: &Bench, root: &Path, rows: Vec<Va
 /// A number with as many decimals as it deserves in a file.
 pub fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
+}
+
+/// The commit measured; `-dirty` if anything but what measuring itself writes differs from it.
+fn commit(root: &Path) -> String {
+    let name = output("git", &["rev-parse", "--short=12", "HEAD"], root);
+    let others = ["status", "--porcelain", "--", ".", ":!reports/results", ":!docs", ":!README.md"];
+    let changed = !output("git", &others, root).is_empty();
+    if changed { format!("{name}-dirty") } else { name }
 }
