@@ -125,12 +125,12 @@ fn retransmissions_carry_calls_through_five_percent_loss() {
     let patient = fs::read_to_string(scenario("carrier_answer.xml")).unwrap();
     let patient = patient
         .replace("timewait milliseconds=\"1000\"", "timewait milliseconds=\"9000\"")
-        // SIPp does not know every INVITE that is sent again for what it is: it answers it once more.
-        .replacen("<send>", "<label id=\"1\" />\n<send>", 1)
+        // An INVITE that comes again is taken as such from the second time on, and the 200 is sent again. To have SIPp answer it
+        // anew does not do: it waits for the ACK to the first answer then, which it does not expect there.
         // An ACK that was lost is sent again only when the 200 is, and the BYE may be there before that.
         .replace(
             "<recv request=\"ACK\" />",
-            "<recv request=\"INVITE\" optional=\"true\" next=\"1\" />\n<recv request=\"ACK\" optional=\"true\" />",
+            "<recv request=\"INVITE\" optional=\"true\" />\n<recv request=\"ACK\" optional=\"true\" />",
         );
     fs::write(scene.dir.join("carrier_patient.xml"), patient).unwrap();
     let carrier = scene.dir.join("carrier_patient.xml");
