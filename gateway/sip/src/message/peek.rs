@@ -31,8 +31,8 @@ pub fn start(bytes: &[u8]) -> Option<Start> {
     Some(if status == 0 { Start::Request(method) } else { Start::Response(status) })
 }
 
-/// Reads first line, Call-ID (empty if missing) and method (of a response what its CSeq says, if anything): what
-/// [`peek()`] says of them, for half its cost.
+/// Reads first line, Call-ID (empty if missing) and method (of a response what its CSeq says, if anything), and leaves Via
+/// alone: what [`peek()`] says of them.
 pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8], Option<Method>)> {
     let (status, method, mut at) = start_of(bytes).ok()?;
     let (start, mut method) =
