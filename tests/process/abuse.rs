@@ -20,6 +20,7 @@ on_both_drivers! {
     a_connection_of_a_scanner_is_closed
     caps_against_fraud_are_exact_over_two_workers
     caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through
+    a_burst_is_taken_every_call_of_it
     calls_that_waited_too_long_are_refused_and_calls_in_progress_served
 }
 
@@ -498,6 +499,27 @@ fn caps_against_fraud_hold_by_trunk_and_alarms_let_calls_through(io: &str) {
         alarms.contains("\"watch\"") && alarms.contains("trunk carrier") && alarms.contains("trunk second"),
         "{alarms}"
     );
+}
+
+/// What a host that has no time for a moment leaves behind is a burst, and no overload.
+fn a_burst_is_taken_every_call_of_it(io: &str) {
+    use rustix::process::Signal;
+    let (_carrier, trunk) = carrier();
+    let gateway = start(io, "", "1", &trunk);
+    let mut phone = Phone::new("127.0.0.1");
+    let sdp = Voice::new(phone.address.ip(), 1).sdp("sendrecv");
+    assert_eq!(call(&mut phone, &gateway, "1").1, Some(200));
+    gateway.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(200));
+    let mut waiting: Vec<_> =
+        (0..30).map(|_| phone.invite(Way::Udp(gateway.sip), gateway.sip, "1", &sdp)).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    gateway.signal(Signal::CONT);
+    for dialog in &mut waiting {
+        assert_eq!(phone.answered(dialog).status(), Some(200));
+    }
+    assert!(metric(&gateway, "overload_stood_back_total") >= 30.0);
+    assert!(metric(&gateway, "overload_queue_refused_total") < 1.0);
 }
 
 /// The process is stopped for a while, as by a host that has no time for it: what came meanwhile bears the kernel's stamp.

@@ -3,7 +3,7 @@
 //! Datagrams and connections are judged on the shard at which they arrive, before they are parsed; the shard whose calls
 //! they are about then handles them. A source that was banned on one shard is banned on all.
 
-use crate::guard::{self, Sentence, Standing, Verdict};
+use crate::guard::{self, Sentence, Standing, Turn, Verdict};
 use crate::mail::Mail;
 use crate::shard::Shard;
 use core::net::{IpAddr, SocketAddr};
@@ -34,25 +34,57 @@ impl Shard {
             let mail = Mail::Datagram { socket, source, received, bytes: payload.into() };
             return out.mail(Mailbox(owner), mail);
         }
-        self.take_datagram(now, socket, source, received, payload, out);
+        self.take_datagram(now, datagram, out);
     }
 
-    /// A datagram that is this shard's to handle.
-    pub(crate) fn take_datagram(
+    /// A datagram that is this shard's to handle. While there is a queue, a new call stands back: what came with it may be
+    /// about calls that are further on.
+    pub(crate) fn take_datagram(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
+        let Datagram { source, received, payload, .. } = datagram;
+        let limits = self.config.overload;
+        if self.backlog.note(now, received, &limits) {
+            if let Some(call_id) = sip::message::new_call(payload).filter(|_| self.may_ask(source.ip())) {
+                self.stats.overload_stood_back += 1;
+                if let Some(oldest) = self.backlog.stand_back(now, call_id, datagram) {
+                    self.serve_datagram(now, oldest.datagram(), true, out);
+                }
+                return;
+            }
+            if let Some(call) = sip::message::cancelled(payload).and_then(|it| self.backlog.call(it)) {
+                self.serve_datagram(now, call.datagram(), false, out);
+            }
+        }
+        // OPTIONS tells balancers how it is; a call that finds no queue is welcome.
+        let overloaded =
+            self.backlog.was_overloaded(now, limits.interval) && sip::message::new_call(payload).is_none();
+        self.serve_datagram(now, datagram, overloaded, out);
+    }
+
+    fn serve_datagram(
         &mut self,
         now: Time,
-        socket: SocketId,
-        source: SocketAddr,
-        received: Time,
-        payload: &[u8],
+        datagram: Datagram<'_>,
+        overloaded: bool,
         out: &mut Outbox<Mail>,
     ) {
+        let Datagram { socket, source, received, payload } = datagram;
         self.stats.queue_wait_us += now.since(received).as_micros() as u64;
-        let overloaded = self.queue.note(now, received, &self.config.overload);
         let standing = self.known.standing(source.ip());
         self.handle_from(now, source.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_datagram(now, socket, source, payload);
         });
+    }
+
+    /// Those of the new calls that stood back whose turn it is.
+    pub(crate) fn let_new_calls_in(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        let Some(mut share) = self.backlog.share(now) else { return };
+        while let Some(turn) = self.backlog.turn(now, &mut share, &self.config.overload) {
+            let (call, refused) = match turn {
+                Turn::Serve(call) => (call, false),
+                Turn::Refuse(call) => (call, true),
+            };
+            self.serve_datagram(now, call.datagram(), refused, out);
+        }
     }
 
     /// Something happened on a SIP connection.
@@ -84,7 +116,7 @@ impl Shard {
             };
         }
         let Some(peer) = peer else { return self.endpoint.handle_stream(now, stream, event) };
-        let overloaded = self.queue.was_overloaded(now, self.config.overload.interval);
+        let overloaded = self.backlog.was_overloaded(now, self.config.overload.interval);
         let standing = self.standing_over(stream, peer.ip());
         self.handle_from(now, peer.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_stream(now, stream, event);
@@ -101,7 +133,7 @@ impl Shard {
         bytes: &[u8],
         out: &mut Outbox<Mail>,
     ) {
-        let overloaded = self.queue.was_overloaded(now, self.config.overload.interval);
+        let overloaded = self.backlog.was_overloaded(now, self.config.overload.interval);
         let standing = self.standing_over(stream, remote.ip());
         self.handle_from(now, remote.ip(), standing, overloaded, out, |shard| {
             shard.endpoint.handle_foreign(now, holder, stream, transport, local, remote, bytes);
@@ -181,6 +213,11 @@ impl Shard {
             }
             None => self.stats.stun_dropped += 1,
         }
+    }
+
+    /// Whether a call from there is considered.
+    fn may_ask(&self, address: IpAddr) -> bool {
+        self.known.standing(address) == Standing::Allowed || self.anyone_may_ask()
     }
 
     /// Whether somebody who may not place calls by his address may by a password.
@@ -266,8 +303,11 @@ impl Shard {
         }
         self.overload_told = Some(now);
         let what = if by_delay {
-            let (mean, target) = (self.queue.mean().as_millis(), self.config.overload.target.as_millis());
-            format!("messages wait {mean} ms to be handled, {target} ms are tolerated; new calls get 503")
+            let mean = self.backlog.mean().as_millis();
+            format!(
+                "messages wait {mean} ms to be handled, {} new calls stand back; the oldest get 503",
+                self.backlog.len()
+            )
         } else {
             format!("{} calls are in set-up; new calls get 503", self.setups)
         };

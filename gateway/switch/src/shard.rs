@@ -3,7 +3,7 @@
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, RtpPorts, Start};
 use crate::ends::PastEnds;
-use crate::guard::{Guard, Known, QueueDelay};
+use crate::guard::{Backlog, Guard, Known};
 use crate::identity::{Certificates, Waiter};
 use crate::keep::Pings;
 use crate::locating::Locating;
@@ -149,7 +149,7 @@ pub struct Shard {
     /// Who is never limited.
     pub(crate) known: Known,
     pub(crate) guard: Guard,
-    pub(crate) queue: QueueDelay,
+    pub(crate) backlog: Backlog,
     /// Calls that the callee has not begun to ring for.
     pub(crate) setups: u32,
     /// Calls made for REFERs outside of calls.
@@ -207,6 +207,8 @@ pub struct Census {
     pub waiting: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
+    /// New calls that stand back because there is a queue.
+    pub standing_back: usize,
     /// Calls in set-up, as the limit on them counts.
     pub setups: usize,
     /// Calls made for REFERs outside of calls, as the limit on them counts.
@@ -283,7 +285,7 @@ impl Shard {
             wall_at_zero: start.wall_at_zero,
             known: known(&start.config, &start.table),
             guard: Guard::new(&start.config.guard, &mut random.clone().fork()),
-            queue: QueueDelay::default(),
+            backlog: Backlog::default(),
             setups: 0,
             dials: 0,
             overload_told: None,
@@ -347,6 +349,7 @@ impl Shard {
             registrants: self.registrants.len(),
             waiting: self.certificates.waiting(),
             spooled: self.spool.len(),
+            standing_back: self.backlog.len(),
             setups: self.setups as usize,
             dials: self.dials as usize,
             tolls: self.calls.iter().map(|(_, call)| call.tolls.len() + call.trunk_tolls.len()).sum(),
@@ -403,7 +406,7 @@ impl Shard {
         match mail {
             Mail::Datagram { socket, source, received, bytes } => {
                 self.stats.handovers_in += 1;
-                self.take_datagram(now, socket, source, received, &bytes, out);
+                self.take_datagram(now, Datagram { socket, source, received, payload: &bytes }, out);
             }
             Mail::Foreign { holder, stream, transport, local, remote, bytes } => {
                 self.stats.handovers_in += 1;
@@ -439,6 +442,7 @@ impl Shard {
 
     fn timeouts(&mut self, now: Time, out: &mut Outbox<Mail>) {
         self.endpoint.handle_timeout(now);
+        self.let_new_calls_in(now, out);
         self.locate(now, out, |locator, out| locator.handle_timeout(now, out));
         while let Some((_, timer)) = self.wheel.pop(now) {
             match timer {
@@ -641,6 +645,7 @@ impl Machine for Shard {
             return Some(Time::ZERO);
         }
         let names = self.locating.as_ref().and_then(|locating| locating.locator.deadline());
-        [self.wheel.deadline(), self.endpoint.deadline(), names].into_iter().flatten().min()
+        let turns = self.backlog.deadline();
+        [self.wheel.deadline(), self.endpoint.deadline(), names, turns].into_iter().flatten().min()
     }
 }

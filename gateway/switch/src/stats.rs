@@ -192,6 +192,8 @@ counters! {
     guard_connections_closed,
     /// Sources banned.
     guard_bans,
+    /// New calls that stood back behind other messages because there was a queue.
+    overload_stood_back,
     /// INVITEs and OPTIONS refused because messages wait too long to be handled (503).
     overload_queue_refused,
     /// INVITEs and OPTIONS refused because too many calls are in set-up (503).

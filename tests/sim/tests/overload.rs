@@ -1,4 +1,4 @@
-//! A shard that does not keep up: new calls get 503 without state, what belongs to calls is served.
+//! A shard that does not keep up: what belongs to calls is served at once, new calls stand back, the oldest get 503 without state.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use link::{RoutingSnapshot, UnixMicros};
@@ -96,49 +96,104 @@ impl Stand {
         self.sent()
     }
 
-    /// Messages that all waited so long, one a millisecond for half a second.
-    fn queue(&mut self, waited: Duration) {
-        for _ in 0..500 {
-            self.now += Duration::from_millis(1);
-            self.request("BYE", waited);
-        }
+    /// What is sent in the turns of those that stand back, so much later.
+    fn turns(&mut self, later: Duration) -> Vec<String> {
+        self.now += later;
+        self.shard.handle(self.now, Input::Timeout, &mut self.out);
+        self.sent()
     }
 }
+
+const LATE: Duration = Duration::from_millis(150);
 
 fn starts(sent: &[String]) -> Vec<&str> {
     sent.iter().map(|text| text.split_at(11).0).collect()
 }
 
+/// The Call-IDs of what was sent with this status.
+fn calls<'a>(sent: &'a [String], status: &str) -> Vec<&'a str> {
+    let call = |text: &'a String| text.split("Call-ID: ").nth(1)?.split("\r\n").next();
+    sent.iter().filter(|text| text.starts_with(status)).filter_map(call).collect()
+}
+
 #[test]
-fn a_standing_queue_refuses_new_calls_and_nothing_else() {
+fn new_calls_stand_back_while_there_is_a_queue_and_nothing_else_does() {
     let mut stand = Stand::new(|_| {});
-    let late = Duration::from_millis(150);
-    assert_eq!(starts(&stand.request("INVITE", late))[0], "SIP/2.0 100", "one late message is no overload");
     let before = stand.shard.census().sip;
-    stand.queue(late);
-    let refused = stand.request("INVITE", late);
-    assert_eq!(starts(&refused), ["SIP/2.0 503"]);
-    assert!(refused[0].contains("\r\nRetry-After: 5\r\n"), "{}", refused[0]);
-    assert_eq!(starts(&stand.request("OPTIONS", late)), ["SIP/2.0 503"]);
-    assert_eq!(starts(&stand.request("BYE", late)), ["SIP/2.0 481"], "what is in a dialog is served");
+    for _ in 0..20 {
+        assert!(stand.request("INVITE", LATE).is_empty());
+    }
+    assert_eq!(stand.shard.census().standing_back, 20);
+    assert_eq!(stand.shard.census().sip.legs, before.legs, "nothing is known of them");
+    assert_eq!(starts(&stand.request("BYE", LATE)), ["SIP/2.0 481"], "what is in a dialog is served");
+    assert_eq!(starts(&stand.request("OPTIONS", LATE)), ["SIP/2.0 200"], "nobody was refused yet");
+    // More that waited is left in the socket: one call has its turn, the newest.
+    assert_eq!(calls(&stand.turns(Duration::ZERO), "SIP/2.0 100"), ["c20"]);
+    // Nothing came since: there is time for more of them.
+    let sent = stand.turns(Duration::from_millis(1));
+    assert_eq!(calls(&sent, "SIP/2.0 100"), ["c19", "c18", "c17", "c16", "c15", "c14", "c13", "c12"]);
+    for _ in 0..2 {
+        assert!(calls(&stand.turns(Duration::from_millis(1)), "SIP/2.0 503").is_empty());
+    }
+    assert_eq!(stand.shard.census().standing_back, 0, "a burst is taken, every call of it");
+    assert_eq!(stand.shard.stats().overload_stood_back, 20);
+    assert_eq!(stand.shard.stats().overload_queue_refused, 0);
+}
+
+#[test]
+fn who_stood_back_too_long_is_refused_without_state() {
+    let mut stand = Stand::new(|_| {});
+    for _ in 0..40 {
+        stand.request("INVITE", LATE);
+    }
+    let before = stand.shard.census().sip;
+    // The last moment, with more left in the socket.
+    stand.request("BYE", LATE);
+    let transactions = stand.shard.census().sip.transactions;
+    let sent = stand.turns(Duration::from_millis(200));
+    assert_eq!(calls(&sent, "SIP/2.0 503").len(), 40);
+    let refused = sent.iter().find(|text| text.starts_with("SIP/2.0 503")).unwrap();
+    assert!(refused.contains("\r\nRetry-After: 5\r\n"), "{refused}");
     let after = stand.shard.census().sip;
-    assert_eq!((after.legs, after.transactions), (before.legs, before.transactions), "nothing was kept");
-    assert_eq!(stand.shard.stats().overload_queue_refused, 2);
-    // One message that did not wait shows that the queue is gone.
-    assert_eq!(starts(&stand.request("INVITE", Duration::ZERO))[0], "SIP/2.0 100");
+    assert_eq!((after.legs, after.transactions), (before.legs, transactions), "nothing was kept");
+    assert_eq!(starts(&stand.request("OPTIONS", Duration::ZERO)), ["SIP/2.0 503"]);
+    assert_eq!(stand.shard.stats().overload_queue_refused, 41);
+    assert_eq!(
+        starts(&stand.request("INVITE", Duration::ZERO))[0],
+        "SIP/2.0 100",
+        "there is no queue any more"
+    );
+    stand.now += Duration::from_millis(300);
     assert_eq!(starts(&stand.request("OPTIONS", Duration::ZERO)), ["SIP/2.0 200"]);
 }
 
 #[test]
+fn a_cancel_does_not_come_before_its_call() {
+    let mut stand = Stand::new(|_| {});
+    stand.request("INVITE", LATE);
+    stand.number -= 1;
+    let sent = stand.request("CANCEL", LATE);
+    assert_eq!(starts(&sent)[0], "SIP/2.0 100");
+    assert!(calls(&sent, "SIP/2.0 200").len() == 1 && calls(&sent, "SIP/2.0 487").len() == 1, "{sent:?}");
+    assert_eq!(stand.shard.census().standing_back, 0);
+}
+
+#[test]
 fn options_may_be_answered_all_the_same_and_the_target_switched_off() {
-    let late = Duration::from_millis(150);
     let mut stand = Stand::new(|config| config.overload.refuse_options = false);
-    stand.queue(late);
-    assert_eq!(starts(&stand.request("OPTIONS", late)), ["SIP/2.0 200"]);
-    assert_eq!(starts(&stand.request("INVITE", late)), ["SIP/2.0 503"]);
+    stand.request("INVITE", LATE);
+    assert_eq!(starts(&stand.turns(Duration::from_millis(200))), ["SIP/2.0 503"]);
+    assert_eq!(starts(&stand.request("OPTIONS", LATE)), ["SIP/2.0 200"]);
     let mut stand = Stand::new(|config| config.overload.target = Duration::ZERO);
-    stand.queue(late);
-    assert_eq!(starts(&stand.request("INVITE", late))[0], "SIP/2.0 100");
+    assert_eq!(starts(&stand.request("INVITE", LATE))[0], "SIP/2.0 100");
+}
+
+/// Strangers take nobody's place.
+#[test]
+fn who_may_not_call_is_refused_at_once() {
+    let mut stand = Stand::new(|config| config.allow.clear());
+    assert_eq!(starts(&stand.request("INVITE", LATE)), ["SIP/2.0 403"]);
+    assert_eq!(stand.shard.census().standing_back, 0);
 }
 
 #[test]

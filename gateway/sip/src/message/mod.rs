@@ -49,7 +49,7 @@ pub use name::Name;
 pub use params::Params;
 pub use parse::Message;
 pub(crate) use parse::{field_at, parse_length};
-pub use peek::{Peek, Start, dialog, peek, start};
+pub use peek::{Peek, Start, cancelled, dialog, new_call, peek, start};
 pub(crate) use scan::{is_token, number as parse_number};
 pub use scan::{trim, unfold};
 pub use status::reason_phrase;

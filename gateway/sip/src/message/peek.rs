@@ -1,7 +1,7 @@
 //! What steering needs of a message, without indexing its fields.
 
 use super::parse::{field_at, start_of};
-use super::{CSeq, Elements, Method, Name, Via};
+use super::{CSeq, Elements, Method, Name, NameAddr, Via};
 
 /// Whether a message asks or answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,34 @@ pub fn dialog(bytes: &[u8]) -> Option<(Start, &[u8], Option<Method>)> {
     Some((start, call_id.unwrap_or_default(), method))
 }
 
+/// The Call-ID of a request that begins a call: an INVITE whose To has no tag (RFC 3261 §8.1.1.2). `None` of everything else,
+/// and of what cannot be told.
+pub fn new_call(bytes: &[u8]) -> Option<&[u8]> {
+    if !bytes.starts_with(b"INVITE ") {
+        return None;
+    }
+    let (_, _, mut at) = start_of(bytes).ok()?;
+    let (mut call_id, mut to) = (None, None);
+    while call_id.is_none() || to.is_none() {
+        let (name, value, next) = field_at(bytes, at).ok()?;
+        match name {
+            Name::CallId => call_id = call_id.or(Some(value)),
+            Name::To => to = to.or(Some(value)),
+            _ => {}
+        }
+        at = next;
+    }
+    call_id.filter(|_| to.and_then(NameAddr::parse).is_some_and(|to| to.tag().is_none()))
+}
+
+/// The Call-ID of a CANCEL.
+pub fn cancelled(bytes: &[u8]) -> Option<&[u8]> {
+    if !bytes.starts_with(b"CANCEL ") {
+        return None;
+    }
+    dialog(bytes).map(|(_, call_id, _)| call_id)
+}
+
 /// Reads Call-ID, first line, branch and CSeq, and nothing beyond the last of them. Where
 /// [`super::Message::parse`] succeeds it says the same; where that fails, this may be `None` or what was there.
 pub fn peek(bytes: &[u8]) -> Option<Peek<'_>> {
@@ -99,6 +127,21 @@ mod tests {
         assert_eq!(dialog(text), Some((peek.start, peek.call_id, Some(Method::Invite))));
         let message = Message::parse(text).unwrap();
         assert_eq!((message.call_id(), message.cseq()), (peek.call_id, peek.cseq));
+    }
+
+    #[test]
+    fn calls_that_begin_are_told_from_those_that_go_on() {
+        let text =
+            |line: &str, to: &str| format!("{line} sip:h SIP/2.0\r\nt: {to}\r\nX: y\r\nCall-ID: c@h\r\n\r\n");
+        let begins = |line: &str, to: &str| new_call(text(line, to).as_bytes()).map(<[u8]>::to_vec);
+        assert_eq!(begins("INVITE", "<sip:a@h;tag=1>").as_deref(), Some(&b"c@h"[..]));
+        assert_eq!(begins("INVITE", "\"a;tag=1\" <sip:a@h>").as_deref(), Some(&b"c@h"[..]));
+        assert_eq!(begins("INVITE", "sip:a@h;Tag=x"), None);
+        assert_eq!(begins("INVITE", "<nonsense"), None);
+        assert_eq!(begins("BYE", "<sip:a@h>"), None);
+        assert_eq!(new_call(b"INVITE sip:h SIP/2.0\r\nTo: <sip:a@h>\r\n\r\n"), None);
+        assert_eq!(cancelled(text("CANCEL", "<sip:a@h>").as_bytes()), Some(&b"c@h"[..]));
+        assert_eq!(cancelled(text("INVITE", "<sip:a@h>").as_bytes()), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod table;
 mod tally;
 
 pub use bucket::Rate;
-pub use queue::{Overload, QueueDelay};
+pub use queue::{Backlog, Overload, Turn, Waiting};
 pub use source::Source;
 pub use tally::Tallies;
 
