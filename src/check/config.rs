@@ -169,6 +169,9 @@ fn profile_text(profile: &Profile) -> String {
     if !profile.early_media {
         text.push_str(", no early media");
     }
+    if !profile.transcode {
+        text.push_str(", no transcoding");
+    }
     let _ = write!(text, ", redirections: {}", profile.redirects.word());
     if profile.late_offer == LateOffers::Offer {
         text.push_str(", offers of our own");

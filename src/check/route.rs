@@ -175,6 +175,9 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     if !attempt.profile.early_media {
         text.push_str(", no early media");
     }
+    if !attempt.profile.transcode {
+        text.push_str(", no transcoding");
+    }
     let _ = write!(text, ", REFER {}", attempt.profile.transfer.name());
     let _ = write!(text, ", redirections: {}", attempt.profile.redirects.word());
     text

@@ -49,6 +49,7 @@ mod stir;
 mod tls;
 mod torture;
 mod trace;
+mod transcode;
 mod transfer;
 mod trunk_registration;
 mod trunks;

@@ -215,7 +215,7 @@ fn a_refused_reinvite_leaves_the_session(io: &str) {
 }
 
 fn the_codecs_of_a_trunk_hold_for_reinvites(io: &str) {
-    let mut row = Row::start(io, "", "codecs = [\"PCMA\"]");
+    let mut row = Row::start(io, "transcode = false", "codecs = [\"PCMA\"]");
     let (mut call, _) = row.talk();
     let both = row.sdp.replace(" RTP/AVP 8", " RTP/AVP 0 8");
     row.caller.begin_request(&mut call, "INVITE", &both);

@@ -26,6 +26,9 @@ pub struct Profile {
     /// Whether media before the answer passes.
     #[serde(default)]
     pub early_media: Option<bool>,
+    /// Whether codecs are translated where the caller offers none of the trunk's.
+    #[serde(default)]
+    pub transcode: Option<bool>,
     /// Whose media that is when the call was forked: `latest` or `first`.
     #[serde(default)]
     pub early_dialogs: Option<String>,
@@ -173,6 +176,7 @@ fn build(
     let mut made = switch::profile::Profile { name: profile.name.clone(), ..base.clone() };
     made.trusted = profile.trusted.unwrap_or(made.trusted);
     made.early_media = profile.early_media.unwrap_or(made.early_media);
+    made.transcode = profile.transcode.unwrap_or(made.transcode);
     if let Some(text) = &profile.nat {
         made.nat = Some(crate::nat::rule(text).map_err(|error| ConfigError::new(key("nat"), error))?);
     }

@@ -28,5 +28,6 @@ pub mod noise;
 pub mod plc;
 pub mod resample;
 mod tone;
+pub mod transcode;
 
 pub use tone::Tone;

@@ -191,7 +191,8 @@ impl Shard {
                 // The caller may have been told of a session already: only its codecs are left to choose from.
                 let told = if call.told { media.sessions[1].codec_names() } else { Vec::new() };
                 let codecs = session::common(codecs, told)?;
-                Some(session::anchor(call.invite.body(), media, Side::Callee, &codecs)?)
+                media.translates = way.profile.transcode;
+                Some(session::offer(call.invite.body(), media, Side::Callee, &codecs)?)
             }
             Some(media) if call.offer_ours => Some(own_offer(media, codecs)?),
             _ => None,

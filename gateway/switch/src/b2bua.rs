@@ -292,7 +292,9 @@ impl Shard {
             }
         };
         // What the caller was shown first may have been another branch's: it does not heed what is said now.
-        if let (Some(shown), Some(media)) = (call.shown.take(), call.media.as_mut()) {
+        if let (Some(shown), Some(media)) = (call.shown.take(), call.media.as_mut())
+            && !media.bridge.translates()
+        {
             let agreed = media.sessions[1].codec_names();
             if !agreed.iter().all(|name| shown.iter().any(|other| other.eq_ignore_ascii_case(name))) {
                 call.unheard = match &body {

@@ -6,6 +6,7 @@
 
 use crate::leg_media::{Direction, LegMedia, PayloadMap, Remote};
 use crate::ports::Pair;
+use crate::translator::{Spoken, Translator};
 use core::net::SocketAddr;
 use core::time::Duration;
 use rtp::rtcp::Compound;
@@ -85,6 +86,7 @@ impl Bridge {
     /// What a side's peer said is void, and so is what it sent: another peer takes its place (the next of a hunt). Until that
     /// one has said where it is, nothing is taken from the leg's ports and nothing sent from them.
     pub fn forget_remote(&mut self, now: Time, side: Side) {
+        self.pass();
         let leg = self.legs(side).0;
         *leg = LegMedia::new(*leg.pair());
         self.expect(now);
@@ -96,6 +98,7 @@ impl Bridge {
         for bridge in [self, other] {
             for leg in &mut bridge.legs {
                 leg.payload_map = PayloadMap::default();
+                leg.translator = None;
                 // Who it is expected to send to is another.
                 leg.expected_since = None;
             }
@@ -120,6 +123,29 @@ impl Bridge {
     /// How payload types of packets from `side` are changed on their way.
     pub fn set_payload_map(&mut self, side: Side, map: PayloadMap) {
         self.legs(side).0.payload_map = map;
+    }
+
+    /// From now on what comes from `side`, which speaks so, is translated for the other one, which speaks otherwise, and back.
+    /// What is translated so already goes on undisturbed.
+    pub fn translate(&mut self, side: Side, here: Spoken, there: Spoken) {
+        let (from, to) = self.legs(side);
+        for (leg, way) in [(from, (here, there)), (to, (there, here))] {
+            if leg.translator.as_ref().is_none_or(|it| !it.is(way.0, way.1)) {
+                leg.translator = Some(Box::new(Translator::new(way.0, way.1)));
+            }
+        }
+    }
+
+    /// From now on nothing is translated.
+    pub fn pass(&mut self) {
+        for leg in &mut self.legs {
+            leg.translator = None;
+        }
+    }
+
+    /// Whether anything is translated.
+    pub fn translates(&self) -> bool {
+        self.legs.iter().any(|leg| leg.translator.is_some())
     }
 
     /// The call was answered: from now on both sides are expected to send.
@@ -199,6 +225,13 @@ impl Bridge {
             from.withheld += 1;
             return;
         };
+        if let Some(translator) = &mut from.translator {
+            let taken =
+                translator.translate(&packet, |header, payload| to.send(target, header, payload, out));
+            from.translated += u64::from(taken);
+            from.untranslated += u64::from(!taken);
+            return;
+        }
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);
         let waiting = out.sends_waiting();
         out.send_with(to.rtp_socket, target, payload.len(), |bytes| {

@@ -12,6 +12,7 @@ use crate::redirect::Redirected;
 use crate::resync::Resync;
 use crate::session::{Described, LegSession};
 use crate::transfer::Transferring;
+use crate::translation::Translating;
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -101,6 +102,10 @@ pub(crate) struct CallMedia {
     pub(crate) bridge: Bridge,
     pub(crate) pairs: [PairId; 2],
     pub(crate) sessions: [LegSession; 2],
+    /// Whether the callee tried now may be offered codecs that the caller does not speak.
+    pub(crate) translates: bool,
+    /// The offer that was made so last.
+    pub(crate) translating: Option<Translating>,
 }
 
 /// By what a side changes the session.

@@ -1,11 +1,12 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
 use crate::ports::Pair;
+use crate::translator::Translator;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use rtp::rtcp::{Compound, Packet, ReportBlock, ntp_middle, round_trip};
 use rtp::{Latch, LatchConfig, Policy, Receiver, quality};
-use sansio::{SocketId, Time};
+use sansio::{Outbox, SocketId, Time};
 use sip::is_private;
 
 /// From where, besides the address in its SDP, a peer's media is taken.
@@ -175,6 +176,12 @@ pub struct LegMedia {
     pub(crate) sent_octets: u64,
     /// From this peer's payload types to the other's, where they differ.
     pub(crate) payload_map: PayloadMap,
+    /// What its packets become if the other peer speaks another codec.
+    pub(crate) translator: Option<Box<Translator>>,
+    /// Packets from the peer that were translated.
+    pub(crate) translated: u64,
+    /// Packets from the peer that could not be translated: late, doubled, or of a codec without a counterpart.
+    pub(crate) untranslated: u64,
     pub(crate) receiver: Receiver,
     /// Datagrams on the RTP port that were neither RTP nor RTCP, or cut short.
     pub(crate) malformed: u64,
@@ -253,6 +260,9 @@ impl LegMedia {
             sent_packets: 0,
             sent_octets: 0,
             payload_map: PayloadMap::default(),
+            translator: None,
+            translated: 0,
+            untranslated: 0,
             receiver: Receiver::new(8000, None),
             malformed: 0,
             withheld: 0,
@@ -341,6 +351,29 @@ impl LegMedia {
         }
         *count += 1;
         true
+    }
+
+    /// Sends the peer a packet of our own making.
+    #[inline]
+    pub(crate) fn send<M>(
+        &mut self,
+        target: SocketAddr,
+        header: rtp::Header,
+        payload: &[u8],
+        out: &mut Outbox<M>,
+    ) {
+        let waiting = out.sends_waiting();
+        out.send_with(self.rtp_socket, target, rtp::HEADER_LEN + payload.len(), |bytes| {
+            let (head, body) = bytes.split_at_mut(rtp::HEADER_LEN);
+            body.copy_from_slice(payload);
+            // There is room for a header: it was asked for.
+            let _ = header.write(head);
+        });
+        // Unless no buffer was free, which the outbox counts.
+        if out.sends_waiting() > waiting {
+            self.sent_packets += 1;
+            self.sent_octets += payload.len() as u64;
+        }
     }
 
     /// The source of the peer's RTP moved: its RTCP has moved too.

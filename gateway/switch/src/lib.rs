@@ -57,6 +57,8 @@ mod stats;
 mod status;
 mod toll;
 mod transfer;
+mod translation;
+pub mod translator;
 pub mod trunk;
 mod users;
 

@@ -41,7 +41,8 @@ impl Shard {
         let sessions = [listener, towards]
             .map(|at| LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised));
         let bridge = Bridge::new(pairs[0], pairs[1]);
-        let mut media = CallMedia { bridge, pairs: pairs.map(|pair| pair.id), sessions };
+        let pairs = pairs.map(|pair| pair.id);
+        let mut media = CallMedia { bridge, pairs, sessions, translates: false, translating: None };
         let origin = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller));
         if let (Some(call), Some(origin)) = (self.calls.get_mut(key), origin) {
             if let Some(offer) = &call.offer {

@@ -199,6 +199,10 @@ counters! {
     rtp_withheld,
     /// RTP packets of payload types not agreed upon.
     rtp_unexpected_types,
+    /// RTP packets translated from one codec to another.
+    rtp_translated,
+    /// RTP packets that could not be translated: late, doubled, or of a codec that the other side has no counterpart for.
+    rtp_untranslated,
     /// RTCP compound packets received from peers.
     rtcp_received,
     /// RTCP compound packets passed on to peers.
@@ -241,6 +245,8 @@ impl MediaStats {
             self.media_malformed += leg.malformed + leg.rtcp.malformed;
             self.rtp_withheld += leg.withheld;
             self.rtp_unexpected_types += leg.unexpected_types;
+            self.rtp_translated += leg.translated;
+            self.rtp_untranslated += leg.untranslated;
             self.rtcp_received += leg.rtcp.packets;
             self.rtcp_sent += leg.rtcp.relayed;
         }

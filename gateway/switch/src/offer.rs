@@ -17,7 +17,7 @@ use sip::message::Name;
 use sip::sdp::OfferedCodec;
 
 /// The codecs that can be offered without anybody's description of them: their payload types are fixed (RFC 3551 §6).
-const KNOWN: [OfferedCodec<'static>; 5] = [
+pub(crate) const KNOWN: [OfferedCodec<'static>; 5] = [
     OfferedCodec::PCMA,
     OfferedCodec::PCMU,
     OfferedCodec { payload: 9, name: "G722", clock: 8000, parameters: None },
@@ -45,7 +45,7 @@ pub(crate) fn own_offer(media: &mut CallMedia, codecs: &[String]) -> Result<Vec<
     }
     offered.push(OfferedCodec::TELEPHONE_EVENT);
     let port = media.bridge.leg(Leg::Callee).pair().rtp_port;
-    Ok(media.sessions[at(Side::Callee)].offer(port, &offered))
+    Ok(media.sessions[at(Side::Callee)].offer(port, &offered, sip::sdp::Direction::SendRecv))
 }
 
 impl Shard {

@@ -63,7 +63,7 @@ impl Shard {
             // Before the call is answered only UPDATE can change anything (RFC 3311 §1).
             return self.answer_change(now, leg, how, 488, None);
         }
-        let Ok(offer) = session::anchor(message.body(), media, across(side), &codecs) else {
+        let Ok(offer) = session::offer(message.body(), media, across(side), &codecs) else {
             return self.answer_change(now, leg, how, 488, None);
         };
         let passed = message.parse().map(|it| extensions::passed(&it)).unwrap_or_default();

@@ -9,6 +9,7 @@ use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::status::Refusal;
+use crate::translation;
 use core::hash::{Hash as _, Hasher as _};
 use core::net::{IpAddr, SocketAddr};
 use link::Side;
@@ -60,9 +61,29 @@ impl LegSession {
         self.last.clone()
     }
 
+    /// The address that the gateway names.
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Whose words ours are.
+    pub(crate) const fn origin_line(&mut self) -> &mut LocalOrigin {
+        &mut self.origin
+    }
+
+    /// This was said last.
+    pub(crate) fn keep(&mut self, said: &[u8]) {
+        self.last = said.into();
+    }
+
     /// Writes an offer of our own with these codecs, and keeps it as what was said last.
-    pub(crate) fn offer(&mut self, port: u16, codecs: &[OfferedCodec<'_>]) -> Vec<u8> {
-        let local = Local { address: self.address, port, ptime: 20, direction: sdp::Direction::SendRecv };
+    pub(crate) fn offer(
+        &mut self,
+        port: u16,
+        codecs: &[OfferedCodec<'_>],
+        direction: sdp::Direction,
+    ) -> Vec<u8> {
+        let local = Local { address: self.address, port, ptime: 20, direction, events: false };
         let mut out = Vec::new();
         sdp::write_offer(&local, codecs, &mut self.origin, &mut out);
         self.last.clone_from(&out);
@@ -167,6 +188,27 @@ impl Described {
     }
 }
 
+/// Offers `towards` what the other side offered, of its codecs those named, if any are; if it offers none of them, these
+/// themselves, to be translated.
+pub(crate) fn offer(
+    body: &[u8],
+    media: &mut CallMedia,
+    towards: Side,
+    codecs: &[String],
+) -> Result<Vec<u8>, Refusal> {
+    // Who was answered in another codec than the one that the other side speaks is known by what it described.
+    let own = media.sessions[at(towards)].codec_names();
+    let codecs = if codecs.is_empty() && media.bridge.translates() { &own } else { codecs };
+    match anchor(body, media, towards, codecs) {
+        Ok(out) => {
+            media.translating = None;
+            Ok(out)
+        }
+        Err(refusal) if media.translates => translation::offer(body, media, towards, codecs).ok_or(refusal),
+        Err(refusal) => Err(refusal),
+    }
+}
+
 /// Writes for `towards` what the other side described, with the gateway's address and that leg's port; of its codecs
 /// only those named, if any are.
 pub(crate) fn anchor(
@@ -175,11 +217,21 @@ pub(crate) fn anchor(
     towards: Side,
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
-    // RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
     let session = parse(body)?;
-    let held = anchored(&session)?.1.connection.is_some_and(|connection| connection.is_unspecified());
-    let direction = if held { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
-    rewrite(&session, media, towards, codecs, direction)
+    let bound =
+        if is_nowhere(anchored(&session)?.1) { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
+    rewrite(&session, media, towards, codecs, bound)
+}
+
+/// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
+fn is_nowhere(audio: &Media<'_>) -> bool {
+    audio.connection.is_some_and(|connection| connection.is_unspecified())
+}
+
+/// The direction of a stream, however it is said.
+pub(crate) fn direction(audio: &Media<'_>) -> sdp::Direction {
+    let bound = if is_nowhere(audio) { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
+    audio.direction.and(bound)
 }
 
 /// Answers an offer of `towards` in its own words: of its codecs those named, the gateway's address, the direction turned
@@ -246,9 +298,13 @@ pub(crate) fn answer(
     from: Side,
     origin: Origin,
 ) -> Result<Vec<u8>, Refusal> {
+    if media.translating.as_ref().is_some_and(|it| it.awaits(from)) {
+        return translation::answer(now, body, media, from, origin);
+    }
     let described = Described::read(body)?;
     let out = anchor(body, media, across(from), &[])?;
     apply(now, media, from, &described, origin);
+    media.bridge.pass();
     Ok(out)
 }
 
@@ -333,7 +389,7 @@ fn substance(body: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn parse(body: &[u8]) -> Result<Session<'_>, Refusal> {
+pub(crate) fn parse(body: &[u8]) -> Result<Session<'_>, Refusal> {
     Session::parse(body).map_err(|error| Refusal::sdp(&format!("{error:?}")))
 }
 

@@ -236,7 +236,7 @@ pub fn sdp(bytes: &[u8]) {
             }
         }
     }
-    let local = Local { address, port: 40_000, ptime: 20, direction: Direction::SendRecv };
+    let local = Local { address, port: 40_000, ptime: 20, direction: Direction::SendRecv, events: true };
     let mut out = Vec::new();
     if write_answer(&session, &local, &["PCMU", "PCMA"], &mut LocalOrigin::new(1), &mut out).is_ok() {
         let answer = Session::parse(&out).expect("what was written parses");

@@ -23,6 +23,8 @@ pub struct Local {
     pub ptime: u16,
     /// What we would do; an answer is further bounded by the offer.
     pub direction: Direction,
+    /// Whether an answer takes the telephone events that are offered; an offer names them among its codecs.
+    pub events: bool,
 }
 
 /// A codec as we offer it.
@@ -98,7 +100,8 @@ pub fn write_answer<'a>(
     if ![&b"RTP/AVP"[..], b"RTP/AVPF"].iter().any(|plain| media.protocol.eq_ignore_ascii_case(plain)) {
         return Err(WriteError::NoCodec);
     }
-    let chosen = choose(media, names).ok_or(WriteError::NoCodec)?;
+    let mut chosen = choose(media, names).ok_or(WriteError::NoCodec)?;
+    chosen.telephone_event = chosen.telephone_event.filter(|_| local.events);
     let start = out.len();
     let after_version = session(local, out);
     for (index, stream) in offer.media.iter().enumerate() {
@@ -176,7 +179,13 @@ mod tests {
     use super::*;
 
     fn local(address: &str) -> Local {
-        Local { address: address.parse().unwrap(), port: 7000, ptime: 20, direction: Direction::SendRecv }
+        Local {
+            address: address.parse().unwrap(),
+            port: 7000,
+            ptime: 20,
+            direction: Direction::SendRecv,
+            events: true,
+        }
     }
 
     #[test]
@@ -204,6 +213,21 @@ mod tests {
         let (_, audio) = answer.audio().unwrap();
         assert_eq!(audio.codecs().map(|codec| codec.payload).collect::<Vec<_>>(), [8, 101]);
         assert_eq!(audio.rtp_address().unwrap().to_string(), "[2001:db8::1]:7000");
+    }
+
+    #[test]
+    fn events_that_are_not_wanted_are_not_answered() {
+        let text = b"v=0\nm=audio 5 RTP/AVP 8 101\na=rtpmap:101 telephone-event/8000\n";
+        let offer = Session::parse(text).unwrap();
+        let mut out = Vec::new();
+        let local = Local { events: false, ..local("1.2.3.4") };
+        let chosen = write_answer(&offer, &local, &["PCMA"], &mut LocalOrigin::new(6), &mut out).unwrap();
+        assert_eq!(chosen.telephone_event, None);
+        assert!(
+            core::str::from_utf8(&out)
+                .unwrap()
+                .contains("m=audio 7000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime")
+        );
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Profile {
     pub trusted: bool,
     /// Whether media before the answer passes; without it 183 becomes 180, and provisional responses have no SDP.
     pub early_media: bool,
+    /// Whether it is offered its own codecs where the caller offers none of them, and the gateway translates.
+    pub transcode: bool,
     /// Whose media that is when the call was forked.
     pub early_dialogs: EarlyDialogs,
     /// What becomes of its redirections.
@@ -111,6 +113,7 @@ impl Profile {
             name: name.to_owned(),
             trusted,
             early_media: true,
+            transcode: true,
             early_dialogs: EarlyDialogs::Latest,
             redirects: match name {
                 "carrier-strict" => Redirects::Refuse,

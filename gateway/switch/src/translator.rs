@@ -1,0 +1,224 @@
+//! What a leg's packets become where the other leg speaks another codec: once per packet, after latch and account.
+//!
+//! The gateway is then a translator (RFC 3550 §7.1): SSRC, losses and the sender's clock go through; payload types are the other
+//! leg's, and so are sequence numbers where packets are gathered or divided. Nothing is allocated once it is made.
+
+use media::codec::Codec;
+use media::g711;
+use media::transcode::Transcoder;
+use rtp::{Header, Packet};
+
+/// Losses in a row over which a decoder is led; more are no loss, but silence or another stream.
+const LED: i16 = 5;
+/// Packets further back than this begin anew, as do those further ahead.
+const NEAR: i16 = 1000;
+/// Most octets of a payload written.
+pub(crate) const PAYLOAD_MAX: usize = 1400;
+/// A difference of timestamps after which a new origin is taken, long before it would not be told from its opposite.
+const FAR: i32 = 1 << 28;
+/// No payload type.
+const NONE: u8 = u8::MAX;
+
+/// A codec as a leg numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// The codec.
+    pub codec: Codec,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// The payload type of telephone events beside it, of the same clock rate (RFC 4733 §2.1).
+    pub event_type: Option<u8>,
+    /// The payload type of comfort noise beside it (RFC 3389).
+    pub noise_type: Option<u8>,
+}
+
+/// The way from one leg's codec to the other's.
+#[derive(Clone, Debug)]
+pub struct Translator {
+    from: u8,
+    to: u8,
+    /// Telephone events and comfort noise, theirs and ours.
+    events: (u8, u8),
+    noise: (u8, u8),
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    AlawToUlaw,
+    UlawToAlaw,
+    Through(Box<Stream>),
+}
+
+impl Translator {
+    /// A way from one leg's codec to the other's.
+    pub fn new(from: Spoken, to: Spoken) -> Self {
+        let way = match (from.codec, to.codec) {
+            (Codec::Pcma, Codec::Pcmu) => Way::AlawToUlaw,
+            (Codec::Pcmu, Codec::Pcma) => Way::UlawToAlaw,
+            (from, to) => Way::Through(Box::new(Stream::new(from, to))),
+        };
+        let both = |from: Option<u8>, to: Option<u8>| from.zip(to).unwrap_or((NONE, NONE));
+        Self {
+            from: from.payload_type,
+            to: to.payload_type,
+            events: both(from.event_type, to.event_type),
+            noise: both(from.noise_type, to.noise_type),
+            way,
+        }
+    }
+
+    /// Whether it is such a way.
+    pub(crate) fn is(&self, from: Spoken, to: Spoken) -> bool {
+        let both = |from: Option<u8>, to: Option<u8>| from.zip(to).unwrap_or((NONE, NONE));
+        let codecs = match &self.way {
+            Way::AlawToUlaw => (Codec::Pcma, Codec::Pcmu),
+            Way::UlawToAlaw => (Codec::Pcmu, Codec::Pcma),
+            Way::Through(stream) => (stream.transcoder.from(), stream.transcoder.to()),
+        };
+        codecs == (from.codec, to.codec)
+            && (self.from, self.to) == (from.payload_type, to.payload_type)
+            && self.events == both(from.event_type, to.event_type)
+            && self.noise == both(from.noise_type, to.noise_type)
+    }
+
+    /// Gives `send` what becomes of a packet: header and payload. False if nothing can: it is late, doubled, too long, or of a payload type
+    /// that the other leg has no word for.
+    pub(crate) fn translate(&mut self, packet: &Packet<'_>, mut send: impl FnMut(Header, &[u8])) -> bool {
+        let header = *packet.header();
+        let payload_type = match header.payload_type {
+            own if own == self.from => self.to,
+            event if event == self.events.0 => self.events.1,
+            noise if noise == self.noise.0 => self.noise.1,
+            _ => return false,
+        };
+        let is_speech = header.payload_type == self.from;
+        let recode: fn(&mut [u8]) = match &mut self.way {
+            Way::Through(stream) => {
+                return stream.translate(header, payload_type, is_speech, packet.payload(), send);
+            }
+            Way::AlawToUlaw => g711::alaw_to_ulaw_in_place,
+            Way::UlawToAlaw => g711::ulaw_to_alaw_in_place,
+        };
+        let mut room = [0; PAYLOAD_MAX];
+        let Some(payload) = room.get_mut(..packet.payload().len()) else { return false };
+        payload.copy_from_slice(packet.payload());
+        if is_speech {
+            recode(payload);
+        }
+        send(Header { payload_type, ..header }, payload);
+        true
+    }
+}
+
+/// A stream that is decoded and encoded.
+#[derive(Clone, Debug)]
+struct Stream {
+    transcoder: Transcoder,
+    /// Clock rates, theirs and ours, in Hz.
+    clocks: (i64, i64),
+    /// The source, and the last sequence number heard of it.
+    last: Option<(u32, u16)>,
+    /// A moment in both clocks.
+    origin: (u32, u32),
+    /// Added to sequence numbers: packets gathered take away, packets divided add.
+    shift: u16,
+    /// Samples of the last packet, at the rate of their codec.
+    samples: usize,
+    /// When the first sample that is held was spoken, in our clock.
+    held_at: u32,
+}
+
+impl Stream {
+    fn new(from: Codec, to: Codec) -> Self {
+        Self {
+            transcoder: Transcoder::new(from, to),
+            clocks: (from.clock_rate().into(), to.clock_rate().into()),
+            last: None,
+            origin: (0, 0),
+            shift: 0,
+            samples: 0,
+            held_at: 0,
+        }
+    }
+
+    fn translate(
+        &mut self,
+        header: Header,
+        payload_type: u8,
+        is_speech: bool,
+        payload: &[u8],
+        mut send: impl FnMut(Header, &[u8]),
+    ) -> bool {
+        if !self.follow(&header, is_speech) {
+            return false;
+        }
+        let timestamp = self.ours(header.timestamp);
+        if !is_speech {
+            // Events bear the time of their beginning (RFC 4733 §2.2.1); what was held belongs before them.
+            self.transcoder.forget();
+            let sequence = header.sequence.wrapping_add(self.shift);
+            send(Header { payload_type, sequence, timestamp, ..header }, payload);
+            return true;
+        }
+        let ours = self.transcoder.to();
+        let expected = self.held_at.wrapping_add(ours.ticks(self.transcoder.held()));
+        if self.transcoder.held() == 0 || expected != timestamp {
+            self.transcoder.forget();
+            self.held_at = timestamp;
+        }
+        self.samples = self.transcoder.from().samples_of(payload.len());
+        self.transcoder.put(payload);
+        let mut room = [0; PAYLOAD_MAX];
+        let mut marker = header.marker;
+        while let Some((octets, samples)) = self.transcoder.take(&mut room) {
+            let (sequence, timestamp) = (header.sequence.wrapping_add(self.shift), self.held_at);
+            send(Header { payload_type, sequence, timestamp, marker, ..header }, &room[..octets]);
+            marker = false;
+            self.shift = self.shift.wrapping_add(1);
+            self.held_at = self.held_at.wrapping_add(ours.ticks(samples));
+        }
+        // The packet itself: none became of it, one, or several.
+        self.shift = self.shift.wrapping_sub(1);
+        true
+    }
+
+    /// Whether a packet goes on from the last one, or begins anew; losses in between are made good for the decoder.
+    fn follow(&mut self, header: &Header, is_speech: bool) -> bool {
+        let ahead = match self.last {
+            Some((ssrc, last)) if ssrc == header.ssrc => header.sequence.wrapping_sub(last).cast_signed(),
+            _ => i16::MAX,
+        };
+        if (-NEAR..=0).contains(&ahead) {
+            return false;
+        }
+        if ahead > 1 && ahead <= NEAR {
+            self.transcoder.forget();
+            if is_speech && ahead <= LED + 1 {
+                self.transcoder.miss(self.samples * (ahead as usize - 1));
+            }
+        } else if ahead != 1 {
+            self.transcoder.forget();
+            // Another source has another clock, and what it says goes out as its own.
+            let same = self.last.is_some_and(|(ssrc, _)| ssrc == header.ssrc);
+            let ours = if same { self.ours(header.timestamp) } else { header.timestamp };
+            self.origin = (header.timestamp, ours);
+        }
+        self.last = Some((header.ssrc, header.sequence));
+        true
+    }
+
+    /// A moment of their clock in ours.
+    fn ours(&mut self, theirs: u32) -> u32 {
+        let since = theirs.wrapping_sub(self.origin.0).cast_signed();
+        let scaled = i64::from(since) * self.clocks.1 / self.clocks.0;
+        let ours = self.origin.1.wrapping_add(scaled as u32);
+        if since.unsigned_abs() > FAR.unsigned_abs() {
+            self.origin = (theirs, ours);
+        }
+        ours
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! Packets translated: numbers and times of what goes out, whatever comes in.
+
+use super::*;
+use media::resample::Rate;
+
+const SSRC: u32 = 0x1234_5678;
+
+fn spoken(codec: Codec, payload_type: u8) -> Spoken {
+    Spoken { codec, payload_type, event_type: Some(101), noise_type: Some(13) }
+}
+
+/// A packet, and what becomes of it; `None`: it was dropped.
+fn feed(way: &mut Translator, header: Header, payload: &[u8]) -> Option<Vec<(Header, Vec<u8>)>> {
+    let mut datagram = vec![0; 12 + payload.len()];
+    header.write(&mut datagram).unwrap();
+    datagram[12..].copy_from_slice(payload);
+    let packet = Packet::parse(&datagram).unwrap();
+    let mut sent = Vec::new();
+    way.translate(&packet, |header, payload| sent.push((header, payload.to_vec()))).then_some(sent)
+}
+
+fn header(payload_type: u8, sequence: u16, timestamp: u32) -> Header {
+    Header { payload_type, marker: false, sequence, timestamp, ssrc: SSRC }
+}
+
+#[test]
+fn between_the_laws_only_octets_and_payload_type_change() {
+    let mut way = Translator::new(spoken(Codec::Pcma, 8), spoken(Codec::Pcmu, 0));
+    let octets: Vec<u8> = (0..=255).collect();
+    // Late, doubled, jumping: all is the receiver's business.
+    for (sequence, timestamp) in [(7, 100), (7, 100), (3, 5), (40_000, 9)] {
+        let sent = feed(&mut way, header(8, sequence, timestamp), &octets).unwrap();
+        let [(out, payload)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!(*out, header(0, sequence, timestamp));
+        assert!(octets.iter().zip(payload).all(|(a, u)| g711::alaw_to_ulaw(*a) == *u));
+    }
+    // Events and comfort noise go through as they are; what is unknown does not.
+    for payload_type in [101, 13] {
+        let sent = feed(&mut way, header(payload_type, 8, 260), &[1, 2, 3, 4]).unwrap();
+        assert_eq!(sent, [(header(payload_type, 8, 260), vec![1, 2, 3, 4])]);
+    }
+    assert_eq!(feed(&mut way, header(3, 9, 420), &octets), None);
+    assert_eq!(feed(&mut way, header(8, 9, 420), &[0; PAYLOAD_MAX + 1]), None);
+}
+
+#[test]
+fn payload_types_are_the_other_legs() {
+    let theirs = Spoken { event_type: Some(96), noise_type: None, ..spoken(Codec::Pcma, 8) };
+    let mut way = Translator::new(theirs, spoken(Codec::G729, 18));
+    assert_eq!(feed(&mut way, header(96, 1, 0), &[5, 0, 0, 160]).unwrap()[0].0.payload_type, 101);
+    assert_eq!(feed(&mut way, header(101, 2, 0), &[5, 0, 0, 160]), None);
+    assert_eq!(feed(&mut way, header(13, 3, 0), &[40]), None, "one side knows no comfort noise");
+    assert_eq!(feed(&mut way, header(8, 4, 160), &[0x55; 160]).unwrap()[0].0.payload_type, 18);
+}
+
+#[test]
+fn losses_and_pauses_go_through_and_what_is_late_does_not() {
+    let mut way = Translator::new(spoken(Codec::Pcmu, 0), spoken(Codec::G722, 9));
+    let mut sent = |sequence, timestamp| {
+        let sent = feed(&mut way, header(0, sequence, timestamp), &[0xff; 160])?;
+        assert!(sent.iter().all(|(_, payload)| payload.len() == 160));
+        Some(sent.iter().map(|(out, _)| (out.sequence, out.timestamp)).collect::<Vec<_>>())
+    };
+    assert_eq!(sent(65_534, 1000), Some(vec![(65_534, 1000)]));
+    assert_eq!(sent(65_535, 1160), Some(vec![(65_535, 1160)]));
+    assert_eq!(sent(65_535, 1160), None, "doubled");
+    assert_eq!(sent(2, 1640), Some(vec![(2, 1640)]), "two were lost");
+    assert_eq!(sent(1, 1480), None, "late");
+    assert_eq!(sent(3, 9800), Some(vec![(3, 9800)]), "a pause");
+    // A jump is another beginning.
+    assert_eq!(sent(30_000, 77), Some(vec![(30_000, 77)]));
+    assert_eq!(sent(30_001, 237), Some(vec![(30_001, 237)]));
+}
+
+#[test]
+fn packets_gathered_and_divided_are_numbered_without_gaps() {
+    // Halves of a frame: every second one makes a packet.
+    let mut way = Translator::new(spoken(Codec::Pcma, 8), spoken(Codec::G729, 18));
+    let mut numbers = Vec::new();
+    for n in 0..8u16 {
+        for (out, payload) in feed(&mut way, header(8, 100 + n, u32::from(n) * 40), &[0x55; 40]).unwrap() {
+            numbers.push((out.sequence, out.timestamp, payload.len()));
+        }
+    }
+    let first = numbers[0].0;
+    let expected: Vec<_> = (0..4u16).map(|n| (first + n, u32::from(n) * 80, 10)).collect();
+    assert_eq!(numbers, expected);
+    // One half is lost: the other is void, and the gap stays one.
+    assert_eq!(feed(&mut way, header(8, 108, 320), &[0x55; 40]), Some(vec![]));
+    assert_eq!(feed(&mut way, header(8, 110, 400), &[0x55; 40]), Some(vec![]));
+    let sent = feed(&mut way, header(8, 111, 440), &[0x55; 40]).unwrap();
+    assert_eq!(sent[0].0.timestamp, 400);
+    // 100 ms become 60 and 40.
+    let mut marked = header(8, 112, 480);
+    marked.marker = true;
+    let sent = feed(&mut way, marked, &[0x55; 800]).unwrap();
+    let next = sent[0].0.sequence;
+    let facts: Vec<_> = sent.iter().map(|(it, _)| (it.sequence, it.timestamp, it.marker)).collect();
+    assert_eq!(facts, [(next, 480, true), (next + 1, 960, false)]);
+    let sent = feed(&mut way, header(8, 113, 1280), &[0x55; 160]).unwrap();
+    assert_eq!((sent[0].0.sequence, sent[0].0.timestamp), (next + 2, 1280));
+}
+
+#[test]
+fn clocks_of_another_rate_are_followed_over_their_end() {
+    let wide = Codec::L16(Rate::Hz16000);
+    let mut way = Translator::new(spoken(Codec::Pcmu, 0), spoken(wide, 96));
+    let mut back = Translator::new(spoken(wide, 96), spoken(Codec::Pcmu, 0));
+    let start = u32::MAX - 500;
+    let mut last: Option<u32> = None;
+    for n in 0..100u16 {
+        let theirs = start.wrapping_add(u32::from(n) * 160);
+        let sent = feed(&mut way, header(0, n, theirs), &[0xff; 160]).unwrap();
+        let [(out, payload)] = &sent[..] else { panic!("{sent:?}") };
+        assert!(last.is_none_or(|last| out.timestamp.wrapping_sub(last) == 320), "{n}");
+        last = Some(out.timestamp);
+        assert_eq!(payload.len(), 640);
+        let again = feed(&mut back, *out, payload).unwrap();
+        assert_eq!(again[0].1.len(), 160);
+        assert_eq!(again[0].0.timestamp.wrapping_sub(start), u32::from(n) * 160);
+    }
+    // Hours later.
+    let mut theirs = start;
+    for n in 100..140u16 {
+        theirs = theirs.wrapping_add(FAR as u32 - 7);
+        let sent = feed(&mut way, header(0, n, theirs), &[0xff; 160]).unwrap();
+        let ours = sent[0].0.timestamp;
+        let again = feed(&mut back, sent[0].0, &[0; 640]).unwrap();
+        assert_eq!(again[0].0.timestamp, theirs, "{n} {ours}");
+    }
+}
+
+#[test]
+fn another_source_begins_anew() {
+    let mut way = Translator::new(spoken(Codec::Pcmu, 0), spoken(Codec::G722, 9));
+    feed(&mut way, header(0, 1000, 5000), &[0xff; 160]).unwrap();
+    let other = Header { ssrc: 9, ..header(0, 990, 42) };
+    let sent = feed(&mut way, other, &[0xff; 160]).unwrap();
+    assert_eq!((sent[0].0.ssrc, sent[0].0.sequence, sent[0].0.timestamp), (9, 990, 42));
+}
