@@ -57,7 +57,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// A trunk and its peer; options behind it by commas: max_calls=N (100), max_cps=N, weight=N,
-    /// priority=N (lower first), backup=NAME, profile=NAME; username=NAME,password=WORD for the carrier's challenges,
+    /// priority=N (lower first), codecs=NAME[+NAME]... (others are translated), backup=NAME, profile=NAME; username=NAME,password=WORD for the carrier's challenges,
     /// register=yes to register with it (others on this host can read a password here: in earnest write the trunk into the
     /// file). Several peers: NAME=ADDR:PORT+ADDR:PORT; over TCP: ADDR:PORT/tcp, over TLS: ADDR:PORT/tls; by name, located
     /// through DNS: NAME=HOST, NAME=HOST:PORT or 'NAME=HOST;transport=tcp'

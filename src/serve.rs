@@ -136,6 +136,7 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
             "max_cps" => trunk.max_cps = number()?,
             "weight" => trunk.weight = number()?,
             "priority" => trunk.priority = number()?,
+            "codecs" => trunk.codecs = value.split('+').map(str::to_owned).collect(),
             "backup" => trunk.backup = Some(value.to_owned()),
             "provider" => trunk.provider = Some(value.to_owned()),
             "profile" => trunk.profile = Some(value.to_owned()),
@@ -144,7 +145,7 @@ fn trunk(text: &str) -> Result<Trunk, Error> {
             "register" => trunk.register = register(value).map_err(fail)?,
             "needs_registration" => trunk.needs_registration = yes(value).map_err(fail)?,
             _ => {
-                let known = "max_calls, max_cps, weight, priority, backup, provider, profile, username, password, register, \
+                let known = "max_calls, max_cps, weight, priority, codecs, backup, provider, profile, username, password, register, \
                              needs_registration";
                 return Err(fail(format!("unknown option \"{key}\"; known are {known}")));
             }

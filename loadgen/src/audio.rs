@@ -21,13 +21,15 @@ const TAIL: Duration = Duration::from_millis(45);
 pub(crate) struct Sound {
     pub(crate) codec: Codec,
     pub(crate) ptime: Duration,
+    /// The other side speaks another codec: marks are levels.
+    translated: bool,
     /// A packet's worth of tone; marks are written over its beginning.
     tone: Vec<u8>,
 }
 
 impl Sound {
     /// A tone of 400 Hz, of which every packet time holds whole periods.
-    pub(crate) fn new(codec: Codec, ptime: Duration) -> Self {
+    pub(crate) fn new(codec: Codec, ptime: Duration, translated: bool) -> Self {
         let count = (ptime.as_millis() * 8) as usize;
         let mut samples = vec![0i16; count];
         media::Tone::sine(400.0, 8000, 8000).fill(&mut samples);
@@ -36,7 +38,25 @@ impl Sound {
             Codec::Pcma => media::g711::alaw_encode_frame(&samples, &mut tone),
             Codec::Pcmu => media::g711::ulaw_encode_frame(&samples, &mut tone),
         };
-        Self { codec, ptime, tone }
+        Self { codec, ptime, translated, tone }
+    }
+
+    /// Writes a mark over the tone.
+    fn write(&self, mark: &Mark, payload: &mut [u8]) {
+        match (self.translated, self.codec) {
+            (false, _) => mark.write(payload),
+            (true, Codec::Pcma) => mark.write_levels(payload, media::g711::alaw_encode),
+            (true, Codec::Pcmu) => mark.write_levels(payload, media::g711::ulaw_encode),
+        }
+    }
+
+    /// Reads the mark of a packet that was heard.
+    fn read(&self, payload: &[u8]) -> Result<Mark, Unmarked> {
+        match (self.translated, self.codec) {
+            (false, _) => Mark::read(payload),
+            (true, Codec::Pcma) => Mark::read_levels(payload, media::g711::alaw_decode),
+            (true, Codec::Pcmu) => Mark::read_levels(payload, media::g711::ulaw_decode),
+        }
     }
 }
 
@@ -133,7 +153,7 @@ impl Voice {
             let _ = header.write(bytes);
             let payload = &mut bytes[rtp::HEADER_LEN..];
             payload.copy_from_slice(&sound.tone);
-            mark.write(payload);
+            sound.write(&mark, payload);
         });
         part.streams += u64::from(self.next == 0);
         self.next = self.next.wrapping_add(1);
@@ -147,13 +167,17 @@ impl Voice {
         datagram: &[u8],
         arrived: Time,
         answered: Option<Time>,
+        sound: &Sound,
         part: &mut VoicePart,
     ) {
         let Ok(packet) = rtp::Packet::parse(datagram) else {
             part.foreign += u64::from(rtp::classify(datagram) != rtp::Kind::Rtcp);
             return;
         };
-        let mark = match Mark::read(packet.payload()) {
+        // Another codec than the one agreed upon is nobody's of ours.
+        let own = !sound.translated || packet.header().payload_type == sound.codec.payload_type();
+        let read = if own { sound.read(packet.payload()) } else { Err(Unmarked::Foreign) };
+        let mark = match read {
             Ok(mark) => mark,
             Err(Unmarked::Foreign) => {
                 part.foreign += 1;
@@ -262,7 +286,7 @@ mod tests {
     use super::*;
 
     fn pair() -> (Sound, Voice, Voice) {
-        let sound = Sound::new(Codec::Pcma, Duration::from_millis(20));
+        let sound = Sound::new(Codec::Pcma, Duration::from_millis(20), false);
         let mut random = Random::new(1);
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let now = Time::from_millis(100);
@@ -304,9 +328,9 @@ mod tests {
                 assert_eq!(bytes.len(), 172);
                 // The relay loses one packet in a hundred on the way back.
                 match send.socket {
-                    SocketId(16) => b.hear(&bytes, arrived, Some(Time::from_millis(150)), &mut back),
+                    SocketId(16) => b.hear(&bytes, arrived, Some(Time::from_millis(150)), &sound, &mut back),
                     _ if i % 100 == 50 => {}
-                    _ => a.hear(&bytes, arrived, Some(Time::from_millis(150)), &mut forth),
+                    _ => a.hear(&bytes, arrived, Some(Time::from_millis(150)), &sound, &mut forth),
                 }
             }
         }
@@ -336,7 +360,7 @@ mod tests {
                     let bytes = out.pool().bytes(&send.packet).to_vec();
                     out.pool().release(send.packet);
                     if send.socket == SocketId(17) && i < 5 {
-                        a.hear(&bytes, at, None, &mut part);
+                        a.hear(&bytes, at, None, &sound, &mut part);
                     }
                 }
             }

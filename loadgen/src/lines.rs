@@ -120,7 +120,7 @@ impl Lines {
             by_leg: Vec::new(),
             ports: Ports::new(sip.ip(), config.media.ports, config.calls_max.saturating_add(256), start),
             pacer: Pacer::new(ptime, now),
-            sound: Sound::new(config.media.codec, ptime),
+            sound: Sound::new(config.media.codec, ptime, config.media.is_translated()),
             alarms: Wheel::new(now, config.calls_max),
             shard: config.shard,
             farm: config.farm,
@@ -329,7 +329,7 @@ impl Lines {
         let call = self.ports.user(datagram.socket).and_then(|key| self.calls.get_mut(key));
         match call {
             Some(Call { voice: Some(voice), answered, .. }) => {
-                voice.hear(datagram.payload, datagram.received, *answered, &mut self.part.voice);
+                voice.hear(datagram.payload, datagram.received, *answered, &self.sound, &mut self.part.voice);
             }
             _ => self.part.voice.stale += 1,
         }

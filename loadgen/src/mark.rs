@@ -14,12 +14,31 @@
 //! | 28..32 | place in the stream, from 0 |
 //! | 32..40 | when it was to be sent, ns on the host's monotonic clock |
 //! | 40..48 | when it was sent |
+//!
+//! Where a gateway is to translate, octets do not stay. There each half of a byte is a level ([`LEVELS`]), 96 samples in all, which any law of G.711
+//! keeps apart; the checksum is then over the mark alone.
 
 use sansio::Time;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a mark; payloads below this carry none.
 pub const MARK_BYTES: usize = 48;
+
+/// Samples of a mark in levels.
+pub const LEVEL_SAMPLES: usize = 2 * MARK_BYTES;
+
+/// The levels, by half a byte: eight magnitudes 4.3 dB apart, positive and negative.
+const LEVELS: [i16; 16] =
+    [250, 410, 672, 1102, 1807, 2964, 4861, 7972, -250, -410, -672, -1102, -1807, -2964, -4861, -7972];
+/// Between two magnitudes: their geometric mean.
+const BOUNDS: [u16; 7] = [320, 525, 861, 1411, 2314, 3796, 6225];
+
+/// Which level a sample is nearest to.
+fn level(sample: i16) -> u8 {
+    let magnitude = sample.unsigned_abs();
+    let above = BOUNDS.iter().filter(|bound| magnitude > **bound).count() as u8;
+    if sample < 0 { above | 8 } else { above }
+}
 
 const MAGIC: u32 = 0x5472_6b4d;
 
@@ -96,6 +115,30 @@ impl Mark {
         payload[40..48].copy_from_slice(&self.sent.as_nanos().to_be_bytes());
         let sum = checksum(&payload[8..]);
         payload[4..8].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// Writes the mark in levels, each as `encode` says it, into a payload that holds tone; does nothing to one too short.
+    pub fn write_levels(&self, payload: &mut [u8], encode: fn(i16) -> u8) {
+        let mut bytes = [0; MARK_BYTES];
+        self.write(&mut bytes);
+        for (pair, byte) in payload.chunks_exact_mut(2).zip(bytes) {
+            if let [high, low] = pair {
+                (*high, *low) =
+                    (encode(LEVELS[usize::from(byte >> 4)]), encode(LEVELS[usize::from(byte & 15)]));
+            }
+        }
+    }
+
+    /// Reads a mark in levels, each as `decode` understands it.
+    pub fn read_levels(payload: &[u8], decode: fn(u8) -> i16) -> Result<Self, Unmarked> {
+        let Some(samples) = payload.get(..LEVEL_SAMPLES) else { return Err(Unmarked::Foreign) };
+        let mut bytes = [0; MARK_BYTES];
+        for (pair, byte) in samples.chunks_exact(2).zip(&mut bytes) {
+            if let [high, low] = *pair {
+                *byte = level(decode(high)) << 4 | level(decode(low));
+            }
+        }
+        Self::read(&bytes)
     }
 
     /// Reads the mark of a payload.
@@ -186,6 +229,28 @@ mod tests {
         }
         assert_eq!(Mark::read(&payload[..159]), Err(Unmarked::Corrupt));
         assert_eq!(Mark::read(&payload[..20]), Err(Unmarked::Foreign));
+    }
+
+    #[test]
+    fn a_mark_in_levels_survives_any_number_of_translations() {
+        use media::g711;
+        let mut payload = [0xd5; 160];
+        mark().write_levels(&mut payload, g711::alaw_encode);
+        assert_eq!(Mark::read_levels(&payload, g711::alaw_decode), Ok(mark()));
+        for _ in 0..3 {
+            g711::alaw_to_ulaw_in_place(&mut payload);
+            assert_eq!(Mark::read_levels(&payload, g711::ulaw_decode), Ok(mark()));
+            g711::ulaw_to_alaw_in_place(&mut payload);
+            assert_eq!(Mark::read_levels(&payload, g711::alaw_decode), Ok(mark()));
+        }
+        // One level is another: noticed.
+        payload[50] = g711::alaw_encode(-payload[50].cast_signed() as i16 * 60);
+        assert!(Mark::read_levels(&payload, g711::alaw_decode).is_err());
+        assert_eq!(Mark::read_levels(&[0xd5; 160], g711::alaw_decode), Err(Unmarked::Foreign));
+        assert_eq!(Mark::read_levels(&payload[..95], g711::alaw_decode), Err(Unmarked::Foreign));
+        for (half, sample) in LEVELS.into_iter().enumerate() {
+            assert_eq!(usize::from(level(sample)), half);
+        }
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn carrier_specs(plan: &Plan, farm: u32) -> Vec<ShardSpec> {
     let spec = |(index, carrier): (usize, &plan::Carrier)| ShardSpec {
         listen: carrier.listen,
         farm: farm.wrapping_add(2 * index as u32),
-        media: plan.media,
+        media: plan.media.of_carriers(),
         calls_max: concurrent.saturating_mul(2) + 256,
         ports_ready: each + each / 10 + 32,
         part: shard::Part::Carrier(carrier.behaviour()),
@@ -399,7 +399,11 @@ fn describe(plan: &Plan, text: &str, options: &RunOptions, callers: &Farm, resul
     result.target.address = format!("{transport}:{}", plan.target.to.address);
     result.target.transport = Some(transport.to_owned());
     if plan.media.rtp {
-        result.target.codec = Some(format!("{}/8000", plan.media.codec.name()));
+        let codec = format!("{}/8000", plan.media.codec.name());
+        result.target.codec = Some(match plan.media.carrier_codec.filter(|_| plan.media.is_translated()) {
+            Some(other) => format!("{codec} to {}/8000", other.name()),
+            None => codec,
+        });
         result.target.packet_ms = Some(u32::from(plan.media.ptime_ms.0));
     }
     let names: Vec<&str> = plan.carriers.iter().map(|carrier| carrier.name.as_str()).collect();

@@ -368,6 +368,9 @@ pub struct Media {
     /// What is offered and answered.
     #[serde(default)]
     pub codec: Codec,
+    /// What carriers of this process take and answer, if it is another: what is between has to translate.
+    #[serde(default)]
+    pub carrier_codec: Option<Codec>,
     /// Milliseconds of voice in a packet.
     #[serde(default)]
     pub ptime_ms: Ptime,
@@ -378,7 +381,26 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { rtp: true, codec: Codec::default(), ptime_ms: Ptime::default(), ports: PortRange::default() }
+        Self {
+            rtp: true,
+            codec: Codec::default(),
+            carrier_codec: None,
+            ptime_ms: Ptime::default(),
+            ports: PortRange::default(),
+        }
+    }
+}
+
+impl Media {
+    /// The same as carriers see it: their codec, and the callers' as the other one.
+    pub fn of_carriers(self) -> Self {
+        let codec = self.carrier_codec.unwrap_or(self.codec);
+        Self { codec, carrier_codec: Some(self.codec), ..self }
+    }
+
+    /// Whether callers and carriers speak different codecs.
+    pub fn is_translated(&self) -> bool {
+        self.carrier_codec.is_some_and(|codec| codec != self.codec)
     }
 }
 
@@ -541,6 +563,12 @@ impl Plan {
     pub fn parse(file: &str, text: &str) -> Result<Self, PlanError> {
         let wrong = |message: String| PlanError { file: file.to_owned(), message };
         let plan: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let samples = usize::from(plan.media.ptime_ms.0) * 8;
+        if plan.media.is_translated() && samples < crate::mark::LEVEL_SAMPLES {
+            return Err(wrong(String::from(
+                "[media] ptime_ms: marks that are translated (carrier_codec) take 12 ms; give 20, or one codec to both sides",
+            )));
+        }
         if plan.hold.0.mean().is_zero() && matches!(plan.arrival, Arrival::Concurrent { .. }) {
             return Err(wrong(
                 "[hold] is 0 s, so no number of calls can be up at once: set hold.seconds".to_owned(),
@@ -641,7 +669,7 @@ mod tests {
             names.push(plan.name);
         }
         names.sort();
-        assert_eq!(names, ["smoke", "stairs", "thousand"]);
+        assert_eq!(names, ["smoke", "stairs", "thousand", "transcode"]);
     }
 
     #[test]
