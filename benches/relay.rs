@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use media::codec::Codec;
 use rtp::{HEADER_LEN, Header, Policy, quality};
 use sansio::{Outbox, Random, SocketEvent, SocketId, Time};
 use std::hint::black_box;
@@ -14,6 +15,7 @@ use switch::RtpPorts;
 use switch::bridge::{Bridge, Side};
 use switch::leg_media::{Direction, Format, PayloadMap, Remote};
 use switch::ports::{Pair, PortPool};
+use switch::translator::Spoken;
 
 /// 20 ms of G.711.
 const PAYLOAD: usize = 160;
@@ -43,7 +45,7 @@ fn remote(address: SocketAddr) -> Remote {
         rtcp: Some(SocketAddr::new(address.ip(), address.port() + 1)),
         policy: Policy::Strict,
         direction: Direction::SEND_RECV,
-        payload_types: 1 | 1 << 8 | 1 << 101,
+        payload_types: 1 | 1 << 8 | 1 << 9 | 1 << 18 | 1 << 101,
         formats: vec![Format { payload_type: 8, clock: 8000, codec: Some(quality::Codec::G711) }],
         event_type: Some(101),
     }
@@ -102,10 +104,15 @@ impl Calls {
 
     /// One packet in; what comes out goes the way a driver sends it.
     fn relay(&mut self, stream: usize) -> usize {
+        self.relay_of(stream, HEADER_LEN + PAYLOAD)
+    }
+
+    /// The same with a packet of so many octets.
+    fn relay_of(&mut self, stream: usize, length: usize) -> usize {
         let stream = &mut self.streams[stream];
         stream.next();
         let bridge = &mut self.bridges[stream.call];
-        bridge.relay(stream.side, false, stream.at, stream.source, &stream.packet, &mut self.out);
+        bridge.relay(stream.side, false, stream.at, stream.source, &stream.packet[..length], &mut self.out);
         let mut octets = 0;
         while let Some(send) = self.out.next_send() {
             octets += send.packet.len();
@@ -144,6 +151,31 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
+/// The same where the legs speak different codecs: 20 ms of the one become 20 ms of the other.
+fn translate(c: &mut Criterion) {
+    let spoken =
+        |codec: Codec, payload_type: u8| Spoken { codec, payload_type, event_type: None, noise_type: None };
+    let known = [(Codec::Pcma, 8), (Codec::Pcmu, 0), (Codec::G722, 9), (Codec::G729, 18)];
+    let mut group = c.benchmark_group("translate");
+    group.throughput(Throughput::Elements(1));
+    for (here, there) in
+        known.iter().flat_map(|a| known.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b)
+    {
+        let mut calls = Calls::new(1);
+        let side = calls.streams[0].side;
+        calls.bridges[0].translate(side, spoken(here.0, here.1), spoken(there.0, there.1));
+        let octets = here.0.octets(20);
+        calls.streams[0].header.payload_type = here.1;
+        group.bench_function(format!("{}_to_{}", here.0.name(), there.0.name()), |b| {
+            b.iter(|| {
+                let sent = calls.relay_of(0, HEADER_LEN + octets);
+                assert_eq!(sent, HEADER_LEN + there.0.octets(20));
+            });
+        });
+    }
+    group.finish();
+}
+
 fn parts(c: &mut Criterion) {
     let mut calls = Calls::new(1);
     calls.streams[0].next();
@@ -161,5 +193,5 @@ fn parts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, relay, parts);
+criterion_group!(benches, relay, translate, parts);
 criterion_main!(benches);
