@@ -359,7 +359,7 @@ impl Shard {
         response: Option<&Received>,
         out: &mut Outbox<Mail>,
     ) {
-        let redirection = self.redirection(key, &failure, response);
+        let redirection = self.redirection(now, key, &failure, response);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.callee = None;
         if let Some(timer) = call.timer.take() {

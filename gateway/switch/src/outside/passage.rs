@@ -5,7 +5,7 @@ use super::{Asker, Told, fields};
 use crate::attempt::{Way, judge, patience};
 use crate::identity::{Departure, Standing, Waiter, depart};
 use crate::mail::Mail;
-use crate::phone::is_of_flow;
+use crate::phone::Tried;
 use crate::privacy::Privacy;
 use crate::profile::{Outgoing, Referrals};
 use crate::session;
@@ -54,8 +54,8 @@ pub(super) struct Passage {
     /// The number after the route's rewriting.
     pub(super) number: String,
     pub(super) targets: Targets,
-    /// The phone that is asked now, if it has several flows.
-    phone: Option<String>,
+    /// The phone that is asked now.
+    phone: Option<Tried>,
     /// The subscription it makes.
     pub(super) subscription: Option<Key>,
     /// When whoever asked waits no longer.
@@ -186,7 +186,7 @@ impl Shard {
                         return self.passage_fails(now, key, Some(Refusal::unregistered()));
                     };
                     let more = !contacts.is_empty();
-                    passage.phone = binding.flow.as_ref().map(|flow| flow.instance.clone());
+                    passage.phone = Some(Tried::of(&binding));
                     let dialled = passage.dialled.clone();
                     self.way_to_phone(&dialled, &binding).map(|way| (way, None, more))
                 }
@@ -477,10 +477,8 @@ impl Shard {
             // RFC 3261 §16.7 step 5: 6xx speaks for all phones of a user.
             next = (300..600).contains(&status);
             // RFC 5626 §7: what a phone has answered it is not asked again by another flow.
-            if let (Targets::Phones(contacts), Some(phone)) = (&mut passage.targets, &passage.phone)
-                && !is_of_flow(status)
-            {
-                contacts.retain(|it| it.flow.as_ref().is_none_or(|flow| flow.instance != *phone));
+            if let (Targets::Phones(contacts), Some(phone)) = (&mut passage.targets, &passage.phone) {
+                phone.leave(status, contacts);
             }
         }
         if let Some((trunk, peer)) = &sent.on

@@ -9,6 +9,7 @@ use super::afar::Hearer;
 use crate::invite::Asked as Call;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
+use crate::registrar::Aim;
 use crate::session;
 use crate::shard::Shard;
 use core::time::Duration;
@@ -31,7 +32,7 @@ impl Shard {
     /// Calls the phone that a REFER is for.
     ///
     /// # Errors
-    /// The status to answer with: 403 for somebody else's phone, 481 for a Join of no dialog here, 484 without a number, 503
+    /// The status to answer with: 403 for somebody else's phone, 404 for a temporary GRUU that is void, 481 for a Join of no dialog here, 484 without a number, 503
     /// at a limit.
     pub(crate) fn dial(
         &mut self,
@@ -43,12 +44,12 @@ impl Shard {
         user: Option<String>,
         out: &mut Outbox<Mail>,
     ) -> Result<(), u16> {
-        let named = session::user_of(request.request_uri());
+        let Aim { number: named, phone: aimed } = self.aim(now, request.request_uri()).ok_or(404_u16)?;
         let from = user
             .clone()
             .unwrap_or_else(|| request.from().map_or_else(String::new, |from| session::user_of(from.uri)));
         let phone = if named.is_empty() { from.clone() } else { named };
-        let target = session::user_of(refer.target.as_bytes());
+        let target = self.aim(now, refer.target.as_bytes()).ok_or(404_u16)?.number;
         if phone.is_empty() || target.is_empty() {
             return Err(484);
         }
@@ -84,6 +85,7 @@ impl Shard {
             sip_call_id: session::text(request.call_id()),
             from,
             dialled: phone,
+            aimed,
             asserted: None,
             privacy: Privacy::default(),
             diversions: 0,

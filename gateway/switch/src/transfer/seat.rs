@@ -130,8 +130,8 @@ impl Shard {
         let number = self.number_at(key, side);
         let remote = facts.flow.remote;
         let phone = self.config.users.has(&number).then(|| {
-            let contacts = self.registrar.contacts(self.wall(now), &number);
-            contacts.into_iter().find(|it| it.target == remote)
+            let reach = self.registrar.reach(self.wall(now), &number, None, || 0);
+            reach.contacts.into_iter().find(|it| it.target == remote)
         });
         let place = if let Some(Some(binding)) = phone {
             Place::Phone(Box::new(binding))
