@@ -6,8 +6,9 @@ use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::IpAddr;
-use link::{Alarm, AlarmKind, Event};
+use link::{Alarm, AlarmKind, Event, Side};
 use sansio::{Key, Outbox, Time};
+use sip::LegId;
 
 impl Shard {
     /// Holds a call that was just opened, or sent on to another number, against the rules; it keeps the places it takes
@@ -89,6 +90,43 @@ impl Shard {
     ) -> Result<(), u16> {
         let judged = self.config.fraud.judge_trunk_message(now, trunk, numbers);
         self.told_of_message(now, judged, session, out)
+    }
+
+    /// Holds a MESSAGE inside a call, from the peer of a leg, against the rules, as one outside of calls: whoever sends it, and
+    /// the number of the other side.
+    pub(crate) fn take_inside_message_tolls(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let Some((key, side)) = self.slot(leg).map(|slot| (slot.call, slot.side)) else { return Ok(()) };
+        let Some(call) = self.calls.get(key) else { return Ok(()) };
+        let Some(flow) = self.endpoint.leg(leg).map(|facts| facts.flow) else { return Ok(()) };
+        let (session, draft) = (call.ends.record(), &call.draft);
+        let trunk = draft.trunk.as_ref().map(|it| it.as_str().to_owned());
+        let is_trunk =
+            |name: &String| [link::USER_PREFIX, link::WORKER_PREFIX].iter().all(|it| !name.starts_with(it));
+        let (user, numbers, trunk) = match side {
+            Side::Caller => {
+                let number = call.number().to_owned();
+                let routed = draft.routed.clone().unwrap_or_else(|| number.clone());
+                (call.user.clone(), [number, routed], trunk.filter(is_trunk))
+            }
+            _ => {
+                let user =
+                    trunk.as_ref().and_then(|it| it.strip_prefix(link::USER_PREFIX)).map(str::to_owned);
+                let from = draft.from.clone();
+                let trunk = self.trunk_behind(now, &call.flow).map(|it| it.config.name.clone());
+                (user, [from.clone(), from], trunk)
+            }
+        };
+        let (numbers, session) = ([numbers[0].as_str(), numbers[1].as_str()], Some(session.as_str()));
+        // What comes from another worker was counted there.
+        if !self.is_tied(&flow) {
+            self.take_message_tolls(now, flow.remote.ip(), user.as_deref(), numbers, session, out)?;
+        }
+        trunk.map_or(Ok(()), |trunk| self.take_trunk_message_tolls(now, &trunk, numbers, session, out))
     }
 
     fn told_of_message(

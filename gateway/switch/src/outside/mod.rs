@@ -13,6 +13,7 @@ mod subscription;
 
 pub(crate) use fields::END_TO_END;
 pub use policy::{Outside, Passing};
+pub(crate) use referral::Handed;
 
 use crate::authenticate::Sender;
 use crate::mail::Mail;

@@ -18,6 +18,7 @@ use sansio::{Key, Outbox, Time, TimerId};
 use sip::auth::Answerer;
 use sip::message::{Method, Name};
 use sip::session_id::SessionId;
+use sip::transfer::Replaces;
 use sip::{Body, Destination, Failure, Flow, Received, Request, RequestId, UsageId};
 use std::sync::Arc;
 
@@ -65,6 +66,8 @@ pub(super) struct Passage {
     last: Option<Answer>,
     /// Until 100 is due.
     timer: Option<TimerId>,
+    /// In a REFER, whoever is across from the dialog that it names knows it by this.
+    pub(super) across: Option<Replaces>,
     /// Whether the sender's number is the sender's.
     pub(super) identity: Standing,
     /// Until the certificate that this needs has to be there.
@@ -138,6 +141,7 @@ impl Passage {
             sent: None,
             last: None,
             timer: None,
+            across: None,
             identity: Standing::default(),
             patience: None,
         }
@@ -353,7 +357,7 @@ impl Shard {
         }
         fields::identify(&mut passed, &message, made);
         if passage.method == Method::Refer {
-            passed.extend(self.referral_fields(now, &message, advertised));
+            passed.extend(self.referral_fields(&message, advertised, passage.across.as_ref()));
         }
         passed.retain(|(name, _)| !is_in(&headers, name));
         headers.extend(passed);

@@ -4,8 +4,8 @@
 //! That is a transfer in a call that has no caller: his phone's leg moves into the call to the target when that is answered.
 //! Both calls take the routes, caps and rules against fraud that calls of whoever referred take.
 
-use super::Asked;
 use super::afar::Hearer;
+use super::{Asked, Pending, Seat};
 use crate::invite::Asked as Call;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
@@ -57,8 +57,9 @@ impl Shard {
         if user.as_ref().is_some_and(|name| *name != phone) {
             return Err(403);
         }
-        if let Some(join) = &refer.join {
-            self.seat_across(now, &join.dialog())?;
+        // Of another shard's it is found out once he is to be put through.
+        if let Some(join) = refer.join.as_ref().filter(|join| self.elsewhere(&join.dialog()).is_none()) {
+            self.is_there(&join.dialog())?;
         }
         let most = self.config.outside.referrals_max;
         if self.dials >= most || self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize)
@@ -125,12 +126,34 @@ impl Shard {
         let to = session::user_of(refer.target.as_bytes());
         let by = self.number_at(key, Side::Caller);
         self.note_transfer(key, link::Transfer { part: Part::Referred, by, to, status: 0, call: None });
-        let seat = refer.join.as_ref().map(|join| self.seat_across(now, &join.dialog())).transpose();
-        match seat {
-            Ok(seat) => self.carry_out(now, key, &refer, seat.map(Box::new), out),
-            Err(status) => self.transfer_failed(now, key, status, out),
+        let Some(join) = &refer.join else {
+            self.carry_out(now, key, &refer, None, out);
+            return true;
+        };
+        let pending = || Pending::Dialled(key, refer.clone());
+        if let Some(found) = self.seat_or_seek(now, &join.dialog(), pending, out) {
+            self.dialled_found(now, key, &refer, found, out);
         }
         true
+    }
+
+    /// Who sits across from the dialog that the phone is to join was found, or is not there.
+    pub(super) fn dialled_found(
+        &mut self,
+        now: Time,
+        key: Key,
+        refer: &Refer,
+        found: Result<Seat, u16>,
+        out: &mut Outbox<Mail>,
+    ) {
+        let asked = self.calls.get(key).and_then(|call| call.transferring.asked.as_ref());
+        if asked.is_none_or(|asked| asked.target.is_some()) {
+            return; // the phone has hung up in the meantime
+        }
+        match found {
+            Ok(seat) => self.carry_out(now, key, refer, Some(Box::new(seat)), out),
+            Err(status) => self.transfer_failed(now, key, status, out),
+        }
     }
 
     /// A call that was made for a REFER outside of calls is over; whoever referred is told, if the phone never answered.
