@@ -52,6 +52,10 @@ pub(super) fn calls(flow: &Flow, kind: Option<Kind>, plans: &[CallPlan], seen: &
             Outcome::Answered => cdr.answered.is_some(),
             // Whose ringing call somebody else was put through to is told 487, the record of what became of that.
             Outcome::Status(487) if cdr.transfer.is_some() => true,
+            // Who has others put through is told what came of that.
+            Outcome::Status(status) if plan.dials.is_some() => {
+                cdr.transfer.as_ref().map_or(cdr.end.status, |it| it.status) == status
+            }
             Outcome::Status(status) => cdr.answered.is_none() && cdr.end.status == status,
             _ => true,
         });

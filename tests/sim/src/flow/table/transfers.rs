@@ -77,7 +77,7 @@ fn picked_up(s: &mut Stage) {
 fn dial(s: &mut Stage, early_media: Option<Duration>) {
     s.call().dials = Some(2);
     s.config.outside.referrals = switch::profile::Referrals::Execute;
-    s.call().hang_up = None;
+    s.call().patience = ms(150_000);
     s.answer().hang_up = Some(ms(100_000));
     let talks = Behaviour { rtp: None, hang_up: Some(ms(25_000)), early_media, ..Behaviour::plain() };
     s.carriers[0].answers.insert(2, talks);
@@ -184,7 +184,7 @@ pub(super) const FLOWS: &[Flow] = &[
         }),
         ..row("a third party joins by another shard", "RFC 3911 §4", OK, |s| {
             joins(s);
-            s.seed = ACROSS;
+            s.seed = ACROSS_TO_JOIN;
         })
     },
     Flow {
@@ -234,3 +234,5 @@ pub(super) const FLOWS: &[Flow] = &[
 
 /// A seed with which the two calls of an attended transfer fall to two shards, where there are two.
 const ACROSS: u64 = 1;
+/// The same for a call and one that joins it.
+const ACROSS_TO_JOIN: u64 = 2;
