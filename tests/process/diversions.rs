@@ -1,12 +1,11 @@
 //! Tokens besides that of the caller: diversions (RFC 8946), Resource-Priority (RFC 8443), and those of messages (RFC 9475);
 //! signed with OpenSSL, and by one gateway for another.
 
+use crate::authority::{Authority, Repository, Token, now, openssl, signed};
 use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::phone::{Phone, Way, unique};
-use crate::stir::{
-    Authority, Repository, SDP, Token, call, finish, gateway, now, openssl, signed, trunk, verifies,
-};
+use crate::stir::{SDP, call, finish, gateway, trunk, verifies};
 use std::time::Duration;
 
 on_both_drivers! {

@@ -17,6 +17,7 @@ macro_rules! on_both_drivers {
 
 mod abuse;
 mod api;
+mod authority;
 mod bad_input;
 mod basics;
 mod carrier;

@@ -1,7 +1,6 @@
 //! A call to a user: the phones registered under that name are asked one after the other (RFC 3261 §16.6 and §16.7).
 
 use crate::attempt::Way;
-use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
 use crate::registrar::{Reach, path};
 use crate::shard::Shard;
@@ -11,7 +10,6 @@ use link::Binding;
 use sansio::{Key, Outbox, StreamId, Time};
 use sip::message::Uri;
 use sip::{Failure, Held, Transport, is_private};
-use std::sync::Arc;
 
 impl Shard {
     /// Sends a call to the phones of the user it is for.
@@ -107,27 +105,20 @@ impl Shard {
         };
         let transport = proxy.map(|(transport, _)| transport).or_else(|| transport_of(binding));
         let transport = transport.ok_or_else(|| Refusal::internal("binding of no transport"))?;
+        let name = format!("{}{user}", link::USER_PREFIX).into();
         Ok(Way {
-            name: format!("{}{user}", link::USER_PREFIX).into(),
-            address: binding.target,
-            transport,
             // A proxy takes connections where its URI says.
             over: binding
                 .connection
                 .filter(|_| proxy.is_none())
                 .map(|it| (Held { holder: it.shard, stream: StreamId(it.stream) }, binding.local)),
-            listener,
             request_uri,
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
             nat: (self.nat_at(listener), binding.behind_nat),
-            profile: Arc::default(),
             route,
-            account: None,
-            identity: TrunkIdentity::default(),
-            peer: None,
-            seizure: None,
+            ..Way::beside_trunks(name, binding.target, transport, listener)
         })
     }
 }

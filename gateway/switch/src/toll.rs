@@ -1,4 +1,4 @@
-//! Toll fraud: what the rules say to a call when it comes in, when it is offered to a trunk, and while it lasts.
+//! Alarms, and toll fraud: what the rules say to a call when it comes in, when it is offered to a trunk, and while it lasts.
 
 use crate::fraud::{Caller, Exceeded, Judged};
 use crate::guard::Source;
@@ -177,6 +177,20 @@ impl Shard {
         for (alarm, session) in alarms {
             self.tell_fraud(now, alarm, Some(session), out);
         }
+    }
+
+    /// Raises an alarm about this worker itself, which refuses calls.
+    pub(crate) fn tell_alarm(&self, now: Time, kind: AlarmKind, what: String, out: &mut Outbox<Mail>) {
+        let alarm = Alarm {
+            at: self.wall(now),
+            kind,
+            rule: "".into(),
+            who: format!("worker {}", self.shards.me).into(),
+            what: what.into(),
+            refused: true,
+            session_id: None,
+        };
+        self.tell(Event::Alarm(Box::new(alarm)), out);
     }
 
     /// Raises an alarm; `session` is the Session-ID of the call or message that was too much.

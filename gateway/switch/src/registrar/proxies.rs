@@ -173,7 +173,7 @@ mod tests {
         register(&it, "sip:b@10.0.0.1", "<sip:192.0.2.99;lr>", 600, 2);
         let (revision, names) = it.proxies_since(0).unwrap();
         let edge: Target = "edge.example".parse().unwrap();
-        assert_eq!(names, [edge.clone()]);
+        assert_eq!(names, core::slice::from_ref(&edge));
         assert_eq!(it.proxies_since(revision), None);
         let source = "sip:a@10.0.0.1 192.0.2.1:5060/udp".to_owned();
         let other = "sip:b@10.0.0.1 192.0.2.1:5060/udp".to_owned();

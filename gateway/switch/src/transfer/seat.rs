@@ -8,7 +8,6 @@
 use super::Referrer;
 use crate::attempt::Way;
 use crate::call::across;
-use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
 use crate::outside::Handed;
 use crate::shard::Shard;
@@ -20,7 +19,6 @@ use sansio::{Key, Mailbox, Outbox, Time};
 use sip::message::Uri;
 use sip::transfer::{Refer, Replaces};
 use sip::{Flow, Held, LegId, LegState, Received, Transport};
-use std::sync::Arc;
 
 /// Somebody in a call, as a request on his behalf has to know him.
 #[derive(Clone, Debug)]
@@ -276,23 +274,15 @@ impl Shard {
                 }
                 self.stats.attempts += 1;
                 let host = crate::session::host(self.listeners[listener].advertised.ip());
+                let name = format!("{}{}", link::USER_PREFIX, seat.number).into();
                 let way = Way {
-                    name: format!("{}{}", link::USER_PREFIX, seat.number).into(),
-                    address: *address,
-                    transport: *transport,
                     over: over.map(|held| (held, *local)),
-                    listener,
                     nat: (self.nat_at(listener), over.is_some()),
                     request_uri: contact.clone(),
                     to: format!("<sip:{}@{host}>", seat.number),
                     number: crate::session::user_of(contact.as_bytes()),
                     patience: self.config.no_response.saturating_mul(4),
-                    profile: Arc::default(),
-                    route: None,
-                    account: None,
-                    identity: TrunkIdentity::default(),
-                    peer: None,
-                    seizure: None,
+                    ..Way::beside_trunks(name, *address, *transport, listener)
                 };
                 if let Err(refusal) = self.send_invite(now, key, way, &[], out) {
                     self.end_refused(now, key, &refusal, out);
