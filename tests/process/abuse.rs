@@ -3,6 +3,7 @@
 use crate::carrier::{Carrier, Manner};
 use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
 use crate::phone::{Dialog, Phone, Way, unique};
+use crate::transfer::Scene;
 use crate::voice::Voice;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ on_both_drivers! {
     the_limit_of_a_source_holds_over_all_workers
     offences_on_all_workers_are_counted_together
     messages_are_capped_by_destination
+    messages_inside_a_call_are_capped_and_the_call_lasts
     a_scanner_is_banned_on_all_workers_until_the_ban_is_lifted
     who_goes_on_though_refused_is_banned_and_longer_each_time
     a_peer_of_a_trunk_and_exempt_networks_are_never_limited_nor_banned
@@ -232,6 +234,40 @@ fn messages_are_capped_by_destination(io: &str) {
     let line = gateway.logged("alarm fraud \"satellites\"").unwrap();
     assert!(line.contains("; Session-ID ab30317f1a784dc48ff824d0d3715d86;remote="), "{line}");
     assert!(alarms[0]["session_id"].as_str().unwrap().starts_with("ab30317f1a784dc48ff824d0d3715d86;"));
+}
+
+fn messages_inside_a_call_are_capped_and_the_call_lasts(io: &str) {
+    let more = "[[fraud]]\nname = \"many\"\nprefix = \"100\"\nwho = \"all\"\nmax_messages_per_hour = 2\nstatus = 480\n\
+                [[fraud]]\nname = \"trunk\"\nprefix = \"1003\"\nwho = \"each-trunk\"\nmax_messages_per_hour = 1\n";
+    let mut scene = Scene::new(io, 2, more);
+    let (mut a, mut b, _, _) = scene.call("1002");
+    let mut statuses = Vec::new();
+    for number in 0..4 {
+        scene.alice.phone.begin_request_with(&mut a, "MESSAGE", "");
+        if number < 2 {
+            let message = scene.bob.phone.expect("MESSAGE");
+            scene.bob.phone.respond(&message, 200, "", "");
+        }
+        let cseq = format!("{} MESSAGE", a.cseq);
+        statuses.push(scene.alice.phone.final_response(&a.call_id.clone(), &cseq).status().unwrap());
+    }
+    // A 480 would end the call (RFC 5057 section 5.1).
+    assert_eq!(statuses, [200, 200, 403, 403]);
+    // The other way it is for her number, of which no rule speaks.
+    for _ in 0..3 {
+        scene.bob.phone.begin_request_with(&mut b, "MESSAGE", "");
+        let message = scene.alice.phone.expect("MESSAGE");
+        scene.alice.phone.respond(&message, 200, "", "");
+        let cseq = format!("{} MESSAGE", b.cseq);
+        assert_eq!(scene.bob.phone.final_response(&b.call_id.clone(), &cseq).status(), Some(200));
+    }
+    // Together with those outside of calls.
+    let gateway = scene.sip();
+    let (_, outside) = scene.alice.phone.outside_as("4711", gateway, "1002", "MESSAGE", "");
+    assert_eq!(outside.status(), Some(480));
+    assert_eq!(metric(&scene.gateway, "messages_fraud_refused_total"), 3.0);
+    scene.alice.phone.bye(&mut a);
+    scene.bob.is_hung_up(&b);
 }
 
 fn a_scanner_is_banned_on_all_workers_until_the_ban_is_lifted(io: &str) {

@@ -10,6 +10,7 @@ on_both_drivers! {
     a_third_party_joins
     a_third_party_joins_a_call_of_another_worker
     who_called_can_be_joined_too
+    who_was_put_through_to_another_worker_can_be_joined
     who_cannot_mix_says_so
     what_cannot_be_joined_is_refused
     a_profile_may_refuse
@@ -88,6 +89,48 @@ fn who_called_can_be_joined_too(io: &str) {
     scene.bob.is_hung_up(&b);
     scene.records(2);
     scene.nothing_more();
+}
+
+/// Bob and Carol have been put through to each other. If their calls are of two workers, there is a call between those: across from
+/// Bob is Carol all the same.
+fn who_was_put_through_to_another_worker_can_be_joined(io: &str) {
+    let mut scene = Scene::new(io, 2, "");
+    for _ in 0..20 {
+        let before = scene.gateway.metric("trunkline_transfers_elsewhere_total");
+        let (mut a, b, _, _) = scene.call("1002");
+        scene.hold(&mut a, &b);
+        let (consultation, mut c, _, to_carol) = scene.call("1003");
+        scene.refer(&mut a, &format!("<sip:1003@127.0.0.1?Replaces={}>", replaces(&consultation)));
+        scene.alice.is_hung_up(&consultation);
+        scene.bob.agrees(&b);
+        assert_eq!(said(&scene.alice.notified()), TRANSFERRED);
+        scene.alice.phone.bye(&mut a);
+        let between = scene.gateway.metric("trunkline_transfers_elsewhere_total") > before;
+
+        let (gateway, offer) = (scene.sip(), scene.alice.voice.sdp("sendrecv"));
+        let way = Way::Udp(gateway);
+        let mut third = scene.alice.phone.invite_with(way, gateway, "1003", &join(&b), &offer);
+        let joining = scene.carol.phone.expect("INVITE");
+        assert_eq!(joining.0.field("join"), unescaped(&turned(&c)), "{}", joining.0.text);
+        assert_eq!(joining.0.number(), "1003", "{}", joining.0.text);
+        scene.carol.phone.respond(&joining, 200, "mixes", &scene.carol.voice.sdp("sendrecv"));
+        let mixed = scene.carol.phone.dialog_of(&joining, "mixes");
+        scene.carol.phone.expect_in(&mixed, "ACK");
+        let joined = scene.alice.phone.answered(&mut third);
+        assert_eq!(joined.status(), Some(200), "{}", joined.text);
+        talk((&mut scene.alice.voice, joined.audio()), (&mut scene.carol.voice, joining.0.audio()), 10);
+        assert_eq!(to_carol.number(), "1003");
+        scene.alice.phone.bye(&mut third);
+        scene.carol.is_hung_up(&mixed);
+        scene.carol.phone.bye(&mut c);
+        scene.bob.is_hung_up(&b);
+        scene.gateway.wait_calls(0);
+        scene.nothing_more();
+        if between {
+            return;
+        }
+    }
+    panic!("twenty pairs of calls, each on one worker");
 }
 
 fn who_cannot_mix_says_so(io: &str) {

@@ -5,7 +5,7 @@ use crate::gateway::{Gateway, folder, rtp_ports};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way};
 use crate::register::{User, nonce};
-use crate::transfer::{Scene, TRANSFERRED, said, unescaped};
+use crate::transfer::{Scene, TRANSFERRED, replaces, said, turned, unescaped};
 use crate::voice::{Voice, talk};
 use std::net::SocketAddr;
 
@@ -21,6 +21,7 @@ on_both_drivers! {
     a_click_is_no_way_around_a_cap
     a_user_has_his_own_phone_rung
     a_click_is_handed_on
+    a_click_about_a_call_of_another_worker_names_it_as_it_is_known_there
     who_may_not_is_refused
     who_knows_the_dialog_has_a_call_transferred
     who_knows_the_dialog_of_another_worker_has_that_transferred
@@ -318,6 +319,31 @@ fn a_click_is_handed_on(io: &str) {
     }
     assert_eq!(scene.gateway.metric("trunkline_transfers_passed_total"), 2.0);
     scene.nothing_more();
+}
+
+/// RFC 7092 §3.1.4: Bob is to take Alice's place in a call with Carol, who knows another dialog than Alice does. The REFER comes to
+/// the worker that its Call-ID falls to: sooner or later that is not the one with the call.
+fn a_click_about_a_call_of_another_worker_names_it_as_it_is_known_there(io: &str) {
+    let more = "[outside]\nrefer = \"pass\"\n[[profile]]\nname = \"bob\"\nrefer = \"pass\"\n[[profile]]\nname = \"carol\"\n";
+    let mut scene = Scene::new(io, 2, more);
+    let gateway = scene.sip();
+    let (mut a, c, _, _) = scene.call("1003");
+    for round in 0..20 {
+        let kind = if round % 2 == 0 { "Replaces" } else { "Join" };
+        let fields = format!("Refer-To: <sip:1003@127.0.0.1?{kind}={}>\r\n", replaces(&a));
+        let asked = scene.alice.phone.begin_outside("4711", gateway, "1002", "REFER", &fields);
+        let refer = scene.bob.phone.expect("REFER");
+        let plain = refer.0.field("refer-to").replace("%40", "@").replace("%3B", ";").replace("%3D", "=");
+        assert!(plain.contains(&format!("?{kind}={}", unescaped(&turned(&c)))), "{plain}");
+        scene.bob.phone.respond(&refer, 603, "bob", "");
+        assert_eq!(scene.alice.phone.final_response(&asked.call_id, "7 REFER").status(), Some(603));
+        if round > 0 && scene.gateway.metric("trunkline_transfers_elsewhere_total") > 1.0 {
+            scene.alice.phone.bye(&mut a);
+            scene.carol.is_hung_up(&c);
+            return;
+        }
+    }
+    panic!("twenty requests, all on one worker");
 }
 
 fn who_may_not_is_refused(io: &str) {

@@ -1,16 +1,16 @@
 //! Tokens besides that of the caller: diversions (RFC 8946), Resource-Priority (RFC 8443), and those of messages (RFC 9475);
 //! signed with OpenSSL, and by one gateway for another.
 
+use crate::authority::{Authority, Repository, Token, now, openssl, signed};
 use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::phone::{Phone, Way, unique};
-use crate::stir::{
-    Authority, Repository, SDP, Token, call, finish, gateway, now, openssl, signed, trunk, verifies,
-};
+use crate::stir::{SDP, call, finish, gateway, trunk, verifies};
 use std::time::Duration;
 
 on_both_drivers! {
     a_call_that_was_sent_on_is_verified_by_its_chain
+    a_chain_may_be_nested_in_one_token
     what_a_gateway_sends_on_it_signs
     a_priority_passes_if_the_caller_is_entitled_to_it
     a_message_is_verified_as_a_call_is
@@ -83,6 +83,38 @@ fn a_call_that_was_sent_on_is_verified_by_its_chain(io: &str) {
     assert_eq!(gateway.metric("trunkline_identity_diverted_total"), 1.0);
 }
 
+/// RFC 8946 §5.
+fn a_chain_may_be_nested_in_one_token(io: &str) {
+    let world = World::new();
+    let (mut caller, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
+    let lines = world.verifies("reject");
+    let (gateway, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
+    let mut ask = |fields: &str| call(&mut caller, &mut callee, &gateway, "1503", fields);
+    let nest = |(from, to): (&str, &str), before: &str| {
+        let token = before.strip_prefix("Identity: ").unwrap().split(';').next().unwrap();
+        let claims = format!(
+            r#"{{"dest":{{"tn":["{to}"]}},"div":{{"tn":"{from}"}},"iat":{},"opt":"{token}","orig":{{"tn":"4711"}}}}"#,
+            now()
+        );
+        signed(&world.authority, "other", "div-o", (&world.urls[1], &world.urls[1]), &claims)
+    };
+    let whole = nest(("1502", "1503"), &nest(("1501", "1502"), &world.call("1501")));
+    let (seen, answer) = ask(&whole);
+    assert_eq!(answer.status(), Some(486), "{}", answer.text);
+    assert!(seen.unwrap().field("from").contains(";verstat=TN-Validation-Passed@"));
+    let forged = world.call("1501").replacen(";info", "A;info", 1);
+    for fields in [
+        nest(("1502", "1503"), &world.call("1501")),
+        nest(("1501", "1502"), &world.call("1501")),
+        nest(("1501", "1503"), &forged),
+    ] {
+        let (seen, answer) = ask(&fields);
+        assert_eq!((seen.is_none(), answer.status()), (true, Some(438)), "{fields}");
+    }
+    let cdr = gateway.wait_cdrs(4).pop().unwrap();
+    assert_eq!(cdr["identity"]["diverted"], serde_json::json!(["1501", "1502"]), "{cdr}");
+}
+
 /// The number asked for in an INVITE that is sent elsewhere.
 fn redirect(phone: &mut Phone, contact: &str) -> Message {
     let invite = phone.expect("INVITE");
@@ -92,15 +124,21 @@ fn redirect(phone: &mut Phone, contact: &str) -> Message {
 }
 
 fn what_a_gateway_sends_on_it_signs(io: &str) {
+    signs(io, "div", &["shaken", "div"]);
+    signs(io, "div-o", &["div-o"]);
+}
+
+fn signs(io: &str, kind: &str, types: &[&str]) {
     let world = World::new();
     let (mut caller, mut callee) = (Phone::new("127.0.0.2"), Phone::new("127.0.0.3"));
     let mut absent = Phone::new("127.0.0.4");
     let lines = world.verifies("reject");
-    let (verifier, _) = gateway(io, &lines, &trunk("callee", callee.address, ""));
+    let (verifier, _) = gateway(io, &lines, &trunk("callee", callee.address, "stir.pass = true"));
     let trunks = trunk("absent", absent.address, "")
         + &trunk("verifier", verifier.sip, "stir.sign = true\nstir.pass = true")
         + "[[route]]\nprefix = \"15\"\nto = [\"absent\"]\n[[route]]\nto = [\"verifier\"]\n";
-    let (forwarder, _) = gateway(io, &(lines + &world.signs()), &trunks);
+    let (forwarder, _) =
+        gateway(io, &(lines + &world.signs() + &format!("diversions = \"{kind}\"\n")), &trunks);
     let mut send_on = |contact: &str| {
         let way = Way::Udp(forwarder.sip);
         let dialog = caller.invite_with(way, forwarder.sip, "1501", &world.call("1501"), SDP);
@@ -109,7 +147,11 @@ fn what_a_gateway_sends_on_it_signs(io: &str) {
     };
     let (seen, answer) = send_on("<tel:+1601>");
     assert_eq!(answer.status(), Some(486), "{}", answer.text);
-    assert!(seen.unwrap().field("from").contains(";verstat=TN-Validation-Passed@"));
+    let seen = seen.unwrap();
+    assert!(seen.field("from").contains(";verstat=TN-Validation-Passed@"));
+    let identities = seen.copied("identity", "Identity");
+    let found = identities.lines().map(|it| it.split(";ppt=").nth(1).unwrap().trim_matches('"'));
+    assert_eq!(found.collect::<Vec<_>>(), types, "{identities}");
     // To the same number by another way there is nothing to be said (RFC 8946 §4.1); here that loops to the first peer.
     assert_eq!(forwarder.metric("trunkline_identity_signed_diversions_total"), 1.0);
     let cdr = verifier.wait_cdrs(1).remove(0);

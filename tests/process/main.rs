@@ -17,6 +17,7 @@ macro_rules! on_both_drivers {
 
 mod abuse;
 mod api;
+mod authority;
 mod bad_input;
 mod basics;
 mod carrier;
@@ -27,6 +28,7 @@ mod dial;
 mod diversions;
 mod ends;
 mod gateway;
+mod gruu;
 mod identity;
 mod large;
 mod life;
@@ -36,6 +38,7 @@ mod nameserver;
 mod nat;
 mod offers;
 mod outside;
+mod paths;
 mod phone;
 mod phones;
 mod profiles;

@@ -58,6 +58,8 @@ pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     /// What Via and Contact say, if that is another address: the phone is behind a NAT.
     pub(crate) claims: Option<SocketAddr>,
+    /// The URI in Contact, if it is another than that of this address.
+    pub(crate) contact: Option<String>,
     udp: UdpSocket,
     listener: TcpListener,
     streams: Vec<Conduit>,
@@ -88,6 +90,7 @@ impl Phone {
             return Self {
                 address: bound,
                 claims: None,
+                contact: None,
                 udp,
                 listener,
                 streams: Vec::new(),
@@ -283,6 +286,9 @@ impl Phone {
     }
 
     fn contact(&self, way: Way) -> String {
+        if let Some(uri) = &self.contact {
+            return format!("Contact: <{uri}>\r\n");
+        }
         let transport = match self.transport(way) {
             "UDP" => String::new(),
             "WSS" => String::from(";transport=ws"),
@@ -334,6 +340,22 @@ impl Phone {
             local: format!("\"Alice\" <sip:4711@{}>;tag=from{word}", self.host()),
             remote: format!("<sip:{number}@{}>", self.host()),
             target: format!("sip:{contact}@{gateway}"),
+            cseq: 1,
+            way,
+            branch: format!("z9hG4bK{word}"),
+        };
+        self.send_invite(&dialog, "", sdp);
+        dialog
+    }
+
+    /// Begins a call to a URI.
+    pub(crate) fn invite_to(&mut self, way: Way, uri: &str, sdp: &str) -> Dialog {
+        let word = unique();
+        let dialog = Dialog {
+            call_id: format!("{word}@{}", self.host()),
+            local: format!("\"Alice\" <sip:4711@{}>;tag=from{word}", self.host()),
+            remote: format!("<{uri}>"),
+            target: uri.to_owned(),
             cseq: 1,
             way,
             branch: format!("z9hG4bK{word}"),
@@ -516,10 +538,22 @@ impl Phone {
         method: &str,
         fields: &str,
     ) -> Dialog {
-        let word = unique();
-        let way = Way::Udp(gateway);
         let uri =
             if number.is_empty() { format!("sip:{gateway}") } else { format!("sip:{number}@{gateway}") };
+        self.begin_outside_to(name, gateway, &uri, method, fields)
+    }
+
+    /// The same, for a URI.
+    pub(crate) fn begin_outside_to(
+        &mut self,
+        name: &str,
+        gateway: SocketAddr,
+        uri: &str,
+        method: &str,
+        fields: &str,
+    ) -> Dialog {
+        let word = unique();
+        let way = Way::Udp(gateway);
         let local = format!("<sip:{name}@{}>;tag={word}", self.host());
         let text = format!(
             "{method} {uri} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {local}\r\nTo: <{uri}>\r\n\
@@ -533,7 +567,7 @@ impl Phone {
             call_id: word,
             local,
             remote: String::new(),
-            target: uri,
+            target: uri.to_owned(),
             cseq: 7,
             way,
             branch: String::new(),

@@ -64,7 +64,7 @@ fn a_call_goes_by_the_proxies_of_the_path(io: &str) {
     let answer =
         register_by(&mut edge, gateway.sip, &format!("Path: {path}\r\n"), "<sip:bob@10.1.2.3:5062>;q=0.5");
     assert_eq!(answer.status(), Some(200), "{}", answer.text);
-    assert_eq!((answer.field("path"), answer.field("supported")), (path.as_str(), "path, outbound"));
+    assert_eq!((answer.field("path"), answer.field("supported")), (path.as_str(), "path, outbound, gruu"));
     let mut known = serde_json::Value::Null;
     wait_until("the registration", || {
         known = gateway.json("/api/v1/registrations");

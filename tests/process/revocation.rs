@@ -1,9 +1,10 @@
 //! Certificates that were revoked (RFC 5280 §6.3): lists made by OpenSSL, named by certificates, fetched over HTTP and HTTPS,
 //! late, missing, or given as a file.
 
+use crate::authority::{Authority, Repository, Token, openssl};
 use crate::gateway::{Gateway, wait_until};
 use crate::phone::Phone;
-use crate::stir::{Authority, Repository, Token, call, gateway, openssl, trunk, verifies};
+use crate::stir::{call, gateway, trunk, verifies};
 use std::time::{Duration, Instant};
 
 on_both_drivers! {

@@ -26,13 +26,17 @@ pub struct Connection {
     pub stream: u32,
 }
 
-/// What tells one flow of a phone from its others (RFC 5626 §4.2).
+/// What tells a phone from a user's others, and one of its flows from the others (RFC 5626 §4.2).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowName {
     /// The phone: a URN.
     pub instance: String,
-    /// The flow, above 0.
+    /// The flow; 0 if the phone is known, but does not register by flows.
     pub reg_id: u32,
+    /// Since when the phone has been there, as the registrar reckons: temporary GRUUs that were made since then are good
+    /// (RFC 5627 §5.1).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u32,
 }
 
 /// One contact address of a user: about 230 bytes, and its texts.
@@ -66,7 +70,8 @@ pub struct Binding {
     /// Whether it has stopped to answer: calls do not go to it until it is heard again.
     #[serde(default, skip_serializing_if = "is_not")]
     pub silent: bool,
-    /// Which phone it is (`+sip.instance`) and which of its flows (`reg-id`), if it registers by flows (RFC 5626).
+    /// Which phone it is (`+sip.instance`) and which of its flows (`reg-id`), if it registers by flows (RFC 5626) or is given
+    /// GRUUs (RFC 5627).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<Box<FlowName>>,
     /// The proxies on the way to it, as Route has them (RFC 3327 §5.3); empty if there are none.
@@ -77,6 +82,18 @@ pub struct Binding {
     /// What the phone calls itself; empty if it does not say.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub user_agent: Arc<str>,
+}
+
+impl Binding {
+    /// The flow, if it was registered by flows (RFC 5626).
+    pub fn by_flow(&self) -> Option<&FlowName> {
+        self.flow.as_deref().filter(|flow| flow.reg_id > 0)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 const fn most() -> u16 {

@@ -151,6 +151,8 @@ pub struct Registrar {
     pub strong_agents: Vec<String>,
     /// From whom a Path is taken: phones that say that they know of it (`supported`), or `any`.
     pub path: String,
+    /// What temporary GRUUs (RFC 5627) are made with, so that they outlive a restart; left out: a secret of the process.
+    pub gruu_key: Option<Secret>,
     /// Shortest time a registration may be asked for.
     pub min_expires: Span,
     /// Longest time a registration is given.
@@ -167,6 +169,7 @@ impl Default for Registrar {
             offer: "by-phone".into(),
             strong_agents: vec!["Linphone".into()],
             path: "supported".into(),
+            gruu_key: None,
             min_expires: Span::from_millis(60_000),
             max_expires: Span::from_millis(7_200_000),
             contacts_max: 10,

@@ -47,7 +47,7 @@ pub(crate) fn resolve(
         let error = "ttl_min must be above 0s and ttl_max not below it";
         return Err(ConfigError::new(at("dns.ttl_min"), error));
     }
-    // Without a name nothing is read: a gateway with addresses alone does not depend on the host's DNS.
+    // Without a name or phones nothing is read: a gateway with addresses alone does not depend on the host's DNS.
     let servers = if servers.is_empty() && wanted { host_servers() } else { servers };
     let hosts = if wanted {
         hosts(&dns.hosts).map_err(|error| ConfigError::new(at("dns.hosts"), error))?

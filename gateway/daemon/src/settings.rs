@@ -93,7 +93,8 @@ impl Settings {
             n => n,
         };
         let mut shard = shard_config(file, &at, calls_max)?;
-        let named = trunks.iter().any(|trunk| !trunk.names.is_empty());
+        // Phones may come by proxies that have names.
+        let named = trunks.iter().any(|trunk| !trunk.names.is_empty()) || !file.users.is_empty();
         (shard.realms, shard.nat) = (joined, crate::nat::resolve(file, workers, &at)?);
         shard.rtp_advertise.clone_from(&file.media.advertise);
         shard.locate = names::resolve(file, named, &at)?;

@@ -50,6 +50,8 @@ pub struct Stir {
     pub full: Vec<String>,
     /// Name of where calls come in; if left out, one is made of each trunk's name or caller's address.
     pub origid: Option<String>,
+    /// What tokens of diversions are: `div`, beside those that a call came with, or `div-o`, with that nested.
+    pub diversions: String,
 }
 
 impl Default for Stir {
@@ -74,6 +76,7 @@ impl Default for Stir {
             certificate_url: None,
             full: Vec::new(),
             origid: None,
+            diversions: "div".into(),
         }
     }
 }
@@ -187,6 +190,9 @@ impl StirSettings {
             return fail("stir.key", "stir.certificate is compared with it; give stir.key too");
         }
         let fits = |id: &String| (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        if ![stir::DIV, stir::DIV_O].contains(&it.diversions.as_str()) {
+            return fail("stir.diversions", &format!("\"{}\" is not known; div or div-o", it.diversions));
+        }
         if it.origid.as_ref().is_some_and(|id| !fits(id)) {
             return fail("stir.origid", "write a UUID, such as `uuidgen` makes (RFC 8588 section 5)");
         }
@@ -264,7 +270,12 @@ impl StirSettings {
                 return Err(error(&what));
             }
         }
-        Ok(Some(Signing { signer: Arc::new(signer), full: self.full.clone(), origid: it.origid.clone() }))
+        Ok(Some(Signing {
+            signer: Arc::new(signer),
+            full: self.full.clone(),
+            origid: it.origid.clone(),
+            nests: it.diversions == stir::DIV_O,
+        }))
     }
 
     /// How certificates are fetched; `None` if none are needed.
@@ -346,6 +357,7 @@ mod tests {
         );
         assert!(error("[stir]\nhosts = [\"https://a\"]").starts_with("f: stir.hosts: "));
         assert!(error("[stir]\norigid = \"\"").starts_with("f: stir.origid: "));
+        assert!(error("[stir]\ndiversions = \"both\"").ends_with("div or div-o"));
         let trunk = "[[trunk]]\nname = \"a\"\npeers = [\"192.0.2.1:5060\"]\n";
         assert!(error(&format!("{trunk}stir.sign = true")).starts_with("f: trunk \"a\": stir.sign: "));
         assert!(error(&format!("{trunk}stir.verify = \"x\"")).starts_with("f: trunk \"a\": stir.verify: "));

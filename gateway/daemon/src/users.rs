@@ -6,6 +6,9 @@ use std::sync::Arc;
 use switch::Users;
 use switch::registrar::{Limits, Offer};
 
+/// Fewest characters of a secret that others must not guess.
+const SECRET_MIN: usize = 16;
+
 /// Checks `[[user]]` and `[registrar]`.
 pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users, ConfigError> {
     let it = &file.registrar;
@@ -69,6 +72,12 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
             return Err(ConfigError::new(at("registrar.path"), error));
         }
     };
+    let gruu_key: Option<Arc<str>> = it.gruu_key.as_ref().map(|secret| secret.0.as_str().into());
+    if gruu_key.as_ref().is_some_and(|secret| secret.len() < SECRET_MIN) {
+        let error =
+            format!("a secret this short is guessed; give it {SECRET_MIN} characters or more, at random");
+        return Err(ConfigError::new(at("registrar.gruu_key"), error));
+    }
     let seconds = |span: std::time::Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
     let (min_expires, max_expires) = (seconds(it.min_expires.0), seconds(it.max_expires.0));
     // RFC 3261 §10.3 step 7: who asks for an hour or more must not be refused.
@@ -82,7 +91,7 @@ pub(crate) fn resolve(file: &File, at: &dyn Fn(&str) -> String) -> Result<Users,
     let limits = Limits { min_expires, max_expires, contacts_max: it.contacts_max };
     let (accounts, numbers) = (Arc::new(accounts), Arc::new(numbers));
     let realm = it.realm.clone();
-    Ok(Users { accounts, numbers, realm, algorithms, offer, limits, path_from_any })
+    Ok(Users { accounts, numbers, realm, algorithms, offer, limits, path_from_any, gruu_key })
 }
 
 #[cfg(test)]
@@ -109,6 +118,7 @@ mod tests {
         assert!(error("[registrar]\noffer = \"none\"").contains("by-phone or all"));
         assert!(error("[registrar]\nstrong_agents = [\"\"]").contains("registrar.strong_agents"));
         assert!(error("[registrar]\npath = \"off\"").contains("supported or any"));
+        assert!(error("[registrar]\ngruu_key = \"short\"").starts_with("f: registrar.gruu_key: a secret"));
     }
 
     #[test]

@@ -96,11 +96,7 @@ impl Claim {
         } else {
             (Passport::read(header, claims)?, format!("{header}.{claims}"))
         };
-        let signature = BASE64URL
-            .decode(signature)
-            .ok()
-            .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
-            .ok_or_else(|| Failure::invalid("the token has no ES256 signature"))?;
+        let signature = signature_of(signature)?;
         // RFC 8224 §4.1: what stands beside the token must say the same as the token.
         if passport.x5u != identity.info {
             return Err(Failure::invalid("the token's x5u is not the Identity field's info"));
@@ -112,6 +108,21 @@ impl Claim {
             return Err(Failure::new(Class::NoCertificate, "the certificate's address is not plain https"));
         }
         Ok(Self { passport, signed, signature })
+    }
+
+    /// Reads a token that another one has nested (RFC 8946 §5): it is in full form, and nothing stands beside it.
+    pub(crate) fn nested(token: &str) -> Result<Self, Failure> {
+        let (signed, signature) =
+            token.rsplit_once('.').ok_or_else(|| Failure::invalid("the token nested is none"))?;
+        let (header, claims) = signed
+            .split_once('.')
+            .filter(|(header, claims)| !header.is_empty() && !claims.is_empty())
+            .ok_or_else(|| Failure::invalid("the token nested is not in full form"))?;
+        let passport = Passport::read(header, claims)?;
+        if !url::is_fetchable(&passport.x5u) {
+            return Err(Failure::new(Class::NoCertificate, "the certificate's address is not plain https"));
+        }
+        Ok(Self { passport, signed: signed.to_owned(), signature: signature_of(signature)? })
     }
 
     /// RFC 8224 §6.2 step 4: not older than that many seconds, nor further in the future.
@@ -182,6 +193,14 @@ impl Claim {
         let digest = context.finish();
         digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
+}
+
+fn signature_of(text: &str) -> Result<[u8; 64], Failure> {
+    BASE64URL
+        .decode(text)
+        .ok()
+        .and_then(|bytes| <[u8; 64]>::try_from(bytes).ok())
+        .ok_or_else(|| Failure::invalid("the token has no ES256 signature"))
 }
 
 pub(crate) fn other_callee() -> Failure {

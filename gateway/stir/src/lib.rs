@@ -47,6 +47,9 @@ pub const SHAKEN: &str = "shaken";
 /// The type of tokens that tell of a diversion (RFC 8946 §3).
 pub const DIV: &str = "div";
 
+/// The type of those that have the token before nested in them (RFC 8946 §5).
+pub const DIV_O: &str = "div-o";
+
 /// The type of tokens that entitle to a Resource-Priority (RFC 8443 §3).
 pub const RPH: &str = "rph";
 

@@ -140,6 +140,9 @@ pub struct Claims {
     /// Digest of the message's body; in tokens of messages only (RFC 9475 §3.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msgi: Option<String>,
+    /// The token of before the diversion, in full form (RFC 8946 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt: Option<String>,
     /// Who calls.
     pub orig: Party,
     /// Where the call came into the signer's network, as an opaque name; in SHAKEN tokens only.
@@ -153,7 +156,7 @@ pub struct Claims {
 impl Claims {
     /// Who asks for whom, and when, in seconds since 1970; nothing else.
     pub const fn new(orig: Party, dest: Destinations, iat: u64) -> Self {
-        Self { attest: None, dest, div: None, iat, msgi: None, orig, origid: None, rph: None }
+        Self { attest: None, dest, div: None, iat, msgi: None, opt: None, orig, origid: None, rph: None }
     }
 }
 
@@ -240,6 +243,9 @@ impl Passport {
         let (ppt, claims) = (passport.ppt.as_deref(), &passport.claims);
         if ppt == Some(crate::DIV) && claims.div.is_none() {
             return Err(Failure::invalid("the token of a diversion does not say whom the call was for"));
+        }
+        if ppt == Some(crate::DIV_O) && (claims.div.is_none() || claims.opt.is_none()) {
+            return Err(Failure::invalid("the token of a diversion has no token of before it"));
         }
         if ppt == Some(crate::RPH) && claims.rph.as_ref().is_none_or(|rph| rph.auth.is_empty()) {
             return Err(Failure::invalid("the token about Resource-Priority entitles to nothing"));

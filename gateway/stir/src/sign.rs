@@ -99,6 +99,13 @@ impl Signer {
         Some(Identity { token: &token, info, alg: Some("ES256"), ppt }.write())
     }
 
+    /// The same with a token that has the one of before nested in it (RFC 8946 §5), given as an Identity field's value. `None`
+    /// also if that has none in full form.
+    pub fn nest(&self, claims: Claims, before: &str) -> Option<String> {
+        let identity = Identity::parse(before.as_bytes()).ok().filter(|it| !it.token.starts_with('.'))?;
+        self.sign_as(Some(crate::DIV_O), Claims { opt: Some(identity.token.to_owned()), ..claims })
+    }
+
     /// The compact form of a token: the signature alone, for who can reconstruct the rest from the INVITE, its Date field
     /// included (RFC 8225 §7). `None` if the source of randomness has failed.
     pub fn compact(&self, claims: Claims) -> Option<String> {

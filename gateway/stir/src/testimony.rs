@@ -61,16 +61,30 @@ impl Testimony {
                 Err(failure) => malformed = malformed.or(Some(failure)),
             }
         }
+        // RFC 8946 §5: what a token has nested is as if it had come beside it.
+        let mut nested: Vec<Claim> = Vec::new();
+        for identity in identities.iter().filter(|it| it.ppt == Some(crate::DIV_O)) {
+            match unnest(identity, &request.caller) {
+                Ok(claims) => nested.extend(claims),
+                Err(failure) => malformed = malformed.or(Some(failure)),
+            }
+        }
         let typed = |ppt: Option<&str>| identities.iter().find(|it| it.ppt == ppt);
         // RFC 9475 §3.2: a message has a type of its own; one that was signed as a call is, is better than none.
         let of_message = request.message.and_then(|_| typed(Some(crate::MSG)));
-        let first =
-            of_message.or_else(|| typed(Some(crate::SHAKEN))).or_else(|| typed(None)).ok_or_else(|| {
-                malformed
-                    .unwrap_or_else(|| Failure::new(Class::Absent, "there is no Identity field to verify"))
-            })?;
+        let beside = of_message.or_else(|| typed(Some(crate::SHAKEN))).or_else(|| typed(None));
         let caller = &request.caller;
-        let first = Claim::open(first, caller)?;
+        let first = match beside {
+            Some(identity) => Claim::open(identity, caller)?,
+            None => {
+                let first = nested.iter().find(|it| !is_diversion(it.ppt())).cloned();
+                first.ok_or_else(|| {
+                    malformed.unwrap_or_else(|| {
+                        Failure::new(Class::Absent, "there is no Identity field to verify")
+                    })
+                })?
+            }
+        };
         if first
             .ppt()
             .is_some_and(|ppt| ppt != crate::SHAKEN && !(ppt == crate::MSG && request.message.is_some()))
@@ -87,6 +101,8 @@ impl Testimony {
                 .iter()
                 .filter(|it| it.ppt == Some(crate::DIV))
                 .filter_map(|it| Claim::open(it, caller).ok())
+                .chain(nested.iter().filter(|it| is_diversion(it.ppt())).cloned())
+                .take(FIELDS_MAX)
                 .filter(|it| it.claims().orig.canonical() == chain[0].claims().orig.canonical())
                 .collect();
             let way_to = |callee| Some((callee, way_to(callee, &chain[0], &diversions, &mut Vec::new())?));
@@ -195,6 +211,22 @@ fn way_to(callee: &Party, first: &Claim, diversions: &[Claim], used: &mut Vec<us
         used.pop();
     }
     None
+}
+
+fn is_diversion(ppt: Option<&str>) -> bool {
+    matches!(ppt, Some(crate::DIV | crate::DIV_O))
+}
+
+/// A token with those nested in it, and in those.
+fn unnest(identity: &Identity<'_>, caller: &Caller<'_>) -> Result<Vec<Claim>, Failure> {
+    let mut claims = vec![Claim::open(identity, caller)?];
+    while let Some(opt) = claims.last().and_then(|it| it.claims().opt.clone()) {
+        if claims.len() > FIELDS_MAX {
+            return Err(Failure::invalid("too many tokens are nested"));
+        }
+        claims.push(Claim::nested(&opt)?);
+    }
+    Ok(claims)
 }
 
 /// The last diversion has to be as fresh as the token of any call; those before it are older, by as much as phones rang.

@@ -240,3 +240,53 @@ fn what_was_malformed_is_told_where_nothing_else_is_there() {
     assert_eq!(status(world.verify((B, B), &[other])), 428);
     assert_eq!(status(world.verify((B, B), &[other, &world.call(B, NOW)])), 200);
 }
+
+/// RFC 8946 §5: one field for the whole chain.
+#[test]
+fn what_is_nested_is_as_good_as_what_came_beside() {
+    let world = World::new();
+    let nest = |signer: &str, (from, to): (&str, &str), iat: u64, before: &str| {
+        let div = Some(Diverted { party: number(from) });
+        let claims = Claims { div, ..Claims::new(number(A), Destinations::of(number(to)), iat) };
+        world.signers[signer].nest(claims, before).unwrap()
+    };
+    let first = world.call(B, NOW - 90);
+    let one = nest("second", (B, C), NOW - 80, &first);
+    let two = nest("first", (C, D), NOW - 5, &one);
+    assert!(two.contains(";ppt=div-o"), "{two}");
+    let verified = world.verify((D, D), &[&two]).unwrap();
+    assert_eq!(verified.diverted, [number(B), number(C)]);
+    assert_eq!((verified.reached, verified.claims.attest), (Some(number(D)), Some(Attestation::A)));
+    // Beside others, of either type.
+    let div = world.div("first", C, D, NOW - 5);
+    assert_eq!(world.verify((D, D), &[&one, &div]).unwrap().diverted, [number(B), number(C)]);
+    assert_eq!(world.verify((D, D), &[&first, &two]).unwrap().diverted, [number(B), number(C)]);
+    let verify = |callee: &str, fields: &[&str]| status(world.verify((callee, callee), fields));
+    assert_eq!((verify(D, &[&one]), verify(C, &[&two])), (438, 403), "the first is too old for C");
+    // Each is held to what it would be held to alone.
+    assert_eq!(verify(C, &[&nest("second", (B, C), NOW - 70, &first)]), 403);
+    assert_eq!(verify(C, &[&nest("of-d", (B, C), NOW, &first)]), 437);
+    assert_eq!(verify(D, &[&nest("second", (B, D), NOW, &world.call(C, NOW))]), 438, "it was not for B");
+    assert_eq!(verify(D, &[&nest("second", (B, D), NOW, &div)]), 428, "nobody says who calls");
+    // The nested one is as hard to forge.
+    let token = first.split(';').next().unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut other: String = signature.chars().rev().collect();
+    other.truncate(signature.len());
+    let forged = first.replace(token, &format!("{signed}.{}{}", &other[..85], "A"));
+    assert_eq!(verify(C, &[&nest("second", (B, C), NOW, &forged)]), 438);
+    let compact = Claims::new(number(A), Destinations::of(number(B)), NOW);
+    let compact = world.signers["first"].compact(compact).unwrap();
+    let claims = || Claims {
+        div: Some(Diverted { party: number(B) }),
+        ..Claims::new(number(A), Destinations::of(number(C)), NOW)
+    };
+    assert_eq!(world.signers["second"].nest(claims(), &compact), None, "nobody could reconstruct it");
+    for opt in ["", "a.b", "a.b.c", "..c", &compact[..compact.find(';').unwrap()]] {
+        let claims = Claims { opt: Some(opt.into()), ..claims() };
+        let field = world.signers["second"].sign_as(Some("div-o"), claims).unwrap();
+        assert_eq!(verify(C, &[&field]), 438, "{opt}");
+    }
+    let bare = world.signers["second"].sign_as(Some("div-o"), claims()).unwrap();
+    assert_eq!(verify(C, &[&bare]), 438);
+}

@@ -58,6 +58,35 @@ pub(crate) struct Way {
     pub(crate) seizure: Option<Seizure>,
 }
 
+impl Way {
+    /// A way to who is no trunk's peer, of whom nothing is known but where he is.
+    pub(crate) fn beside_trunks(
+        name: TrunkName,
+        address: SocketAddr,
+        transport: Transport,
+        listener: usize,
+    ) -> Self {
+        Self {
+            name,
+            address,
+            transport,
+            over: None,
+            listener,
+            request_uri: String::new(),
+            to: String::new(),
+            number: String::new(),
+            patience: Duration::ZERO,
+            profile: Arc::default(),
+            route: None,
+            account: None,
+            nat: (Nat::Never, false),
+            identity: TrunkIdentity::default(),
+            peer: None,
+            seizure: None,
+        }
+    }
+}
+
 /// What a 580 says of the preconditions that cannot be met (RFC 3312 §8), with our addresses in it.
 fn unmet(response: Option<&Received>, media: &mut CallMedia) -> Option<Box<More>> {
     let message = response?.parse().ok().filter(|it| it.is_content(SDP))?;
@@ -360,7 +389,7 @@ impl Shard {
         response: Option<&Received>,
         out: &mut Outbox<Mail>,
     ) {
-        let redirection = self.redirection(key, &failure, response);
+        let redirection = self.redirection(now, key, &failure, response);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.callee = None;
         if let Some(timer) = call.timer.take() {

@@ -42,7 +42,7 @@ impl Shard {
                 self.on_notify(now, id, leg, &message);
             }
             Event::Request { id, method, leg: Some(leg), message, .. } => {
-                self.on_request(now, id, method, leg, &message)
+                self.on_request(now, id, method, leg, &message, out)
             }
             Event::Response { id, message, .. } if self.registrants.asked(id) => {
                 self.on_registrar_answer(now, id, &message, out);

@@ -5,6 +5,7 @@ use crate::early::Heard;
 use crate::ends::Ends;
 use crate::fraud::{Exceeded, Held};
 use crate::identity::Standing;
+use crate::phone::Tried;
 use crate::ports::PairId;
 use crate::privacy::Privacy;
 use crate::profile::{EarlyDialogs, Redirects};
@@ -28,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) caller: LegId,
     /// The number that a user of ours is asserted with; none if the caller is nobody's phone.
     pub(crate) asserted: Option<String>,
+    /// The one phone of the user that it is for (RFC 5627), if it is for one alone.
+    pub(crate) aimed: Option<Box<str>>,
     /// The privacy that the caller asks for.
     pub(crate) privacy: Privacy,
     /// The callee's leg now being tried or talked to.
@@ -45,8 +48,8 @@ pub(crate) struct Call {
     pub(crate) hunt: Option<Hunt>,
     /// A call to a user: the contacts not tried yet, the next one last.
     pub(crate) contacts: Option<Vec<Binding>>,
-    /// Which of the user's phones is tried, if it registers by flows (RFC 5626).
-    pub(crate) phone: Option<String>,
+    /// Which of the user's phones is tried.
+    pub(crate) phone: Option<Tried>,
     /// Where it was sent on to, if it was.
     pub(crate) redirected: Option<Box<Redirected>>,
     /// What the caller's offer says.
@@ -194,6 +197,14 @@ impl Call {
     pub(crate) fn number(&self) -> &str {
         let redirected = self.redirected.as_ref().and_then(|redirected| redirected.number());
         redirected.unwrap_or(&self.draft.dialled)
+    }
+
+    /// Which phone of the user it is for, if for one alone: where it was sent on to, whoever was named there.
+    pub(crate) fn phone_meant(&self) -> Option<&str> {
+        match self.redirected.as_ref().filter(|redirected| redirected.number().is_some()) {
+            Some(redirected) => redirected.phone(),
+            None => self.aimed.as_deref(),
+        }
     }
 
     /// The codecs that may be offered to a side: those of the callee's trunk; empty: all.

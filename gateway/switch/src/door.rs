@@ -8,7 +8,7 @@ use crate::mail::Mail;
 use crate::shard::Shard;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use link::{Alarm, AlarmKind, Ban, BanReason, Event};
+use link::{AlarmKind, Ban, BanReason, Event};
 use sansio::{Datagram, Mailbox, Outbox, SocketId, StreamEvent, StreamId, Time};
 use sip::{Transport, Treatment};
 
@@ -311,16 +311,6 @@ impl Shard {
         } else {
             format!("{} calls are in set-up; new calls get 503", self.setups)
         };
-        let (kind, who) = (AlarmKind::Overload, format!("worker {}", self.shards.me).into());
-        let alarm = Alarm {
-            at: self.wall(now),
-            kind,
-            rule: "".into(),
-            who,
-            what: what.into(),
-            refused: true,
-            session_id: None,
-        };
-        self.tell(Event::Alarm(Box::new(alarm)), out);
+        self.tell_alarm(now, AlarmKind::Overload, what, out);
     }
 }

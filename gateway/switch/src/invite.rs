@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     pub(crate) sip_call_id: String,
     pub(crate) from: String,
     pub(crate) dialled: String,
+    /// The one phone of that user that is meant (RFC 5627).
+    pub(crate) aimed: Option<Box<str>>,
     /// The number that a user of ours is asserted with.
     pub(crate) asserted: Option<String>,
     pub(crate) privacy: Privacy,
@@ -80,8 +82,9 @@ impl Shard {
             self.stats.calls_limit_refused += 1;
             return self.refuse(now, leg, &Refusal::calls_limit());
         }
-        let Some(mut asked) = self.read(&invite, user.as_deref()) else {
-            return self.refuse(now, leg, &Refusal::internal("INVITE could not be read again"));
+        let mut asked = match self.read(now, &invite, user.as_deref()) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refuse(now, leg, &refusal),
         };
         if self.own_call_ids.get(asked.sip_call_id.as_str()).is_some_and(|number| **number == *asked.dialled)
         {
@@ -107,6 +110,7 @@ impl Shard {
         if let Some(seat) = &seat {
             // Whom it is for is who sits there: the rules for calls to him hold.
             asked.dialled.clone_from(&seat.number);
+            asked.aimed = None;
         }
         let offer = match invite.body() {
             [] => Ok(None),
@@ -137,13 +141,19 @@ impl Shard {
     }
 
     /// The number dialled and the caller's, from the user parts of Request-URI and From; and what there is about identity.
-    fn read(&self, invite: &Received, user: Option<&str>) -> Option<Asked> {
-        let message = invite.parse().ok()?;
+    fn read(&mut self, now: Time, invite: &Received, user: Option<&str>) -> Result<Asked, Refusal> {
+        let unread = |_| Refusal::internal("INVITE could not be read again");
+        let message = invite.parse().map_err(unread)?;
+        let Some(aim) = self.aim(now, message.request_uri()) else {
+            self.stats.gruus_void += 1;
+            return Err(Refusal::void());
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Some(Asked {
+        Ok(Asked {
             sip_call_id: text(message.call_id()),
             from: message.from().map_or_else(String::new, |from| session::user_of(from.uri)),
-            dialled: session::user_of(message.request_uri()),
+            dialled: aim.number,
+            aimed: aim.phone,
             asserted: user.map(|name| privacy::asserted(&message, name, self.config.users.numbers_of(name))),
             privacy: Privacy::of(&message),
             diversions: privacy::diversions(&message),
@@ -226,6 +236,7 @@ impl Shard {
                 id,
                 caller: leg,
                 asserted: asked.asserted,
+                aimed: asked.aimed,
                 privacy: asked.privacy,
                 callee: None,
                 phase: Phase::Trying,

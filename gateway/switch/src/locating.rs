@@ -1,4 +1,7 @@
-//! Peers by name: the first shard keeps them located and gives every shard the table with their addresses in place.
+//! Names: the first shard keeps them located and gives every shard the table with their addresses in place.
+//!
+//! So it does with the names of proxies that phones have in their Path (RFC 3327); where those are stands in the registrar,
+//! which all shards share.
 //!
 //! A table is published like a reload's, but from shard to shard. Mail may be lost to a full mailbox, so each shard
 //! confirms what it has, and what was not confirmed is sent again.
@@ -9,7 +12,7 @@ use crate::shard::{Service, Shard};
 use crate::trunk::{TrunkTable, Version};
 use core::time::Duration;
 use link::{Figure, LocatedName, LocatedPeer};
-use locate::{Locator, Route};
+use locate::{Locator, Route, Target};
 use sansio::{Mailbox, Outbox, Random, Time};
 use std::sync::Arc;
 
@@ -22,6 +25,8 @@ pub(crate) struct Locating {
     pub(crate) locator: Locator,
     /// The table as configured.
     written: Arc<TrunkTable>,
+    /// The names of proxies before phones, as of this revision of theirs.
+    proxies: (u64, Vec<Target>),
     /// Tables made since the start.
     changes: u32,
     /// What each shard confirmed.
@@ -42,9 +47,23 @@ impl Locating {
             locator: Locator::new(now, config.locate.clone(), random),
             confirmed: vec![table.version(); usize::from(shards)],
             written: table,
+            proxies: (0, Vec::new()),
             changes: 0,
             sent: now,
         }
+    }
+}
+
+impl Locating {
+    /// Looks for what is wanted: peers' names, and after them those of proxies before phones.
+    fn watch(&mut self, now: Time, config: &Config, out: &mut Outbox<Mail>) {
+        let mut targets = self.written.targets();
+        for proxy in &self.proxies.1 {
+            if !targets.contains(proxy) {
+                targets.push(proxy.clone());
+            }
+        }
+        self.locator.watch(now, config.locate.clone(), &targets, out);
     }
 }
 
@@ -54,14 +73,43 @@ impl Shard {
         let Some(locating) = &mut self.locating else { return };
         let had = locating.written.has_names();
         locating.written = written;
-        if !had && !locating.written.has_names() {
+        if !had && !locating.written.has_names() && locating.proxies.1.is_empty() {
             return;
         }
-        let targets = locating.written.targets();
-        locating.locator.watch(now, self.config.locate.clone(), &targets, out);
-        if locating.written.has_names() {
+        locating.watch(now, &self.config, out);
+        self.tell_proxies();
+        if self.table_has_names() {
             self.publish_located(now, out);
         }
+    }
+
+    /// Looks for the names of proxies that phones have come by since, and for those of none no more.
+    pub(crate) fn watch_proxies(&mut self, now: Time, out: &mut Outbox<Mail>) {
+        let Some(locating) = &mut self.locating else { return };
+        self.stats.path_names_dropped += self.registrar.take_proxies_beyond();
+        if self.service == Service::Stopped {
+            return;
+        }
+        if let Some(others) = self.registrar.proxies_since(locating.proxies.0) {
+            locating.proxies = others;
+            locating.watch(now, &self.config, out);
+            self.locate(now, out, |_, _| ());
+            // What was found before stands again with a name that is wanted again.
+            self.tell_proxies();
+        }
+    }
+
+    /// Tells all shards where the proxies before phones are.
+    fn tell_proxies(&self) {
+        let Some(locating) = &self.locating else { return };
+        for target in &locating.proxies.1 {
+            let places = locating.locator.route(target).map_or(&[][..], |route| &route.places);
+            self.registrar.proxy_found(target, places);
+        }
+    }
+
+    fn table_has_names(&self) -> bool {
+        self.locating.as_ref().is_some_and(|it| it.written.has_names())
     }
 
     /// Stops looking.
@@ -81,7 +129,10 @@ impl Shard {
         let Some(locating) = &mut self.locating else { return };
         give(&mut locating.locator, out);
         if locating.locator.take_changed() && self.service != Service::Stopped {
-            self.publish_located(now, out);
+            self.tell_proxies();
+            if self.table_has_names() {
+                self.publish_located(now, out);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::ports::Pair;
 use crate::session::{self, LegSession, Origin};
 use crate::shard::Shard;
 use crate::status::Refusal;
-use link::{Alarm, AlarmKind, Event, Side};
+use link::{AlarmKind, Side};
 use sansio::{Key, Outbox, Time};
 
 impl Shard {
@@ -101,17 +101,7 @@ impl Shard {
             census.resting,
             census.failed
         );
-        let (kind, who) = (AlarmKind::Ports, format!("worker {}", self.shards.me).into());
-        let alarm = Alarm {
-            at: self.wall(now),
-            kind,
-            rule: "".into(),
-            who,
-            what: what.into(),
-            refused: true,
-            session_id: None,
-        };
-        self.tell(Event::Alarm(Box::new(alarm)), out);
+        self.tell_alarm(now, AlarmKind::Ports, what, out);
     }
 
     /// From where a side's media is to come, as far as its signalling tells.

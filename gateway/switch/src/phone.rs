@@ -1,9 +1,8 @@
 //! A call to a user: the phones registered under that name are asked one after the other (RFC 3261 §16.6 and §16.7).
 
 use crate::attempt::Way;
-use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
-use crate::registrar::path;
+use crate::registrar::{Reach, path};
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::SocketAddr;
@@ -11,7 +10,6 @@ use link::Binding;
 use sansio::{Key, Outbox, StreamId, Time};
 use sip::message::Uri;
 use sip::{Failure, Held, Transport, is_private};
-use std::sync::Arc;
 
 impl Shard {
     /// Sends a call to the phones of the user it is for.
@@ -19,7 +17,11 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         let user = call.number().to_owned();
         let now_wall = link::UnixMicros(self.wall_at_zero.0 + now.as_nanos() / 1000);
-        let mut contacts = self.registrar.contacts(now_wall, &user);
+        let phone = call.phone_meant();
+        self.stats.calls_to_gruus += u64::from(phone.is_some());
+        let Reach { mut contacts, unlocated } =
+            self.registrar.reach(now_wall, &user, phone, || self.random.u64());
+        self.stats.paths_unlocated += unlocated;
         contacts.truncate(usize::from(self.config.attempts_max));
         // Where a connection is gone, the address that the contact names may be open.
         let mut contacts: Vec<Binding> =
@@ -51,7 +53,7 @@ impl Shard {
                 };
                 return self.give_up(now, key, &refusal, out);
             };
-            call.phone = binding.flow.as_ref().map(|flow| flow.instance.clone());
+            call.phone = Some(Tried::of(&binding));
             let tried = !call.draft.attempts.is_empty();
             self.stats.attempts += 1;
             self.stats.failovers += u64::from(tried);
@@ -71,13 +73,13 @@ impl Shard {
     /// whose flow failed is reached by the next.
     pub(crate) fn leave_phone(&mut self, key: Key, failure: &Failure) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let flow_failed = match failure {
-            Failure::Status { status, .. } => is_of_flow(*status),
-            Failure::NoResponse | Failure::Refused | Failure::ConnectFailed => true,
-            Failure::NoAnswer | Failure::TimedOut | Failure::AnsweredLate => false,
+        let status = match failure {
+            Failure::Status { status, .. } => *status,
+            Failure::NoResponse | Failure::Refused | Failure::ConnectFailed => 408,
+            Failure::NoAnswer | Failure::TimedOut | Failure::AnsweredLate => 480,
         };
-        if let (false, Some(phone), Some(contacts)) = (flow_failed, &call.phone, &mut call.contacts) {
-            contacts.retain(|it| it.flow.as_ref().is_none_or(|flow| flow.instance != *phone));
+        if let (Some(phone), Some(contacts)) = (&call.phone, &mut call.contacts) {
+            phone.leave(status, contacts);
         }
     }
 
@@ -103,28 +105,51 @@ impl Shard {
         };
         let transport = proxy.map(|(transport, _)| transport).or_else(|| transport_of(binding));
         let transport = transport.ok_or_else(|| Refusal::internal("binding of no transport"))?;
+        let name = format!("{}{user}", link::USER_PREFIX).into();
         Ok(Way {
-            name: format!("{}{user}", link::USER_PREFIX).into(),
-            address: binding.target,
-            transport,
             // A proxy takes connections where its URI says.
             over: binding
                 .connection
                 .filter(|_| proxy.is_none())
                 .map(|it| (Held { holder: it.shard, stream: StreamId(it.stream) }, binding.local)),
-            listener,
             request_uri,
             to: format!("<sip:{user}@{}>", crate::session::host(advertised.ip())),
             number: crate::session::user_of(binding.contact.as_bytes()),
             patience: self.config.no_response.saturating_mul(4),
             nat: (self.nat_at(listener), binding.behind_nat),
-            profile: Arc::default(),
             route,
-            account: None,
-            identity: TrunkIdentity::default(),
-            peer: None,
-            seizure: None,
+            ..Way::beside_trunks(name, binding.target, transport, listener)
         })
+    }
+}
+
+/// Which phone was asked, and by which way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// The phone, if it has several flows.
+    phone: Option<String>,
+    /// Its contact and the proxies before it, if there are any.
+    way: Option<(Box<str>, Box<str>)>,
+}
+
+impl Tried {
+    pub(crate) fn of(binding: &Binding) -> Self {
+        Self {
+            phone: binding.by_flow().map(|flow| flow.instance.clone()),
+            way: (!binding.path.is_empty()).then(|| (binding.contact.clone(), binding.path.clone())),
+        }
+    }
+
+    /// Takes out what need not be asked any more once it has answered with that status: its other flows, and the other places of its
+    /// proxy.
+    pub(crate) fn leave(&self, status: u16, contacts: &mut Vec<Binding>) {
+        if let Some(phone) = self.phone.as_ref().filter(|_| !is_of_flow(status)) {
+            contacts.retain(|it| it.by_flow().is_none_or(|flow| flow.instance != *phone));
+        }
+        // RFC 3263 §4.3: what asks for the next place of a server is silence, or a 503.
+        if let Some((contact, path)) = self.way.as_ref().filter(|_| !is_of_flow(status) && status != 503) {
+            contacts.retain(|it| (&it.contact, &it.path) != (contact, path));
+        }
     }
 }
 
@@ -147,7 +172,7 @@ fn elsewhere(binding: Binding) -> Option<Binding> {
         SocketAddr::new(place.host.address()?, place.port.unwrap_or_else(|| transport.default_port()));
     let hidden = binding.behind_nat && is_private(named.ip());
     let another = named != binding.target || binding.connection.is_some();
-    (another && !hidden && binding.flow.is_none() && binding.path.is_empty()).then(|| Binding {
+    (another && !hidden && binding.by_flow().is_none() && binding.path.is_empty()).then(|| Binding {
         target: named,
         connection: None,
         ..binding.clone()

@@ -7,6 +7,7 @@
 use crate::call::Call;
 use crate::mail::Mail;
 use crate::profile::Redirects;
+use crate::registrar;
 use crate::session;
 use crate::shard::Shard;
 use crate::status::Refusal;
@@ -31,6 +32,8 @@ struct Target {
     number: String,
     /// What stands behind the number in the user part, semicolon included: routing numbers and the like (RFC 4694).
     params: String,
+    /// The one phone of the user of that name that is meant (RFC 5627).
+    phone: Option<Box<str>>,
     /// The trunk and the peer of it that the contact names; none: wherever the number is routed.
     peer: Option<(Arc<Trunk>, usize)>,
 }
@@ -49,13 +52,16 @@ impl Target {
     }
 }
 
+/// What tells a target from others: its number, its phone, where it is.
+type Mark = (String, Option<Box<str>>, Option<SocketAddr>);
+
 /// The redirections of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Redirected {
     /// Targets not tried yet, the next last.
     waiting: Vec<Target>,
     /// All targets that there were, and where the call was before: none is tried again.
-    seen: Vec<(String, Option<SocketAddr>)>,
+    seen: Vec<Mark>,
     /// The target tried now.
     now: Option<Target>,
     /// The user whose phone sent the call on last.
@@ -74,6 +80,11 @@ impl Redirected {
         self.now.as_ref().map_or("", |target| &target.params)
     }
 
+    /// The one phone that is meant, if it is one.
+    pub(crate) fn phone(&self) -> Option<&str> {
+        self.now.as_ref().and_then(|target| target.phone.as_deref())
+    }
+
     /// The user whose phone sent the call on last, if it was one's: whose call it is from there on.
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref().filter(|_| self.now.is_some())
@@ -84,7 +95,7 @@ impl Redirected {
     fn take(&mut self, targets: Vec<Target>) -> Vec<String> {
         let mut fresh = Vec::new();
         for target in targets {
-            let mark = (target.number.clone(), target.address());
+            let mark = (target.number.clone(), target.phone.clone(), target.address());
             if !self.seen.contains(&mark) {
                 self.seen.push(mark);
                 fresh.push(target);
@@ -118,6 +129,7 @@ impl Shard {
     /// What is to be done about how the present attempt failed, if it was redirected and that leads anywhere.
     pub(crate) fn redirection(
         &mut self,
+        now: Time,
         key: Key,
         failure: &Failure,
         response: Option<&Received>,
@@ -132,8 +144,8 @@ impl Shard {
         let message = response?.parse().ok()?;
         let found = match trying.redirects {
             Redirects::Refuse => None,
-            Redirects::Follow => self.follow(key, *status, &message, trunk.as_ref()),
-            Redirects::Relay => self.tell_redirection(call, *status, reason, &message),
+            Redirects::Follow => self.follow(now, key, *status, &message, trunk.as_ref()),
+            Redirects::Relay => self.tell_redirection(now, call, *status, reason, &message),
         };
         match &found {
             None => self.stats.redirects_refused += 1,
@@ -146,6 +158,7 @@ impl Shard {
     /// Lets the targets of a redirection wait with the call.
     fn follow(
         &mut self,
+        now: Time,
         key: Key,
         status: u16,
         message: &Message<'_>,
@@ -161,7 +174,7 @@ impl Shard {
         let targets: Vec<Target> = contacts
             .iter()
             .take(CONTACTS_MAX)
-            .filter_map(|contact| self.target(contact, by))
+            .filter_map(|contact| self.target(now, contact, by))
             .filter_map(|target| match status {
                 // RFC 3261 §21.3.4: the same resource, by way of this proxy.
                 305 => target.peer.is_some().then(|| Target {
@@ -176,13 +189,14 @@ impl Shard {
             .collect();
         self.stats.redirects_beyond += beyond as u64;
         let call = self.calls.get_mut(key)?;
+        let aimed: Option<Box<str>> = call.phone_meant().map(Into::into);
         let (dialled, here) = (call.draft.dialled.clone(), call.trying.as_ref().map(|it| it.address));
         let user = call.trying.as_ref().and_then(|it| it.trunk.as_str().strip_prefix(link::USER_PREFIX));
         let user = user.map(str::to_owned);
         let redirected = call.redirected.get_or_insert_with(|| {
-            Box::new(Redirected { seen: vec![(dialled, None)], ..Redirected::default() })
+            Box::new(Redirected { seen: vec![(dialled, aimed.clone(), None)], ..Redirected::default() })
         });
-        redirected.seen.push((sent, here));
+        redirected.seen.push((sent, aimed, here));
         let texts = redirected.take(targets);
         if user.is_some() {
             redirected.user = user;
@@ -194,6 +208,7 @@ impl Shard {
     /// gateway. Contacts elsewhere would lead around it, or name what is none of the caller's business: they are left out.
     fn tell_redirection(
         &self,
+        now: Time,
         call: &Call,
         status: u16,
         reason: &str,
@@ -217,9 +232,12 @@ impl Shard {
         for contact in contacts(message).iter().take(CONTACTS_MAX) {
             let uri = match contact.uri.scheme {
                 Scheme::Tel => session::text(contact.uri.bytes),
-                _ => match self.target(contact, None) {
+                _ => match self.target(now, contact, None) {
                     Some(target) if !target.number.is_empty() => {
-                        format!("sip:{}{}@{here}{transport}", target.number, target.params)
+                        // As it stands, since a temporary GRUU is not to say whose it is.
+                        let number = session::user_of(contact.uri.bytes);
+                        let gr = registrar::gr_of(&contact.uri);
+                        format!("sip:{number}{}@{here}{transport}{gr}", target.params)
                     }
                     _ => continue,
                 },
@@ -238,11 +256,11 @@ impl Shard {
     }
 
     /// Where a contact leads, if a call of ours may go there.
-    fn target(&self, contact: &Contact<'_>, by: Option<&Arc<Trunk>>) -> Option<Target> {
+    fn target(&self, now: Time, contact: &Contact<'_>, by: Option<&Arc<Trunk>>) -> Option<Target> {
         let uri = &contact.uri;
         let (number, params) = (session::user_of(uri.bytes), params_of(uri));
         let secured = match uri.scheme {
-            Scheme::Tel => return Some(Target { number, params, peer: None }),
+            Scheme::Tel => return Some(Target { number, params, phone: None, peer: None }),
             Scheme::Sip => false,
             // RFC 3261 §26.2.2: over TLS or not at all, so only to a peer that is reached so.
             Scheme::Sips => true,
@@ -252,7 +270,8 @@ impl Shard {
             return None;
         }
         if !secured && self.is_our_place(uri) {
-            return Some(Target { number, params, peer: None });
+            let aim = self.aim(now, uri.bytes)?;
+            return Some(Target { number: aim.number, params, phone: aim.phone, peer: None });
         }
         // The trunk that redirects first: an address may be that of several.
         let trunks = by.into_iter().chain(self.table.trunks());
@@ -262,7 +281,8 @@ impl Shard {
                 (!secured || transport == Transport::Tls)
                     && is_place(uri, peer.config.address, transport, &trunk.host_of(peer).0)
             })?;
-            Some(Target { number: number.clone(), params: params.clone(), peer: Some((trunk, peer)) })
+            let (number, params) = (number.clone(), params.clone());
+            Some(Target { number, params, phone: None, peer: Some((trunk, peer)) })
         })
     }
 
@@ -446,7 +466,12 @@ mod tests {
 
     #[test]
     fn no_target_is_tried_twice_and_newer_ones_come_first() {
-        let target = |number: &str| Target { number: number.to_owned(), params: String::new(), peer: None };
+        let target = |number: &str| Target {
+            number: number.to_owned(),
+            params: String::new(),
+            phone: None,
+            peer: None,
+        };
         let mut redirected = Redirected::default();
         assert_eq!(redirected.take(vec![target("1"), target("2")]), ["1", "2"]);
         assert_eq!(redirected.waiting.pop().unwrap().number, "1");

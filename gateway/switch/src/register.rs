@@ -9,6 +9,7 @@ use crate::shard::{Service, Shard};
 use core::net::SocketAddr;
 use link::{BanReason, Binding, Connection, Event, FlowName, Registration, UnixMicros};
 use sansio::{Outbox, StreamId, Time};
+use sip::gruu;
 use sip::message::{Message, Name, NameAddr, Uri};
 use sip::{Flow, Nat, Received, RequestId, Transport, shows_nat};
 
@@ -108,12 +109,29 @@ impl Shard {
             self.stats.registers_first_hop_refused += 1;
             return Answer::bare(439);
         }
+        if self.is_bound_to_gruu(now, &wish) {
+            // RFC 5627 §5.1: what goes to it would come back for ever.
+            self.stats.registers_gruu_refused += 1;
+            return Answer::bare(403);
+        }
+        let aor = request.to().and_then(|to| Uri::parse(to.uri)).filter(|_| lists(request, gruu::TAG));
         let limits = self.config.users.limits;
         let wall = self.wall(now);
         match self.registrar.register(wall, &wish, &limits) {
             Ok((registration, changed)) => {
-                let headers = registration.bindings.iter().map(|it| ("Contact", contact(it, wall)));
-                let mut headers: Vec<(&str, String)> = headers.collect();
+                let mut headers: Vec<(&str, String)> = Vec::new();
+                for it in registration.bindings.iter() {
+                    let mut value = contact(it, wall);
+                    if let Some(aor) = &aor {
+                        let (of, chance) = ((&*registration.user, it), self.names.u64());
+                        let gruus = self.registrar.gruus(&self.config.users, aor, of, chance);
+                        if let Some((public, temporary)) = gruus {
+                            self.stats.gruus_given += 1;
+                            value.push_str(&format!(";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\""));
+                        }
+                    }
+                    headers.push(("Contact", value));
+                }
                 if by_flow {
                     // RFC 5626 §6: it is done by flows, and how long one may be silent.
                     headers.push(("Require", OUTBOUND.to_owned()));
@@ -123,7 +141,7 @@ impl Shard {
                     // RFC 3327 §5.3: "The registrar copies the Path header field values" into it.
                     headers.push(("Path", taken));
                 }
-                headers.push(("Supported", format!("{}, {OUTBOUND}", path::TAG)));
+                headers.push(("Supported", format!("{}, {OUTBOUND}, {}", path::TAG, gruu::TAG)));
                 if changed {
                     self.tell(Event::Registered(Box::new(registration)), out);
                 }
@@ -142,6 +160,16 @@ impl Shard {
                 busy(self.config.retry_after)
             }
         }
+    }
+
+    /// Whether any contact is a GRUU of the user himself.
+    fn is_bound_to_gruu(&self, now: Time, wish: &Wish) -> bool {
+        let Wanted::Contacts(contacts) = &wish.wanted else { return false };
+        contacts.iter().any(|it| {
+            let parsed = Uri::parse(it.uri.as_bytes());
+            let is_one = parsed.is_some_and(|uri| gruu::gruu(&uri).is_some());
+            is_one && self.aim(now, it.uri.as_bytes()).is_none_or(|aim| aim.number == wish.user)
+        })
     }
 
     /// Takes out the bindings that have expired, and tells control.
@@ -175,11 +203,10 @@ fn contact(binding: &Binding, now: UnixMicros) -> String {
         1000 => String::new(),
         q => format!(";q=0.{q:03}"),
     };
-    let flow = binding
-        .flow
-        .as_ref()
-        .map_or(String::new(), |flow| format!(";reg-id={};+sip.instance=\"{}\"", flow.reg_id, flow.instance));
-    format!("<{}>;expires={left}{q}{flow}", binding.contact)
+    let flow = binding.by_flow().map_or(String::new(), |flow| format!(";reg-id={}", flow.reg_id));
+    let phone = binding.flow.as_ref();
+    let phone = phone.map_or(String::new(), |it| format!(";+sip.instance=\"{}\"", it.instance));
+    format!("<{}>;expires={left}{q}{flow}{phone}", binding.contact)
 }
 
 impl Shard {
@@ -265,7 +292,7 @@ fn read_contact(
     let expires = address.params.value("expires").and_then(seconds).or_else(|| common.flatten());
     let target = if behind_nat { flow.remote } else { target(&uri, request, flow) };
     let target = first.unwrap_or(target);
-    let name = lists_outbound(request).then(|| flow_name(&address)).flatten();
+    let name = phone_name(request, &address);
     Some(Contact { uri: written.into(), q, expires, target, flow: name.map(Box::new) })
 }
 
@@ -278,14 +305,17 @@ fn lists(request: &Message<'_>, tag: &str) -> bool {
     [Name::Supported, Name::Require].iter().any(|name| request.lists(*name, tag))
 }
 
-/// What a Contact says of the flow: both `+sip.instance` and `reg-id`, or nothing (RFC 5626 §6).
-fn flow_name(contact: &NameAddr<'_>) -> Option<FlowName> {
+/// What a Contact says of the phone (`+sip.instance`), if that is to be known: of its flow, if it registers by flows and says
+/// which (`reg-id`, RFC 5626 §6), or else that it is there, if it wants GRUUs (RFC 5627 §5.1).
+fn phone_name(request: &Message<'_>, contact: &NameAddr<'_>) -> Option<FlowName> {
     let instance = core::str::from_utf8(contact.params.value("+sip.instance")?).ok()?;
     let instance = instance.trim_matches('"');
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
     let fits = !instance.is_empty() && instance.len() <= INSTANCE_MAX && instance.bytes().all(plain);
-    let reg_id = core::str::from_utf8(contact.params.value("reg-id")?).ok()?.parse().ok()?;
-    (fits && reg_id > 0).then(|| FlowName { instance: instance.to_owned(), reg_id })
+    let reg_id = contact.params.value("reg-id").filter(|_| lists_outbound(request));
+    let reg_id = reg_id.and_then(|it| core::str::from_utf8(it).ok()?.parse().ok()).unwrap_or(0);
+    let wanted = reg_id > 0 || lists(request, gruu::TAG);
+    (fits && wanted).then(|| FlowName { instance: instance.to_owned(), reg_id, since: 0 })
 }
 
 /// Whether the phone's flow ends where it is held: here, or at a proxy that says so in its Path (RFC 5626 §6).

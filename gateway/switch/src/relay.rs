@@ -1,9 +1,10 @@
 //! Requests inside a call that mean nothing to the gateway (INFO, MESSAGE, SUBSCRIBE, NOTIFY): handed to the other leg as they are, the answer
 //! back.
 
+use crate::mail::Mail;
 use crate::session;
 use crate::shard::{Service, Shard};
-use sansio::Time;
+use sansio::{Outbox, Time};
 use sip::message::{Message, Method, Name};
 use sip::{Body, LegId, Received, RequestId};
 
@@ -34,7 +35,12 @@ impl Shard {
         method: Method,
         leg: LegId,
         message: &Received,
+        out: &mut Outbox<Mail>,
     ) {
+        let tolls = match method {
+            Method::Message => self.take_inside_message_tolls(now, leg, out),
+            _ => Ok(()),
+        };
         let passes = matches!(method, Method::Info | Method::Message | Method::Subscribe | Method::Notify);
         // Each may have timed out meanwhile: then nobody waits for the answer.
         let _ = if !passes {
@@ -42,6 +48,11 @@ impl Shard {
         } else if is_of_refer(message) {
             // What a REFER implies (RFC 3515 §2.4.4) is between its two ends, and no REFER passes.
             self.endpoint.respond(now, id, 481, &[], None)
+        } else if let Err(status) = tolls {
+            // What says that the call is no more, or that nobody is there, would end it (RFC 5057 §5.1).
+            let status =
+                if matches!(status, 404 | 408 | 410 | 416 | 480..=485 | 489 | 604) { 403 } else { status };
+            self.endpoint.respond(now, id, status, &[], None)
         } else if self.relay(now, id, method, leg, message).is_none() {
             // Not now, or not there; 481 would end the call (RFC 6086 §4.2.2).
             self.endpoint.respond(now, id, 488, &[], None)

@@ -480,6 +480,7 @@ impl Shard {
         self.observe_now_and_then(out);
         self.charge_tolls(now, out);
         self.repeat_table(now, out);
+        self.watch_proxies(now, out);
         let busy = self.pools.iter().any(PortPool::is_filling);
         let span = if busy { Duration::from_millis(5) } else { Duration::from_secs(1) };
         self.set_timer(now + span, Timer::Housekeeping);

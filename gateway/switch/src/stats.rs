@@ -132,6 +132,12 @@ counters! {
     registers_accepted,
     /// REGISTER requests refused for their Path: too long, or from phones that do not know of it (RFC 3327 §5.3).
     registers_path_refused,
+    /// REGISTER requests refused because a contact is a GRUU of the user's own (403, RFC 5627 §5.1).
+    registers_gruu_refused,
+    /// Pairs of GRUUs, public and temporary, told to phones (RFC 5627 §5.2).
+    gruus_given,
+    /// Requests refused because their temporary GRUU is void, or none of ours (404, RFC 5627 §5.3).
+    gruus_void,
     /// Users some of whose bindings went with the connection that they had registered over.
     registrations_flow_lost,
     /// REGISTER requests asked for credentials (401).
@@ -164,6 +170,13 @@ counters! {
     calls_to_users,
     /// Calls refused because the user called is not registered (480).
     calls_user_unavailable,
+    /// Contacts called, or sent a request, where their REGISTER came from, since the name of the first proxy before them was not
+    /// found (RFC 3327, RFC 3263).
+    paths_unlocated,
+    /// Names of proxies before phones that are not located since there are too many.
+    path_names_dropped,
+    /// Calls to one phone of a user alone, by its GRUU (RFC 5627).
+    calls_to_gruus,
     /// Service-Route of registrars not used since it was too long or named no loose router.
     service_routes_dropped,
     /// Calls that carriers sent to the contact of a registered trunk.
@@ -214,6 +227,8 @@ counters! {
     outside_unrouted,
     /// Requests outside of calls refused because the user has no phone registered (480).
     outside_unavailable,
+    /// Requests outside of calls to one phone of a user alone, by its GRUU (RFC 5627).
+    outside_to_gruus,
     /// Requests outside of calls sent to phones and peers.
     outside_sent,
     /// Requests outside of calls sent to a further phone or peer after another one failed.

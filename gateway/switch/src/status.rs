@@ -45,6 +45,11 @@ impl Refusal {
         Self::new(480, 20, false, "the user is not registered")
     }
 
+    /// RFC 5627 §5.3, of a temporary GRUU that is not, or not any more.
+    pub(crate) fn void() -> Self {
+        Self::new(404, 1, false, "no such temporary GRUU, or void")
+    }
+
     pub(crate) fn draining() -> Self {
         Self::new(503, 41, true, "gateway is draining")
     }

@@ -1,4 +1,4 @@
-//! Toll fraud: what the rules say to a call when it comes in, when it is offered to a trunk, and while it lasts.
+//! Alarms, and toll fraud: what the rules say to a call when it comes in, when it is offered to a trunk, and while it lasts.
 
 use crate::fraud::{Caller, Exceeded, Judged};
 use crate::guard::Source;
@@ -6,8 +6,9 @@ use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use core::net::IpAddr;
-use link::{Alarm, AlarmKind, Event};
+use link::{Alarm, AlarmKind, Event, Side};
 use sansio::{Key, Outbox, Time};
+use sip::LegId;
 
 impl Shard {
     /// Holds a call that was just opened, or sent on to another number, against the rules; it keeps the places it takes
@@ -91,6 +92,43 @@ impl Shard {
         self.told_of_message(now, judged, session, out)
     }
 
+    /// Holds a MESSAGE inside a call, from the peer of a leg, against the rules, as one outside of calls: whoever sends it, and
+    /// the number of the other side.
+    pub(crate) fn take_inside_message_tolls(
+        &mut self,
+        now: Time,
+        leg: LegId,
+        out: &mut Outbox<Mail>,
+    ) -> Result<(), u16> {
+        let Some((key, side)) = self.slot(leg).map(|slot| (slot.call, slot.side)) else { return Ok(()) };
+        let Some(call) = self.calls.get(key) else { return Ok(()) };
+        let Some(flow) = self.endpoint.leg(leg).map(|facts| facts.flow) else { return Ok(()) };
+        let (session, draft) = (call.ends.record(), &call.draft);
+        let trunk = draft.trunk.as_ref().map(|it| it.as_str().to_owned());
+        let is_trunk =
+            |name: &String| [link::USER_PREFIX, link::WORKER_PREFIX].iter().all(|it| !name.starts_with(it));
+        let (user, numbers, trunk) = match side {
+            Side::Caller => {
+                let number = call.number().to_owned();
+                let routed = draft.routed.clone().unwrap_or_else(|| number.clone());
+                (call.user.clone(), [number, routed], trunk.filter(is_trunk))
+            }
+            _ => {
+                let user =
+                    trunk.as_ref().and_then(|it| it.strip_prefix(link::USER_PREFIX)).map(str::to_owned);
+                let from = draft.from.clone();
+                let trunk = self.trunk_behind(now, &call.flow).map(|it| it.config.name.clone());
+                (user, [from.clone(), from], trunk)
+            }
+        };
+        let (numbers, session) = ([numbers[0].as_str(), numbers[1].as_str()], Some(session.as_str()));
+        // What comes from another worker was counted there.
+        if !self.is_tied(&flow) {
+            self.take_message_tolls(now, flow.remote.ip(), user.as_deref(), numbers, session, out)?;
+        }
+        trunk.map_or(Ok(()), |trunk| self.take_trunk_message_tolls(now, &trunk, numbers, session, out))
+    }
+
     fn told_of_message(
         &mut self,
         now: Time,
@@ -139,6 +177,20 @@ impl Shard {
         for (alarm, session) in alarms {
             self.tell_fraud(now, alarm, Some(session), out);
         }
+    }
+
+    /// Raises an alarm about this worker itself, which refuses calls.
+    pub(crate) fn tell_alarm(&self, now: Time, kind: AlarmKind, what: String, out: &mut Outbox<Mail>) {
+        let alarm = Alarm {
+            at: self.wall(now),
+            kind,
+            rule: "".into(),
+            who: format!("worker {}", self.shards.me).into(),
+            what: what.into(),
+            refused: true,
+            session_id: None,
+        };
+        self.tell(Event::Alarm(Box::new(alarm)), out);
     }
 
     /// Raises an alarm; `session` is the Session-ID of the call or message that was too much.

@@ -23,6 +23,8 @@ pub struct Users {
     pub limits: Limits,
     /// Whether Path is taken from phones that do not say that they know of it (RFC 3327 §5.3).
     pub path_from_any: bool,
+    /// What temporary GRUUs are made with (RFC 5627); none: a secret of the process.
+    pub gruu_key: Option<Arc<str>>,
 }
 
 /// Passwords by name.
@@ -38,6 +40,7 @@ impl Default for Users {
             offer: Offer::default(),
             limits: Limits::default(),
             path_from_any: false,
+            gruu_key: None,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::agent::{Agent, Lone};
 use crate::gateway;
-pub use crate::gateway::Transfer;
 use crate::mix::{Menu, Mix};
 use crate::peer::{CallPlan, LISTENER, Outcome, Peer, Record, SIGNALLING};
 use crate::town::Places;
@@ -292,12 +291,6 @@ pub(crate) fn report(
         log: (log.hash(), log.lines()),
         text: log.text().to_owned(),
     }
-}
-
-/// One transfer through a gateway on perfect lines, in which one datagram suffers: the fault number `fault` as in
-/// [`one_fault`].
-pub fn one_transfer(fault: u64, transfer: Transfer, options: Options) -> Report {
-    gateway::transfers(fault, transfer, options)
 }
 
 /// One plain call between a peer and an endpoint on a perfect line, in which one datagram suffers: the fault

@@ -49,6 +49,7 @@ struct Contact {
 
 impl Contact {
     fn of(it: Binding, now: UnixMicros) -> Self {
+        let reg_id = it.by_flow().map(|flow| flow.reg_id);
         Self {
             contact: it.contact,
             q: f64::from(it.q) / 1000.0,
@@ -57,7 +58,7 @@ impl Contact {
             target: it.target,
             behind_nat: it.behind_nat,
             silent: it.silent,
-            reg_id: it.flow.as_ref().map(|flow| flow.reg_id),
+            reg_id,
             instance: it.flow.map(|flow| flow.instance),
             path: Some(it.path).filter(|path| !path.is_empty()),
             user_agent: it.user_agent,

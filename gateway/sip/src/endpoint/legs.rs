@@ -164,19 +164,20 @@ impl Endpoint {
     /// The way to a leg's peer for a request inside its dialog.
     pub(crate) fn leg_flow(&mut self, now: Time, key: Key) -> Option<Flow> {
         let leg = self.legs.get(key)?;
-        let hop = if leg.keeps_way() { None } else { Self::next_hop(&leg.dialog) };
+        let hop = if leg.keeps_way() { None } else { self.next_hop(&leg.dialog) };
         let flow = leg.flow;
         Some(self.flow_inside(now, hop, flow))
     }
 
     /// The way for a request inside a dialog that has no leg.
     pub(crate) fn inside_flow(&mut self, now: Time, dialog: &Dialog, flow: Flow, keeps_way: bool) -> Flow {
-        let hop = if keeps_way { None } else { Self::next_hop(dialog) };
+        let hop = if keeps_way { None } else { self.next_hop(dialog) };
         self.flow_inside(now, hop, flow)
     }
 
-    /// Address and transport that the next hop's URI names, if it names an address.
-    fn next_hop(dialog: &Dialog) -> Option<(SocketAddr, Option<Transport>)> {
+    /// Address and transport that the next hop's URI names, if it names an address. A GRUU of ours names us, who know no better
+    /// way to the phone than the one it speaks by (RFC 5627 §4.3).
+    fn next_hop(&self, dialog: &Dialog) -> Option<(SocketAddr, Option<Transport>)> {
         let path = dialog.path();
         let uri = Uri::parse(path.next_hop)
             .or_else(|| NameAddr::parse(path.next_hop).and_then(|address| address.parsed_uri()))?;
@@ -192,6 +193,12 @@ impl Endpoint {
             Some(maddr) => crate::message::Host::parse(maddr)?.address()?,
             None => uri.host_port?.host.address()?,
         };
+        let ours = self.sockets.iter().map(|(_, advertised)| *advertised);
+        let mut ours = ours.chain(self.listeners.iter().map(|known| known.advertised));
+        let any_port = uri.host_port?.port.is_none();
+        if uri.params.has("gr") && ours.any(|it| it.ip() == address && (any_port || it.port() == port)) {
+            return None;
+        }
         Some((SocketAddr::new(address, port), transport))
     }
 

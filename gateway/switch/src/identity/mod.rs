@@ -91,6 +91,8 @@ pub struct Signing {
     pub full: Vec<String>,
     /// Where calls come into this network; none: a name made of the trunk or the address each comes from.
     pub origid: Option<String>,
+    /// Whether the token of a diversion has that of before nested in it, and takes its place (RFC 8946 §5).
+    pub nests: bool,
 }
 
 /// What is known of a call's identity.

@@ -72,7 +72,13 @@ pub(crate) fn depart(
     let passes = fields.iter().any(|(name, _)| is(name, "Identity"));
     let Some(signing) = call.config.signing.as_ref().filter(|_| call.trunk.sign) else { return };
     if passes {
-        if let Some(identity) = divert(call, signing, standing) {
+        // In place of the one that it has nested.
+        let before = sole(fields).filter(|_| signing.nests);
+        let value = before.and_then(|at| fields.get(at)).map(|(_, value)| value.as_str());
+        if let Some((identity, nests)) = divert(call, signing, standing, value) {
+            if let Some(at) = before.filter(|_| nests) {
+                fields.remove(at);
+            }
             fields.push(("Identity".to_owned(), identity));
             stats.identity_signed_diversions += 1;
         }
@@ -158,8 +164,13 @@ fn sign(call: &Departure<'_>, signing: &Signing, orig: Option<Party>) -> Option<
 }
 
 /// The token of a diversion, to be added to those that a call came with, which were verified and are for somebody else
-/// (RFC 8946 §4.1).
-fn divert(call: &Departure<'_>, signing: &Signing, standing: &Standing) -> Option<String> {
+/// (RFC 8946 §4.1), or with that of `before` nested in it (§5); whether it has.
+fn divert(
+    call: &Departure<'_>,
+    signing: &Signing,
+    standing: &Standing,
+    before: Option<&str>,
+) -> Option<(String, bool)> {
     let (orig, from) = (standing.verified.clone()?, standing.reached.clone()?);
     let dest = party(NameAddr::parse(call.to.as_bytes())?.uri);
     if !call.sent_on || dest == from {
@@ -167,7 +178,25 @@ fn divert(call: &Departure<'_>, signing: &Signing, standing: &Standing) -> Optio
     }
     let claims =
         Claims { div: Some(Diverted { party: from }), ..Claims::new(orig, Destinations::of(dest), call.now) };
-    signing.signer.sign_as(Some(stir::DIV), claims)
+    if let Some(identity) = before.and_then(|before| signing.signer.nest(claims.clone(), before)) {
+        return Some((identity, true));
+    }
+    Some((signing.signer.sign_as(Some(stir::DIV), claims)?, false))
+}
+
+/// Which field has the one token that says who calls, with all diversions there were; none if it takes several to say so.
+fn sole(fields: &[(String, String)]) -> Option<usize> {
+    let mut found = None;
+    for (at, (_, value)) in fields.iter().enumerate().filter(|(_, (name, _))| is(name, "Identity")) {
+        let Ok(identity) = stir::Identity::parse(value.as_bytes()) else { continue };
+        match identity.ppt {
+            Some(stir::DIV) => return None,
+            None | Some(stir::SHAKEN | stir::DIV_O) if found.is_some() => return None,
+            None | Some(stir::SHAKEN | stir::DIV_O) => found = Some(at),
+            Some(_) => {}
+        }
+    }
+    found
 }
 
 /// The token of a message, with the digest of its body (RFC 9475 §3.2).
@@ -202,6 +231,19 @@ mod tests {
         assert_eq!(of(false, true, "8613800"), Attestation::A);
         assert_eq!(of(true, true, "12155551212"), Attestation::C);
         assert_eq!(attestation(false, false, &[], "1"), Attestation::B);
+    }
+
+    /// RFC 8946 §5: what is nested has to say all by itself.
+    #[test]
+    fn a_token_is_nested_if_it_says_who_calls_by_itself() {
+        let identity = |ppt: &str| ("Identity".to_owned(), format!("a.b.c;info=<https://a.example/>{ppt}"));
+        let of = |ppts: &[&str]| {
+            let fields: Vec<_> = ppts.iter().map(|ppt| identity(ppt)).collect();
+            sole(&[vec![("Date".to_owned(), "x".to_owned())], fields].concat())
+        };
+        assert_eq!((of(&[";ppt=shaken"]), of(&[""]), of(&[";ppt=div-o"])), (Some(1), Some(1), Some(1)));
+        assert_eq!((of(&[";ppt=rph", ";ppt=shaken"]), of(&[";ppt=div"])), (Some(2), None));
+        assert_eq!((of(&[";ppt=shaken", ";ppt=div"]), of(&[])), (None, None));
     }
 
     #[test]

@@ -13,11 +13,13 @@ mod subscription;
 
 pub(crate) use fields::END_TO_END;
 pub use policy::{Outside, Passing};
+pub(crate) use referral::Handed;
 
 use crate::authenticate::Sender;
 use crate::mail::Mail;
 use crate::privacy::{self, Privacy};
 use crate::profile::Referrals;
+use crate::registrar::{Aim, Reach};
 use crate::session;
 use crate::shard::{Service, Shard};
 use crate::status::Refusal;
@@ -123,7 +125,7 @@ impl Shard {
 
     /// Whether an OPTIONS is to be passed on: otherwise it asks us (RFC 3261 §11).
     fn is_for_another(&self, now: Time, flow: &Flow, request: &Message<'_>) -> bool {
-        let number = session::user_of(request.request_uri());
+        let Some(Aim { number, .. }) = self.aim(now, request.request_uri()) else { return true };
         self.policy_of(now, flow).has(Method::Options)
             && !number.is_empty()
             && request.max_forwards() != Some(0)
@@ -199,8 +201,9 @@ impl Shard {
         if privacy.is_beyond_us() {
             return Err(Told::bare(Refusal::privacy().status));
         }
-        let dialled = self.number_of(now, flow, request);
-        let (number, targets) = self.targets_of(now, method, request, (&dialled, user.as_deref()))?;
+        let aim = self.number_of(now, flow, request)?;
+        let (number, targets) = self.targets_of(now, method, request, (&aim, user.as_deref()))?;
+        let dialled = aim.number;
         if method == Method::Message {
             let (source, numbers) = (flow.remote.ip(), [&*dialled, &*number]);
             let session = SessionId::of(request).map(|it| it.to_string());
@@ -228,12 +231,15 @@ impl Shard {
     }
 
     /// The number that a request is for: as for a call, that in To where a carrier names it there.
-    fn number_of(&self, now: Time, flow: &Flow, request: &Message<'_>) -> String {
-        let dialled = session::user_of(request.request_uri());
-        let trunk = self.trunk_called_at(now, flow, &dialled);
+    fn number_of(&mut self, now: Time, flow: &Flow, request: &Message<'_>) -> Result<Aim, Told> {
+        let Some(aim) = self.aim(now, request.request_uri()) else {
+            self.stats.gruus_void += 1;
+            return Err(Told::bare(Refusal::void().status));
+        };
+        let trunk = self.trunk_called_at(now, flow, &aim.number);
         let in_to = trunk.is_some_and(|it| it.config.register.as_ref().is_some_and(|it| it.called_in_to));
         let named = request.to().map(|to| session::user_of(to.uri)).filter(|to| in_to && !to.is_empty());
-        named.unwrap_or(dialled)
+        Ok(named.map_or(aim, |number| Aim { number, phone: None }))
     }
 
     /// Where a request goes, and the number that it is for there: phones of a user, or trunks by the routes. A route that asks
@@ -243,8 +249,9 @@ impl Shard {
         now: Time,
         method: Method,
         request: &Message<'_>,
-        (dialled, user): (&str, Option<&str>),
+        (aim, user): (&Aim, Option<&str>),
     ) -> Result<(String, Targets), Told> {
+        let dialled = aim.number.as_str();
         // Who asks about himself, or publishes, does not mean his own phones but whoever keeps his mailbox or his presence
         // (RFC 3842 §3.1, RFC 3903 §4).
         let of_himself = user == Some(dialled) && matches!(method, Method::Subscribe | Method::Publish);
@@ -256,7 +263,12 @@ impl Shard {
             if !takes {
                 return Err(self.not_allowed(self.config.outside.requests));
             }
-            let mut contacts = self.registrar.contacts(self.wall(now), dialled);
+            let phone = aim.phone.as_deref();
+            self.stats.outside_to_gruus += u64::from(phone.is_some());
+            let wall = self.wall(now);
+            let Reach { mut contacts, unlocated } =
+                self.registrar.reach(wall, dialled, phone, || self.random.u64());
+            self.stats.paths_unlocated += unlocated;
             contacts.truncate(usize::from(self.config.attempts_max));
             contacts.reverse();
             if contacts.is_empty() {

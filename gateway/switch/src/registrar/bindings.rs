@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use link::{Binding, Connection, FlowName, Text, UnixMicros};
+use sip::gruu::is_same_instance;
 use sip::message::{Host, Uri};
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub(crate) struct Wish {
 impl Wish {
     /// Whether any contact names a flow.
     pub(crate) fn is_by_flow(&self) -> bool {
-        matches!(&self.wanted, Wanted::Contacts(all) if all.iter().any(|it| it.flow.is_some()))
+        matches!(&self.wanted, Wanted::Contacts(all) if all.iter().any(|it| flow(&it.flow).is_some()))
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Contact {
     /// Seconds asked for; 0 removes.
     pub(crate) expires: Option<u32>,
     pub(crate) target: SocketAddr,
-    /// The flow, if the phone registers by flows (RFC 5626).
+    /// The phone, if it is to be known, and the flow, if it registers by flows (RFC 5626).
     pub(crate) flow: Option<Box<FlowName>>,
 }
 
@@ -108,24 +109,25 @@ pub(crate) fn apply(
     };
     let mut changed = false;
     // Bindings that this very request made or changed are not late to it.
-    let mut touched: Vec<(&str, &Option<Box<FlowName>>)> = Vec::new();
+    let mut touched: Vec<(&str, Option<(&str, u32)>)> = Vec::new();
     for contact in contacts {
         let seconds = contact.expires.unwrap_or_else(|| USUAL_EXPIRES.max(limits.min_expires));
         if seconds > 0 && seconds < limits.min_expires {
             return Err(Refused::TooBrief);
         }
         // RFC 5626 §6: a flow is known by phone and number, and replaces no other of that phone; any other contact by its URI.
-        let is_same = |known: &Binding| match (&known.flow, &contact.flow) {
+        let is_same = |known: &Binding| match (flow(&known.flow), flow(&contact.flow)) {
             (None, None) => is_same_contact(&known.contact, &contact.uri),
             (known, flow) => known == flow,
         };
         let place = bindings.iter().position(is_same);
         if let Some(place) = place
             && is_late(&bindings[place])
-            && !touched.contains(&(&*bindings[place].contact, &bindings[place].flow))
+            && !touched.contains(&(&*bindings[place].contact, flow(&bindings[place].flow)))
         {
             return Err(Refused::OutOfOrder);
         }
+        let name = contact.flow.clone().map(|name| life(bindings, now, wish, name));
         let new = (seconds > 0).then(|| Binding {
             contact: contact.uri.clone(),
             q: contact.q,
@@ -139,12 +141,12 @@ pub(crate) fn apply(
             target: contact.target,
             behind_nat: wish.behind_nat,
             silent: false,
-            flow: contact.flow.clone(),
+            flow: name,
             path: wish.path.clone(),
             local: wish.local,
             user_agent: user_agent.clone(),
         });
-        touched.push((&contact.uri, &contact.flow));
+        touched.push((&contact.uri, flow(&contact.flow)));
         match (place, new) {
             (Some(place), Some(new)) => bindings[place] = new,
             (Some(place), None) => drop(bindings.remove(place)),
@@ -159,8 +161,36 @@ pub(crate) fn apply(
     Ok(changed)
 }
 
+/// What tells a flow from others, if there is one.
+fn flow(name: &Option<Box<FlowName>>) -> Option<(&str, u32)> {
+    name.as_ref().filter(|name| name.reg_id > 0).map(|name| (name.instance.as_str(), name.reg_id))
+}
+
+/// The name of a phone with its age: that of its other bindings, unless it comes with another Call-ID for the same flow, and
+/// with that wants its temporary GRUUs void (RFC 5627 §5.1); then all its bindings are as young.
+fn life(bindings: &mut [Binding], now: UnixMicros, wish: &Wish, mut name: Box<FlowName>) -> Box<FlowName> {
+    let is_its = |it: &&mut FlowName| is_same_instance(it.instance.as_bytes(), name.instance.as_bytes());
+    let anew = bindings.iter().any(|it| {
+        let same = it.flow.as_ref().is_some_and(|known| {
+            known.reg_id == name.reg_id
+                && is_same_instance(known.instance.as_bytes(), name.instance.as_bytes())
+        });
+        same && it.call_id != wish.call_id
+    });
+    let mut its: Vec<&mut FlowName> =
+        bindings.iter_mut().filter_map(|it| it.flow.as_deref_mut()).filter(is_its).collect();
+    // What is left of the time tells lives apart that follow each other; 0 is for those that have no age.
+    let young = (now.0 as u32).max(1);
+    let since = its.first().map(|it| it.since).filter(|since| !anew && *since > 0).unwrap_or(young);
+    for known in &mut its {
+        known.since = since;
+    }
+    name.since = since;
+    name
+}
+
 /// Whether two contacts are one (RFC 3261 §19.1.4): user with regard to case, host without, and no parameter in both
-/// that differs, nor one of those that must not be in one alone.
+/// that differs, nor one of those that must not be in one alone, of which `gr` is one (RFC 5627 §4.2).
 pub(crate) fn is_same_contact(a: &str, b: &str) -> bool {
     if a == b {
         return true;
@@ -182,7 +212,7 @@ pub(crate) fn is_same_contact(a: &str, b: &str) -> bool {
     let value = |uri: &Uri<'_>, name: &str| {
         uri.params.get(name).map(|value| value.unwrap_or_default().to_ascii_lowercase())
     };
-    let decisive = ["transport", "user", "ttl", "method", "maddr"];
+    let decisive = ["transport", "user", "ttl", "method", "maddr", "gr"];
     let names = a.params.iter().filter_map(|(name, _)| core::str::from_utf8(name).ok());
     a.scheme == b.scheme
         && place
@@ -254,7 +284,8 @@ pub(super) mod tests {
         let mut register = |uri: &str, instance: &str, reg_id: u32, expires: u32, call_id: &str| {
             let mut wish = wish(uri, expires, call_id, 1);
             let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
-            contacts[0].flow = (reg_id > 0).then(|| Box::new(FlowName { instance: instance.into(), reg_id }));
+            contacts[0].flow =
+                (reg_id > 0).then(|| Box::new(FlowName { instance: instance.into(), reg_id, since: 0 }));
             apply(&mut all, UnixMicros(0), &wish, &"".into(), &limits).unwrap();
             let name =
                 |it: &Binding| (it.contact.to_string(), it.flow.as_ref().map_or(0, |flow| flow.reg_id));
@@ -298,6 +329,9 @@ pub(super) mod tests {
             ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off", false),
             ("sip:a@192.0.2.1;transport=TCP", "sip:a@192.0.2.1;transport=tcp;x=1", true),
             ("sip:192.0.2.1", "sip:a@192.0.2.1", false),
+            ("sip:a@h;gr=urn:1", "sip:a@h", false),
+            ("sip:a@h;gr=urn:1", "sip:a@h;gr=urn:2", false),
+            ("sip:a@h;gr=urn:1", "sip:a@h;x;gr=urn:1", true),
         ] {
             assert_eq!((is_same_contact(a, b), is_same_contact(b, a)), (same, same), "{a} {b}");
         }

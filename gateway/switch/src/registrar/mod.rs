@@ -5,19 +5,25 @@
 
 mod asking;
 mod bindings;
+mod gruu;
 pub(crate) mod path;
+mod proxies;
 mod watch;
 
 pub use asking::Offer;
 pub(crate) use bindings::{Contact, Wanted, Wish};
 pub use bindings::{Limits, Refused};
+pub(crate) use gruu::{Aim, gr_of};
+pub(crate) use proxies::Reach;
 pub(crate) use watch::Way;
 
 use crate::users::Users;
 use asking::Asked;
 use core::time::Duration;
 use link::{Binding, Connection, Registration, UnixMicros};
+use proxies::Proxies;
 use sip::auth::{Algorithm, Authority, Presented, Verdict};
+use sip::gruu::Keeper;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use watch::Watch;
@@ -39,6 +45,8 @@ pub struct Registrar {
     state: Mutex<State>,
     authority: Mutex<Authority>,
     asked: Mutex<Asked>,
+    /// Who makes temporary GRUUs where no secret for them is configured.
+    keeper: Keeper,
 }
 
 #[derive(Debug)]
@@ -56,6 +64,8 @@ struct State {
     anew: bool,
     /// Whose ways are kept open, and when.
     watch: Watch,
+    /// The proxies before phones that are known by name.
+    proxies: Proxies,
 }
 
 /// What is known of a user.
@@ -76,7 +86,7 @@ pub(crate) struct Judged {
 }
 
 impl Registrar {
-    /// An empty one whose nonces are made with `secret`, which nobody else may know.
+    /// An empty one whose nonces and temporary GRUUs are made with `secret`, which nobody else may know.
     pub fn new(secret: &[u8; 32]) -> Self {
         let state = State {
             users: BTreeMap::new(),
@@ -87,9 +97,15 @@ impl Registrar {
             revision: 0,
             anew: false,
             watch: Watch::default(),
+            proxies: Proxies::default(),
         };
         let authority = Authority::new(secret, NONCE_LIFETIME, NONCES);
-        Self { state: Mutex::new(state), authority: Mutex::new(authority), asked: Mutex::default() }
+        Self {
+            state: Mutex::new(state),
+            authority: Mutex::new(authority),
+            asked: Mutex::default(),
+            keeper: Keeper::new(secret),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -270,6 +286,9 @@ impl State {
         for connection in old.iter().flat_map(|old| old.iter()).filter_map(flow_of) {
             self.flows.remove(&(connection, user.clone()));
         }
+        // The new ones first: names that both have are not looked for anew.
+        bindings.iter().for_each(|it| self.proxies.take(it));
+        old.iter().flat_map(|old| old.iter()).for_each(|it| self.proxies.leave(it));
         self.flows.extend(bindings.iter().filter_map(flow_of).map(|connection| (connection, user.clone())));
         let bindings: Arc<[Binding]> = bindings.into();
         self.total += bindings.len();
@@ -307,7 +326,7 @@ impl State {
 /// The connection without which a binding is of no use: that of a flow (RFC 5626), or of a phone that nobody can connect to
 /// (RFC 7118). One behind proxies is reached by other connections, too.
 fn flow_of(it: &Binding) -> Option<Connection> {
-    let alone = it.flow.is_some() || matches!(&*it.transport, "ws" | "wss");
+    let alone = it.by_flow().is_some() || matches!(&*it.transport, "ws" | "wss");
     it.connection.filter(|_| alone && it.path.is_empty())
 }
 
@@ -348,7 +367,7 @@ mod tests {
             wish.connection = stream.map(|stream| Connection { shard: 1, stream });
             let Wanted::Contacts(contacts) = &mut wish.wanted else { unreachable!() };
             contacts[0].uri = format!("sip:{reg_id}@h").into();
-            let name = link::FlowName { instance: "<urn:1>".into(), reg_id };
+            let name = link::FlowName { instance: "<urn:1>".into(), reg_id, since: 0 };
             contacts[0].flow = (reg_id < 3).then(|| Box::new(name));
             it.register(now, &wish, &limits).unwrap();
         };

@@ -2,8 +2,9 @@
 
 use core::net::SocketAddr;
 use link::Binding;
+use locate::{Name, Target};
 use sip::Transport;
-use sip::message::{Elements, Message, Name, NameAddr, Scheme, Uri, unfold};
+use sip::message::{Elements, Host, Message, Name as Field, NameAddr, Scheme, Uri, unfold};
 
 /// The option tag of RFC 3327.
 pub(crate) const TAG: &str = "path";
@@ -34,7 +35,7 @@ impl Path {
     /// What a REGISTER says.
     pub(crate) fn of(request: &Message<'_>) -> Result<Self, Unfit> {
         let mut path = Self::default();
-        for (number, value) in request.values(Name::Path).enumerate() {
+        for (number, value) in request.values(Field::Path).enumerate() {
             // RFC 3327 §4: each is as an element of Route, a name-addr.
             let uri = NameAddr::parse(value).filter(|it| it.bracketed).and_then(|it| Uri::parse(it.uri));
             let uri = uri.filter(|uri| uri.is_sip() && uri.headers.is_none()).ok_or(Unfit::Malformed)?;
@@ -57,7 +58,33 @@ impl Path {
     }
 }
 
-/// Where a proxy is that is named by its address. One that is named otherwise is where its REGISTER came from.
+/// The name of the first proxy of a binding's path, if it has to be located: by UDP or TCP, since TLS is spoken with those that
+/// have opened a connection, or whose address is given.
+pub(super) fn name(binding: &Binding) -> Option<Target> {
+    if binding.path.is_empty() {
+        return None;
+    }
+    let value = Elements::new(binding.path.as_bytes()).next()?;
+    let uri = Uri::parse(NameAddr::parse(value)?.uri).filter(|uri| uri.scheme == Scheme::Sip)?;
+    let place = uri.host_port?;
+    let name = match (uri.params.value("maddr"), place.host) {
+        (Some(maddr), _) => maddr,
+        (None, Host::Name(name)) => name,
+        (None, Host::Address(_)) => return None,
+    };
+    let transport = match uri.params.value("transport").map(Transport::named) {
+        None => None,
+        Some(Some(Transport::Udp)) => Some(locate::Transport::Udp),
+        Some(Some(Transport::Tcp)) => Some(locate::Transport::Tcp),
+        Some(_) => return None,
+    };
+    let host = Name::new(core::str::from_utf8(name).ok()?).ok();
+    // What `maddr` has may be an address.
+    let host = host.filter(|_| !matches!(Host::parse(name), Some(Host::Address(_)) | None))?;
+    Some(Target { host, port: place.port, transport })
+}
+
+/// Where a proxy is that is named by its address. One that has a name is located ([`name`]).
 fn place(uri: &Uri<'_>) -> Option<(Transport, SocketAddr)> {
     let named = uri.params.value("transport").map(Transport::named);
     let transport = match (named, uri.scheme) {
@@ -139,6 +166,31 @@ mod tests {
         ] {
             let first = first.map(|(transport, place)| (transport, place.parse().unwrap()));
             assert_eq!(of(&format!("Path: {value}\r\n")).unwrap().first, first, "{value}");
+        }
+    }
+
+    /// RFC 3263 §4: what is a name, and what is said of port and transport beside it.
+    #[test]
+    fn a_name_is_to_be_located_and_an_address_is_not() {
+        let mut all = Vec::new();
+        let mut wish = super::super::bindings::tests::wish("sip:a@10.0.0.1", 60, "i", 1);
+        for (path, expected) in [
+            ("", ""),
+            ("<sip:P3.Example.;lr>, <sip:192.0.2.1;lr>", "p3.example"),
+            ("<sip:u@p3:5070;transport=TCP;lr>", "p3:5070;transport=tcp"),
+            ("<sip:192.0.2.1;maddr=p.example;lr>", "p.example"),
+            ("<sip:p.example;maddr=192.0.2.1;lr>", ""),
+            ("<sip:192.0.2.1;lr>, <sip:p.example;lr>", ""),
+            ("<sip:p.example;transport=tls;lr>", ""),
+            ("<sips:p.example;lr>", ""),
+            ("<sip:p.example;transport=ws;lr>", ""),
+        ] {
+            all.clear();
+            wish.path = path.into();
+            let limits = super::super::Limits::default();
+            super::super::bindings::apply(&mut all, link::UnixMicros(0), &wish, &"".into(), &limits).unwrap();
+            let name = name(&all[0]).map_or(String::new(), |target| target.to_string());
+            assert_eq!(name, expected, "{path}");
         }
     }
 

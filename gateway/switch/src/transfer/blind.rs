@@ -5,6 +5,7 @@ use crate::call::{across, at};
 use crate::invite::Asked;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
+use crate::registrar::Aim;
 use crate::session::{self, Described};
 use crate::shard::{Shard, Timer};
 use link::{End, Part, Side};
@@ -23,9 +24,12 @@ impl Shard {
         seat: Option<Box<Seat>>,
         out: &mut Outbox<Mail>,
     ) {
-        let number = seat.as_ref().map(|seat| seat.number.clone());
-        let number = number.unwrap_or_else(|| session::user_of(refer.target.as_bytes()));
-        match self.open_target(now, key, number, out) {
+        let aim = match &seat {
+            Some(seat) => Some(Aim { number: seat.number.clone(), phone: None }),
+            None => self.aim(now, refer.target.as_bytes()),
+        };
+        let target = aim.ok_or(404).and_then(|aim| self.open_target(now, key, aim, out));
+        match target {
             Ok(target) => {
                 if let Some(call) = self.calls.get_mut(target) {
                     call.transferring.seat = seat;
@@ -55,7 +59,7 @@ impl Shard {
         &mut self,
         now: Time,
         key: Key,
-        number: String,
+        Aim { number, phone: aimed }: Aim,
         out: &mut Outbox<Mail>,
     ) -> Result<Key, u16> {
         if self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize) {
@@ -115,7 +119,8 @@ impl Shard {
         );
         let invite = Received::written(&text, &offer).ok_or(400_u16)?;
         let (id, referred_by) = (call.id, self.number_at(key, by));
-        let asked = Asked { sip_call_id, from, dialled: number.clone(), asserted, privacy, diversions: 0 };
+        let dialled = number.clone();
+        let asked = Asked { sip_call_id, from, dialled, aimed, asserted, privacy, diversions: 0 };
         let Some(target) = self.open(now, LegId::NONE, invite, source, asked, out) else {
             self.stats.calls_limit_refused += 1;
             return Err(503);

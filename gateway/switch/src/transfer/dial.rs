@@ -4,11 +4,12 @@
 //! That is a transfer in a call that has no caller: his phone's leg moves into the call to the target when that is answered.
 //! Both calls take the routes, caps and rules against fraud that calls of whoever referred take.
 
-use super::Asked;
 use super::afar::Hearer;
+use super::{Asked, Pending, Seat};
 use crate::invite::Asked as Call;
 use crate::mail::Mail;
 use crate::privacy::Privacy;
+use crate::registrar::Aim;
 use crate::session;
 use crate::shard::Shard;
 use core::time::Duration;
@@ -31,7 +32,7 @@ impl Shard {
     /// Calls the phone that a REFER is for.
     ///
     /// # Errors
-    /// The status to answer with: 403 for somebody else's phone, 481 for a Join of no dialog here, 484 without a number, 503
+    /// The status to answer with: 403 for somebody else's phone, 404 for a temporary GRUU that is void, 481 for a Join of no dialog here, 484 without a number, 503
     /// at a limit.
     pub(crate) fn dial(
         &mut self,
@@ -43,12 +44,12 @@ impl Shard {
         user: Option<String>,
         out: &mut Outbox<Mail>,
     ) -> Result<(), u16> {
-        let named = session::user_of(request.request_uri());
+        let Aim { number: named, phone: aimed } = self.aim(now, request.request_uri()).ok_or(404_u16)?;
         let from = user
             .clone()
             .unwrap_or_else(|| request.from().map_or_else(String::new, |from| session::user_of(from.uri)));
         let phone = if named.is_empty() { from.clone() } else { named };
-        let target = session::user_of(refer.target.as_bytes());
+        let target = self.aim(now, refer.target.as_bytes()).ok_or(404_u16)?.number;
         if phone.is_empty() || target.is_empty() {
             return Err(484);
         }
@@ -56,8 +57,9 @@ impl Shard {
         if user.as_ref().is_some_and(|name| *name != phone) {
             return Err(403);
         }
-        if let Some(join) = &refer.join {
-            self.seat_across(now, &join.dialog())?;
+        // Of another shard's it is found out once he is to be put through.
+        if let Some(join) = refer.join.as_ref().filter(|join| self.elsewhere(&join.dialog()).is_none()) {
+            self.is_there(&join.dialog())?;
         }
         let most = self.config.outside.referrals_max;
         if self.dials >= most || self.calls.len() >= self.calls.capacity().min(self.config.calls_max as usize)
@@ -84,6 +86,7 @@ impl Shard {
             sip_call_id: session::text(request.call_id()),
             from,
             dialled: phone,
+            aimed,
             asserted: None,
             privacy: Privacy::default(),
             diversions: 0,
@@ -123,12 +126,34 @@ impl Shard {
         let to = session::user_of(refer.target.as_bytes());
         let by = self.number_at(key, Side::Caller);
         self.note_transfer(key, link::Transfer { part: Part::Referred, by, to, status: 0, call: None });
-        let seat = refer.join.as_ref().map(|join| self.seat_across(now, &join.dialog())).transpose();
-        match seat {
-            Ok(seat) => self.carry_out(now, key, &refer, seat.map(Box::new), out),
-            Err(status) => self.transfer_failed(now, key, status, out),
+        let Some(join) = &refer.join else {
+            self.carry_out(now, key, &refer, None, out);
+            return true;
+        };
+        let pending = || Pending::Dialled(key, refer.clone());
+        if let Some(found) = self.seat_or_seek(now, &join.dialog(), pending, out) {
+            self.dialled_found(now, key, &refer, found, out);
         }
         true
+    }
+
+    /// Who sits across from the dialog that the phone is to join was found, or is not there.
+    pub(super) fn dialled_found(
+        &mut self,
+        now: Time,
+        key: Key,
+        refer: &Refer,
+        found: Result<Seat, u16>,
+        out: &mut Outbox<Mail>,
+    ) {
+        let asked = self.calls.get(key).and_then(|call| call.transferring.asked.as_ref());
+        if asked.is_none_or(|asked| asked.target.is_some()) {
+            return; // the phone has hung up in the meantime
+        }
+        match found {
+            Ok(seat) => self.carry_out(now, key, refer, Some(Box::new(seat)), out),
+            Err(status) => self.transfer_failed(now, key, status, out),
+        }
     }
 
     /// A call that was made for a REFER outside of calls is over; whoever referred is told, if the phone never answered.

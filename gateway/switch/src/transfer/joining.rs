@@ -44,12 +44,12 @@ impl Shard {
             return Joining::Told;
         }
         let dialog = join.dialog();
-        if let Some(owner) = self.elsewhere(&dialog) {
+        let pending = || {
             let (leg, invite, flow, user) = (*leg, invite.clone(), *flow, user.clone());
-            self.seek(owner, &dialog, Pending::Join { leg, invite, flow, user }, out);
-            return Joining::Told;
-        }
-        match self.seat_across(now, &dialog).and_then(|seat| self.may_join(seat)) {
+            Pending::Join { leg, invite, flow, user }
+        };
+        let Some(found) = self.seat_or_seek(now, &dialog, pending, out) else { return Joining::Told };
+        match found.and_then(|seat| self.may_join(seat)) {
             Ok(seat) => Joining::At(Box::new(seat)),
             Err(status) => {
                 self.join_refused(now, *leg, status);

@@ -24,7 +24,7 @@ pub use afar::Afar;
 pub(crate) use joining::{Admitted, Joining};
 pub use policy::TransferPolicy;
 pub use seat::Search;
-pub(crate) use seat::Seat;
+pub(crate) use seat::{Pending, Seat};
 pub(crate) use sessions::open;
 pub(crate) use tie::TIE;
 
@@ -35,7 +35,6 @@ use afar::Hearer;
 use core::time::Duration;
 use link::{Part, Phase, Side};
 use sansio::{Key, Outbox, Time, TimerId};
-use seat::Pending;
 use sip::message::Method;
 use sip::transfer::{Join, Refer, Replaces};
 use sip::{LegId, LegState, Received, RequestId, Transport, UsageId};
@@ -208,14 +207,11 @@ impl Shard {
         let found = match (named, found) {
             (None, _) => None,
             (Some(_), Some(found)) => Some(found),
-            (Some(dialog), None) => match self.elsewhere(&dialog) {
-                Some(owner) => {
-                    let pending = Pending::Refer { by: referrer, leg, message: message.clone() };
-                    self.seek(owner, &dialog, pending, out);
-                    return Ok(());
-                }
-                None => Some(self.seat_across(now, &dialog)),
-            },
+            (Some(dialog), None) => {
+                let pending = || Pending::Refer { by: referrer, leg, message: message.clone() };
+                let Some(found) = self.seat_or_seek(now, &dialog, pending, out) else { return Ok(()) };
+                Some(found)
+            }
         };
         if passes {
             // The NOTIFYs of who it is handed on to could not find their way into another dialog than the call's.

@@ -5,6 +5,7 @@
 
 use super::super::call::across;
 use super::Seat;
+use crate::registrar::gr_of;
 use crate::session;
 use crate::shard::Shard;
 use link::{Part, Side};
@@ -75,7 +76,9 @@ impl Shard {
         if !host.as_ref().is_some_and(is_ours) {
             return uri.to_owned();
         }
-        format!("sip:{}@{}:{}", session::user_of(uri.as_bytes()), session::host(local.ip()), local.port())
+        let gr = Uri::parse(uri.as_bytes()).map(|parsed| gr_of(&parsed)).unwrap_or_default();
+        let (user, host) = (session::user_of(uri.as_bytes()), session::host(local.ip()));
+        format!("sip:{user}@{host}:{}{gr}", local.port())
     }
 
     /// Hands a NOTIFY about a REFER that was handed on back to who had sent that; `None` if there is none such.

@@ -6,14 +6,12 @@
 //! holds; their Call-IDs find no other way, since all messages of such a dialog go by mail.
 
 use crate::attempt::Way;
-use crate::identity::TrunkIdentity;
 use crate::mail::Mail;
 use crate::shard::Shard;
 use crate::status::Refusal;
 use sansio::{Key, Mailbox, Outbox, StreamId, Time};
 use sip::transfer::Replaces;
-use sip::{Flow, Held, Link, Nat, Transport};
-use std::sync::Arc;
+use sip::{Flow, Held, Link, Transport};
 
 /// The number that the connection between two shards has at both; those of real ones begin at 1.
 pub(crate) const TIE: StreamId = StreamId(0);
@@ -47,23 +45,14 @@ impl Shard {
         let (number, listener) = (call.draft.dialled.clone(), call.listener);
         let Some(address) = self.listeners.first().map(|listener| listener.advertised) else { return };
         self.stats.attempts += 1;
+        let name = format!("{}{owner}", link::WORKER_PREFIX).into();
         let way = Way {
-            name: format!("{}{owner}", link::WORKER_PREFIX).into(),
-            address,
-            transport: Transport::Tcp,
             over: Some((Held { holder: owner, stream: TIE }, address)),
-            listener,
-            nat: (Nat::Never, false),
             request_uri: format!("sip:{number}@{address}"),
             to: format!("<sip:{number}@{address}>"),
             number,
             patience: self.config.no_response.saturating_mul(4),
-            profile: Arc::default(),
-            route: None,
-            account: None,
-            identity: TrunkIdentity::default(),
-            peer: None,
-            seizure: None,
+            ..Way::beside_trunks(name, address, Transport::Tcp, listener)
         };
         if let Err(refusal) = self.send_invite(now, key, way, &[], out) {
             self.end_refused(now, key, &refusal, out);

@@ -52,6 +52,10 @@ pub(super) fn calls(flow: &Flow, kind: Option<Kind>, plans: &[CallPlan], seen: &
             Outcome::Answered => cdr.answered.is_some(),
             // Whose ringing call somebody else was put through to is told 487, the record of what became of that.
             Outcome::Status(487) if cdr.transfer.is_some() => true,
+            // Who has others put through is told what came of that.
+            Outcome::Status(status) if plan.dials.is_some() => {
+                cdr.transfer.as_ref().map_or(cdr.end.status, |it| it.status) == status
+            }
             Outcome::Status(status) => cdr.answered.is_none() && cdr.end.status == status,
             _ => true,
         });
@@ -60,8 +64,10 @@ pub(super) fn calls(flow: &Flow, kind: Option<Kind>, plans: &[CallPlan], seen: &
         // A request that comes when its transaction is over is a new one.
         let ghosts = kind.is_some_and(Kind::brings_ghosts);
         // What replaces a leg of a call has no record but that call's.
-        let is_part = plan.replaces.is_some() && cdrs.is_empty();
-        if (!told && !unheard && !is_part) || (cdrs.len() > 1 && !ghosts && !damaged && seen.extra == 0) {
+        // What joins a call is one of its own, to the same number.
+        let is_part = (plan.replaces.is_some() || plan.joins.is_some()) && cdrs.is_empty();
+        let own = 1 + plans.iter().filter(|it| it.joins == Some(serial)).count();
+        if (!told && !unheard && !is_part) || (cdrs.len() > own && !ghosts && !damaged && seen.extra == 0) {
             let ends: Vec<_> = cdrs.iter().map(|cdr| (cdr.answered.is_some(), &cdr.end)).collect();
             wrong.push(format!("call {serial} came to {:?}; its records say {ends:?}", record.outcome));
         }

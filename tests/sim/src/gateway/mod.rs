@@ -11,7 +11,6 @@ mod restarts;
 mod scarce;
 mod siege;
 mod stops;
-mod transfers;
 
 pub(crate) use caps::caps;
 pub(crate) use chaos::chaos;
@@ -24,8 +23,6 @@ pub(crate) use restarts::restarts;
 pub(crate) use scarce::scarce;
 pub(crate) use siege::siege;
 pub(crate) use stops::stops;
-pub use transfers::Transfer;
-pub(crate) use transfers::transfers;
 
 use crate::peer::{Outcome, Peer, Record, Role};
 use crate::scene::{AFTERMATH, Options, Report, Topology, report};

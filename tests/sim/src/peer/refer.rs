@@ -1,6 +1,6 @@
 //! Transfer as a peer asks for it: REFER, and the NOTIFYs that tell how it goes (RFC 3515).
 
-use super::call::{Client, Script, State};
+use super::call::{Call, Client, Script, State};
 use super::script::Outcome;
 use super::text::place_of;
 use super::{Peer, Step, Text};
@@ -33,7 +33,12 @@ impl ReferPlan {
     }
 }
 
-impl super::call::Call {
+impl Call {
+    /// Whether it is none, but a REFER outside of calls.
+    pub(super) fn dials(&self) -> bool {
+        matches!(&self.script, Script::Caller(plan) if plan.dials.is_some())
+    }
+
     fn refer_plan(&self) -> Option<ReferPlan> {
         match &self.script {
             Script::Caller(plan) => plan.refer,
@@ -90,7 +95,7 @@ impl Peer {
             return;
         }
         self.stats.joined += 1;
-        let names = |call: &super::call::Call| {
+        let names = |call: &Call| {
             let ours = call.local.split(";tag=").nth(1).unwrap_or_default();
             let theirs = call.remote_tag.as_deref().unwrap_or_default();
             format!("{};to-tag={ours};from-tag={theirs}", call.id)
@@ -113,7 +118,7 @@ impl Peer {
 
     /// Sees that a call's other side is put through when it is time.
     pub(super) fn schedule_refer(&mut self, id: &str) {
-        let Some(refer) = self.calls.get(id).and_then(super::call::Call::refer_plan) else { return };
+        let Some(refer) = self.calls.get(id).and_then(Call::refer_plan) else { return };
         self.schedule(id, refer.holds.then_some(Duration::from_secs(1)), Step::Hold);
         self.schedule(id, Some(refer.after), Step::Refer);
     }
@@ -127,6 +132,17 @@ impl Peer {
         if wanted != status && !excused {
             self.fault("a REFER that was not answered as it should be", bytes);
         }
+        if status >= 300 && self.calls.get(&client.call).is_some_and(Call::dials) {
+            self.dial_over(&client.call, Outcome::Status(status));
+        }
+    }
+
+    /// What was asked for outside of calls has come to its end, or is not waited for any longer.
+    pub(super) fn dial_over(&mut self, id: &str, outcome: Outcome) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.outcome = outcome;
+        }
+        self.end(id);
     }
 
     /// A REFER of the other side's: it is accepted, and said to be tried and then to have succeeded (RFC 3515 §2.4.4).
@@ -183,15 +199,9 @@ impl Peer {
             self.fault("a NOTIFY that says nothing of a transfer", bytes);
         }
         self.reply(key, text, 200);
-        let dials = self.calls.get(&id).is_some_and(|call| match &call.script {
-            Script::Caller(plan) => plan.dials.is_some(),
-            Script::Carrier(_) => false,
-        });
-        if dials && terminated {
-            if let (Some(call), Some(status)) = (self.calls.get_mut(&id), status) {
-                call.outcome = if status < 300 { Outcome::Answered } else { Outcome::Status(status) };
-            }
-            return self.end(&id);
+        if let Some(status) = status.filter(|_| terminated && self.calls.get(&id).is_some_and(Call::dials)) {
+            let outcome = if status < 300 { Outcome::Answered } else { Outcome::Status(status) };
+            return self.dial_over(&id, outcome);
         }
         if done {
             self.schedule(&id, Some(Duration::from_millis(200)), Step::HangUp);

@@ -37,6 +37,7 @@ impl Peer {
         };
         self.calls.insert(id.clone(), call);
         if let Some(serial) = plan.dials {
+            self.schedule(&id, Some(plan.patience), Step::Patience);
             return self.dial(&id, branch, plan.prefix, serial);
         }
         let join = plan.joins.map_or_else(String::new, |serial| self.dialog_to_join(serial));
@@ -216,6 +217,9 @@ impl Peer {
             (Step::Reinvite, State::Talking) => self.reinvite(id),
             (Step::Hold, State::Talking) => self.hold(id),
             (Step::Refer, State::Talking) => self.refer(id),
+            (Step::Patience, State::Inviting) if self.lenient && call.dials() => {
+                self.dial_over(id, Outcome::TimedOut)
+            }
             (Step::Patience, State::Inviting) if role == Role::Caller => {
                 let serial = call.serial;
                 self.gap(format!("call {serial} has no final answer in spite of all patience"));

@@ -73,6 +73,36 @@ fn picked_up(s: &mut Stage) {
     s.lasts = ms(60_000);
 }
 
+/// Whoever answers the first call is asked outside of calls to be called, and put through to the second number.
+fn dial(s: &mut Stage, early_media: Option<Duration>) {
+    s.call().dials = Some(2);
+    s.config.outside.referrals = switch::profile::Referrals::Execute;
+    s.call().patience = ms(150_000);
+    s.answer().hang_up = Some(ms(100_000));
+    let talks = Behaviour { rtp: None, hang_up: Some(ms(25_000)), early_media, ..Behaviour::plain() };
+    s.carriers[0].answers.insert(2, talks);
+    (s.records, s.lasts) = (1, ms(200_000));
+}
+
+/// The second caller joins the first one's call at its far end, which talks with both.
+fn joins(s: &mut Stage) {
+    s.call().hang_up = Some(ms(20_000));
+    let second = s.add_call(4000);
+    (second.joins, second.hang_up) = (Some(1), Some(ms(10_000)));
+    s.lasts = ms(60_000);
+}
+
+/// One INVITE was to join, and each call has a record: both are calls to the same number.
+fn joined(seen: &Seen<'_>) -> Option<String> {
+    let peers = seen.town.carriers.iter().filter_map(|node| seen.town.peer(*node));
+    let joined: u64 = peers.map(|peer| peer.stats().joined).sum();
+    let talked = seen.records.iter().filter(|record| record.answered.is_some()).count();
+    let recorded = seen.recorded(1).count();
+    demand((joined, talked, recorded) == (1, 4, 2), || {
+        format!("{joined} INVITEs were to join, {talked} sides talked, {recorded} calls are recorded")
+    })
+}
+
 pub(super) const FLOWS: &[Flow] = &[
     Flow {
         check: Some(|seen| put_through(seen, Role::Caller, Role::Carrier)),
@@ -127,6 +157,37 @@ pub(super) const FLOWS: &[Flow] = &[
         })
     },
     Flow {
+        check: Some(|seen| put_through(seen, Role::Caller, Role::Carrier)),
+        others: Some(Expect::Either(487)),
+        ..row("attended transfer to who rings", "RFC 5589 §7.6", OK, |s| {
+            transfer(s, ReferPlan::attended(2));
+            s.add_call(5500).hang_up = Some(ms(90_000));
+            let rings = |it: &mut Behaviour| it.after = ms(4000);
+            s.carriers[0].answers.get_mut(&2).map(rings);
+        })
+    },
+    Flow {
+        check: Some(|seen| put_through(seen, Role::Caller, Role::Carrier)),
+        ..row("click to dial", "RFC 5359 §2.18", OK, |s| dial(s, None))
+    },
+    Flow {
+        check: Some(|seen| put_through(seen, Role::Caller, Role::Carrier)),
+        ..row("click to dial, the target is heard before it answers", "RFC 3960", OK, |s| {
+            dial(s, Some(ms(200)));
+        })
+    },
+    Flow { check: Some(joined), ..row("a third party joins", "RFC 5359 §2.11", OK, joins) },
+    Flow {
+        check: Some(|seen| {
+            let asked = seen.town.shards.len() < 2 || seen.town.total(|it| it.transfers_elsewhere) > 0;
+            demand(asked, || String::from("both calls were on one shard")).or_else(|| joined(seen))
+        }),
+        ..row("a third party joins by another shard", "RFC 3911 §4", OK, |s| {
+            joins(s);
+            s.seed = ACROSS_TO_JOIN;
+        })
+    },
+    Flow {
         check: Some(|seen| {
             let told = seen.side(1, Role::Carrier).map(|record| record.told.clone()).unwrap_or_default();
             demand(told == [100, 200], || format!("the referrer was told {told:?}"))
@@ -173,3 +234,5 @@ pub(super) const FLOWS: &[Flow] = &[
 
 /// A seed with which the two calls of an attended transfer fall to two shards, where there are two.
 const ACROSS: u64 = 1;
+/// The same for a call and one that joins it.
+const ACROSS_TO_JOIN: u64 = 2;
