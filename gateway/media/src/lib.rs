@@ -21,12 +21,15 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod dtmf;
 pub mod g711;
 pub mod g722;
 pub mod g729;
 pub mod noise;
+pub mod playout;
 pub mod plc;
 pub mod resample;
+pub mod stretch;
 mod tone;
 
 pub use tone::Tone;
