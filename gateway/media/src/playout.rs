@@ -68,6 +68,8 @@ pub struct Playout {
     /// The last sample made, and whether it was decoded.
     last: i16,
     spoke: bool,
+    /// Whether anything was decoded or described yet.
+    begun: bool,
     seed: u32,
     counts: Counts,
 }
@@ -83,6 +85,7 @@ impl Playout {
             queued: 0,
             last: 0,
             spoke: false,
+            begun: false,
             seed,
             counts: Counts::default(),
         }
@@ -126,6 +129,7 @@ impl Playout {
 
     /// Carries one order out. [`Self::fill`] does, too.
     pub fn carry_out(&mut self, order: Order<'_>) {
+        self.begun |= !matches!(order, Order::Nothing(_));
         match order {
             Order::Describe(payload) => {
                 self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -137,7 +141,7 @@ impl Playout {
     }
 
     fn play(&mut self, payload: &[u8], shorter: i32, seam: bool) {
-        if seam {
+        if seam && self.counts.payloads > 0 {
             // What would have come, to be blended into what comes.
             self.make_up(self.codec.rate().hertz() as usize / 400);
         }
@@ -169,7 +173,9 @@ impl Playout {
         let from = self.queued;
         let frame = self.codec.frame().0;
         let count = count.next_multiple_of(frame).min((self.samples.len() - from) / frame * frame);
-        let made = self.decoder.conceal(&mut self.samples[from..from + count]);
+        let fresh = &mut self.samples[from..from + count];
+        // A decoder that has heard nothing is not led to believe that it heard silence: the encoder starts at rest as well.
+        let made = if self.begun { self.decoder.conceal(fresh) } else { quiet(fresh) };
         self.queued += made;
         self.counts.made_up += made as u64;
         self.join(from, false);
@@ -206,4 +212,9 @@ impl Playout {
         let each = (self.codec.rate().hertz() / self.codec.clock_rate()).max(1);
         (ticks as usize).saturating_mul(each as usize).min(self.samples.len())
     }
+}
+
+fn quiet(samples: &mut [i16]) -> usize {
+    samples.fill(0);
+    samples.len()
 }

@@ -21,6 +21,11 @@ const BLOCKS: usize = 4;
 const BLOCKS_A_SECOND: u32 = 200;
 /// Milliseconds of a block.
 const BLOCK_MS: u32 = 5;
+/// What each block of a window weighs, their sum, and the sum of their squares. Half at the ends keeps the frequencies out of each other's
+/// sums: by 27 dB between neighbours, where even weights leave 13.
+const WEIGHTS: [f64; BLOCKS] = [0.5, 1.0, 1.0, 0.5];
+const WEIGHT: f64 = 3.0;
+const SQUARES: f64 = 2.5;
 /// How far a frequency may be off.
 const OFF: f64 = 0.025;
 /// Softest level of each frequency, in dBm0.
@@ -82,7 +87,6 @@ impl Seen {
 pub struct Detector {
     /// Samples of a block.
     block: usize,
-    rate: f64,
     /// Unit vectors that turn with each frequency, how far in a sample, and the sums of the present block.
     turning: [(f32, f32); 8],
     turns: [(f32, f32); 8],
@@ -111,7 +115,6 @@ impl Detector {
         }
         Self {
             block: (rate / BLOCKS_A_SECOND) as usize,
-            rate: f64::from(rate),
             turning: [(1.0, 0.0); 8],
             turns,
             sums: [(0.0, 0.0); 8],
@@ -171,10 +174,12 @@ impl Detector {
         let before = self.window;
         let mut energy = 0.0;
         self.window = [(0.0, 0.0); 8];
-        for (sums, squares) in &self.past {
-            energy += f64::from(*squares);
+        for (n, weight) in WEIGHTS.iter().enumerate() {
+            // The oldest first.
+            let (sums, squares) = &self.past[(self.place + n) % BLOCKS];
+            energy += weight * weight * f64::from(*squares);
             for (sum, part) in self.window.iter_mut().zip(sums) {
-                *sum = (sum.0 + f64::from(part.0), sum.1 + f64::from(part.1));
+                *sum = (sum.0 + weight * f64::from(part.0), sum.1 + weight * f64::from(part.1));
             }
         }
         let seen = self.key(&before, energy);
@@ -189,7 +194,7 @@ impl Detector {
             group.filter(|&n| n != best).all(|n| power(n) * CLEAR < power(best)).then_some(best)
         };
         let (row, column) = (strongest(0..4)?, strongest(4..8)?);
-        let samples = (self.block * BLOCKS) as f64;
+        let block = self.block as f64;
         // Energy of the sine that is there, corrected for being off the frequency that it was correlated with.
         let sine = |n: usize, hertz: f64| -> Option<(f64, f64)> {
             let (a, b) = (before[n], self.window[n]);
@@ -198,13 +203,15 @@ impl Detector {
             if off.abs() > hertz * OFF {
                 return None;
             }
-            let angle = TAU / 2.0 * off * samples / self.rate;
-            let seen = if angle.abs() < 1e-6 { 1.0 } else { angle.sin() / angle };
-            Some((2.0 * power(n) / samples / seen.powi(2), off))
+            let half = turned / 2.0;
+            let within = if half.abs() < 1e-6 { 1.0 } else { half.sin() / half };
+            let between = (2.0 * half.cos() + (3.0 * half).cos()) / WEIGHT;
+            let seen = (within * between).powi(2);
+            Some((2.0 * power(n) * SQUARES / (WEIGHT * WEIGHT * block * seen), off))
         };
         let (low, low_off) = sine(row, ROWS[row])?;
         let (high, high_off) = sine(column, COLUMNS[column - 4])?;
-        let softest = (ZERO_DBM0 * 10f64.powf(SOFTEST / 20.0)).powi(2) / 2.0 * samples;
+        let softest = (ZERO_DBM0 * 10f64.powf(SOFTEST / 20.0)).powi(2) / 2.0 * block * SQUARES;
         let loud = low >= softest && high >= softest;
         let even = high <= low * COLUMN_LOUDER && low <= high * ROW_LOUDER;
         (loud && even && low + high >= PURE * energy).then(|| Seen {
