@@ -8,6 +8,7 @@ mod endpoint;
 mod error;
 mod event;
 pub mod framing;
+pub mod keys;
 pub mod message;
 mod nat;
 pub mod observe;
