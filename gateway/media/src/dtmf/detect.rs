@@ -1,8 +1,6 @@
 //! Recognizes keys in sound.
 //!
-//! Every 5 ms the last 20 ms are correlated with the eight frequencies, by oscillators that run on, so that the phase of each correlation
-//! stands still for its own frequency and turns by the difference for any other: that difference is known to a fraction of a hertz,
-//! far more exactly than so short a time could separate frequencies otherwise. A key is there when
+//! Every 5 ms the last 20 ms are held against the eight frequencies ([`Bank`]). A key is there when
 //!
 //! - the strongest row and column are off by 2.5 % at most (ITU-T Q.24: 1.5 % has to be taken, 3.5 % must not be),
 //! - each has -31 dBm0 at least, and the column is at most 5 dB louder and 9 dB softer than the row (Q.24: networks ask for
@@ -13,19 +11,11 @@
 //!
 //! It ends when six windows in a row say otherwise: pauses of 30 ms separate two keys, breaks of 10 ms do not.
 
-use super::{COLUMNS, Key, ROWS, ZERO_DBM0};
-use core::f64::consts::TAU;
+use super::{COLUMNS, Key, ROWS};
+use crate::bank::{Bank, Window};
 
-/// Blocks of 5 ms in a window, and a second.
-const BLOCKS: usize = 4;
-const BLOCKS_A_SECOND: u32 = 200;
-/// Milliseconds of a block.
+/// Milliseconds from window to window.
 const BLOCK_MS: u32 = 5;
-/// What each block of a window weighs, their sum, and the sum of their squares. Half at the ends keeps the frequencies out of each other's
-/// sums: by 27 dB between neighbours, where even weights leave 13.
-const WEIGHTS: [f64; BLOCKS] = [0.5, 1.0, 1.0, 0.5];
-const WEIGHT: f64 = 3.0;
-const SQUARES: f64 = 2.5;
 /// How far a frequency may be off.
 const OFF: f64 = 0.025;
 /// Softest level of each frequency, in dBm0.
@@ -85,19 +75,12 @@ impl Seen {
 /// Listens to one stream.
 #[derive(Clone, Debug)]
 pub struct Detector {
-    /// Samples of a block.
-    block: usize,
-    /// Unit vectors that turn with each frequency, how far in a sample, and the sums of the present block.
-    turning: [(f32, f32); 8],
-    turns: [(f32, f32); 8],
-    sums: [(f32, f32); 8],
-    energy: f32,
-    filled: usize,
-    /// Sums and energy of the last blocks.
-    past: [([(f32, f32); 8], f32); BLOCKS],
-    place: usize,
-    /// The sums of the last window.
-    window: [(f64, f64); 8],
+    bank: Bank<8>,
+    state: State,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
     /// What the last window showed, and how many in a row did.
     candidate: Option<(Seen, u32)>,
     /// The key that is pressed: its power, windows since it began, windows in a row that show it no more.
@@ -107,120 +90,42 @@ pub struct Detector {
 impl Detector {
     /// A detector for `rate` Hz, 8000 to 48 000.
     pub fn new(rate: u32) -> Self {
-        let rate = rate.clamp(8000, 48_000);
-        let mut turns = [(1.0, 0.0); 8];
-        for (turn, hertz) in turns.iter_mut().zip(ROWS.iter().chain(&COLUMNS)) {
-            let angle = TAU * hertz / f64::from(rate);
-            *turn = (angle.cos() as f32, angle.sin() as f32);
-        }
-        Self {
-            block: (rate / BLOCKS_A_SECOND) as usize,
-            turning: [(1.0, 0.0); 8],
-            turns,
-            sums: [(0.0, 0.0); 8],
-            energy: 0.0,
-            filled: 0,
-            past: [([(0.0, 0.0); 8], 0.0); BLOCKS],
-            place: 0,
-            window: [(0.0, 0.0); 8],
-            candidate: None,
-            pressed: None,
-        }
+        let [a, b, c, d] = ROWS;
+        let [e, f, g, h] = COLUMNS;
+        Self { bank: Bank::new(rate, [a, b, c, d, e, f, g, h]), state: State::default() }
     }
 
     /// Listens to the next samples; calls `heard` for what it recognizes in them.
-    pub fn hear(&mut self, mut samples: &[i16], mut heard: impl FnMut(Heard)) {
-        while !samples.is_empty() {
-            let (now, later) = samples.split_at(samples.len().min(self.block - self.filled));
-            self.correlate(now);
-            self.filled += now.len();
-            samples = later;
-            if self.filled == self.block {
-                self.filled = 0;
-                self.judge(&mut heard);
-            }
-        }
+    pub fn hear(&mut self, samples: &[i16], mut heard: impl FnMut(Heard)) {
+        let state = &mut self.state;
+        self.bank.hear(samples, |window| state.follow(key(window), &mut heard));
     }
 
     /// The key that is pressed.
     pub fn pressed(&self) -> Option<Key> {
-        self.pressed.map(|pressed| pressed.0)
+        self.state.pressed.map(|pressed| pressed.0)
     }
+}
 
-    fn correlate(&mut self, samples: &[i16]) {
-        for &sample in samples {
-            let x = f32::from(sample);
-            self.energy += x * x;
-            for n in 0..8 {
-                let (re, im) = self.turning[n];
-                self.sums[n].0 += x * re;
-                self.sums[n].1 += x * im;
-                let (cos, sin) = self.turns[n];
-                self.turning[n] = (re * cos - im * sin, re * sin + im * cos);
-            }
-        }
-    }
+/// The key that a window shows.
+fn key(window: &Window<8>) -> Option<Seen> {
+    let strongest = |group: core::ops::Range<usize>| -> Option<usize> {
+        let best = group.clone().max_by(|&a, &b| window.power(a).total_cmp(&window.power(b)))?;
+        let others = group.filter(|&n| n != best);
+        others.map(|n| window.power(n) * CLEAR).all(|other| other < window.power(best)).then_some(best)
+    };
+    let (row, column) = (strongest(0..4)?, strongest(4..8)?);
+    let off = (window.off(row), window.off(column));
+    let near = off.0.abs() <= ROWS[row] * OFF && off.1.abs() <= COLUMNS[column - 4] * OFF;
+    let (low, high) = (window.sine(row), window.sine(column));
+    let softest = window.energy_of(SOFTEST);
+    let loud = low >= softest && high >= softest;
+    let even = high <= low * COLUMN_LOUDER && low <= high * ROW_LOUDER;
+    let pure = low + high >= PURE * window.energy;
+    (near && loud && even && pure).then(|| Seen { key: Key::at(row, column - 4), power: low + high, off })
+}
 
-    /// A block is complete.
-    fn judge(&mut self, heard: &mut impl FnMut(Heard)) {
-        for (re, im) in &mut self.turning {
-            // One again, whatever rounding did.
-            let length = (*re * *re + *im * *im).sqrt().max(f32::MIN_POSITIVE);
-            (*re, *im) = (*re / length, *im / length);
-        }
-        self.past[self.place] = (self.sums, self.energy);
-        self.place = (self.place + 1) % BLOCKS;
-        (self.sums, self.energy) = ([(0.0, 0.0); 8], 0.0);
-        let before = self.window;
-        let mut energy = 0.0;
-        self.window = [(0.0, 0.0); 8];
-        for (n, weight) in WEIGHTS.iter().enumerate() {
-            // The oldest first.
-            let (sums, squares) = &self.past[(self.place + n) % BLOCKS];
-            energy += weight * weight * f64::from(*squares);
-            for (sum, part) in self.window.iter_mut().zip(sums) {
-                *sum = (sum.0 + weight * f64::from(part.0), sum.1 + weight * f64::from(part.1));
-            }
-        }
-        let seen = self.key(&before, energy);
-        self.follow(seen, heard);
-    }
-
-    /// The key of this window and its power.
-    fn key(&self, before: &[(f64, f64); 8], energy: f64) -> Option<Seen> {
-        let power = |n: usize| self.window[n].0.powi(2) + self.window[n].1.powi(2);
-        let strongest = |group: core::ops::Range<usize>| -> Option<usize> {
-            let best = group.clone().max_by(|&a, &b| power(a).total_cmp(&power(b)))?;
-            group.filter(|&n| n != best).all(|n| power(n) * CLEAR < power(best)).then_some(best)
-        };
-        let (row, column) = (strongest(0..4)?, strongest(4..8)?);
-        let block = self.block as f64;
-        // Energy of the sine that is there, corrected for being off the frequency that it was correlated with.
-        let sine = |n: usize, hertz: f64| -> Option<(f64, f64)> {
-            let (a, b) = (before[n], self.window[n]);
-            let turned = (b.1 * a.0 - b.0 * a.1).atan2(b.0 * a.0 + b.1 * a.1);
-            let off = turned / TAU * f64::from(BLOCKS_A_SECOND);
-            if off.abs() > hertz * OFF {
-                return None;
-            }
-            let half = turned / 2.0;
-            let within = if half.abs() < 1e-6 { 1.0 } else { half.sin() / half };
-            let between = (2.0 * half.cos() + (3.0 * half).cos()) / WEIGHT;
-            let seen = (within * between).powi(2);
-            Some((2.0 * power(n) * SQUARES / (WEIGHT * WEIGHT * block * seen), off))
-        };
-        let (low, low_off) = sine(row, ROWS[row])?;
-        let (high, high_off) = sine(column, COLUMNS[column - 4])?;
-        let softest = (ZERO_DBM0 * 10f64.powf(SOFTEST / 20.0)).powi(2) / 2.0 * block * SQUARES;
-        let loud = low >= softest && high >= softest;
-        let even = high <= low * COLUMN_LOUDER && low <= high * ROW_LOUDER;
-        (loud && even && low + high >= PURE * energy).then(|| Seen {
-            key: Key::at(row, column - 4),
-            power: low + high,
-            off: (low_off, high_off),
-        })
-    }
-
+impl State {
     fn follow(&mut self, seen: Option<Seen>, heard: &mut impl FnMut(Heard)) {
         let mut over = None;
         if let Some((key, power, windows, missing)) = &mut self.pressed {

@@ -1,6 +1,7 @@
 //! Makes the tones of keys, with ramps that do not click.
 
-use super::{Key, ZERO_DBM0};
+use super::Key;
+use crate::bank::ZERO_DBM0;
 use core::f64::consts::{PI, TAU};
 
 /// Milliseconds in which a tone comes and goes.

@@ -12,9 +12,6 @@ pub const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 /// Row by row.
 const KEYS: [u8; 16] = *b"123A456B789C*0#D";
 
-/// Peak of a sine of 0 dBm0 (ITU-T G.711: full scale is 3.14 dBm0).
-const ZERO_DBM0: f64 = 32_768.0 * 0.696_6;
-
 /// A key: 0 to 9, `*`, `#`, A to D.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u8);
