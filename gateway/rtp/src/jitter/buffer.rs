@@ -29,6 +29,8 @@ const GUARD: i64 = 2 * MS;
 /// Time between two changes of speech, unless it is this far off.
 const PACE: i64 = 60 * MS;
 const FAR: i64 = 60 * MS;
+/// Places in a tick at which packets may begin that are waited for.
+const PLACES: u32 = 16;
 /// How far beyond the most an offset is let go before packets are given up.
 const BEYOND: i64 = 20 * MS;
 /// Concealment that lasts longer is silence.
@@ -207,14 +209,23 @@ struct Stream {
     odd_transit: Option<i64>,
     /// Where the last sound ended.
     ended: i64,
-    /// The cursor at the last change of speech, and the least lead since with what was queued then.
+    /// The cursor at the last change of speech, and what was seen since.
     adjusted: i64,
-    low: Option<(i64, i64)>,
+    low: Option<Low>,
     /// Ticks concealed in a row.
     missed: i64,
     hopeless: u8,
     /// Whether an event came after the last sound.
     event: bool,
+}
+
+/// The packet that came nearest to being too late: how long before it was needed the fastest would have come, and what was queued. And how many
+/// packets were looked at.
+#[derive(Clone, Copy, Debug)]
+struct Low {
+    lead: i64,
+    queue: i64,
+    seen: u32,
 }
 
 /// The jitter buffer of one stream. See the module's page.
@@ -406,7 +417,7 @@ impl Buffer {
         let first = stream.phase == Phase::Filling && self.slots.used() == 0;
         if content != Content::Other && !first {
             let relative = transit - self.delays.base();
-            if relative < -SOONER || relative > LATER {
+            if !(-SOONER..=LATER).contains(&relative) {
                 let odd = stream.odd_transit.replace(transit);
                 if odd.is_none_or(|odd| (odd - transit).abs() > SECOND / 2) {
                     return None;
@@ -482,16 +493,24 @@ impl Buffer {
             return Decision::Wait(u32::try_from(gap).unwrap_or(need).min(need));
         }
         let mut adjust = Adjust::Keep;
-        if spurt || missing || !matches!(slot.content, Content::Audio { .. }) {
-            stream.low = None;
-        } else {
-            if stream.low.is_none_or(|low| lead < low.0) {
-                stream.low = Some((lead, queue));
+        match slot.content {
+            Content::Audio { ticks, .. } if !spurt && !missing => {
+                let tick = queued.saturating_add(need);
+                let step = common(ticks, tick);
+                let low = stream.low.get_or_insert(Low { lead, queue, seen: 0 });
+                low.seen += 1;
+                if lead < low.lead {
+                    (low.lead, low.queue) = (lead, queue);
+                }
+                // All places in a tick at which a packet may begin have been seen.
+                let whole = low.seen >= (tick / step).min(PLACES);
+                let paced = nanos(stream.cursor - stream.adjusted, self.clock) >= PACE;
+                if whole && paced || (lead - target).abs() >= FAR {
+                    let nanos = |ticks: u32| nanos(i64::from(ticks), self.clock);
+                    adjust = self.adjust(nanos(step), nanos(tick - step));
+                }
             }
-            let paced = nanos(stream.cursor - stream.adjusted, self.clock) >= PACE;
-            if paced || (lead - target).abs() >= FAR {
-                adjust = self.adjust(nanos(i64::from(queued.saturating_add(need)), self.clock));
-            }
+            _ => stream.low = None,
         }
         self.counts.spurts += u64::from(spurt && slot.content != Content::Noise);
         self.counts.delayed += u64::from(!spurt && gap < 0 && missing);
@@ -500,20 +519,22 @@ impl Buffer {
     }
 
     /// How speech should change. A packet has to be there when the tick that it begins in is asked for, which is the queue's length before it
-    /// is heard; so what can go is the queue and as many whole ticks as there are between that moment and the target, and
-    /// what has to come are whole ticks less the queue.
-    fn adjust(&mut self, tick: i64) -> Adjust {
+    /// is heard. Where packets begin in ticks repeats in steps of their common divisor; the last of these places is the one that needs
+    /// its packet earliest, `last` and a rest less than a step after the tick's beginning. So what can go without a packet being needed
+    /// earlier is that rest, and whole steps as far as there is room to the target; what has to come are whole steps less the rest.
+    fn adjust(&mut self, step: i64, last: i64) -> Adjust {
         let target = self.delays.target();
         let Some(stream) = &mut self.stream else { return Adjust::Keep };
-        let Some((lead, queue)) = stream.low.take() else { return Adjust::Keep };
+        let Some(low) = stream.low.take() else { return Adjust::Keep };
         stream.adjusted = stream.cursor;
-        let (spare, tick) = (lead - target, tick.max(1));
+        let (spare, step) = (low.lead - target, step.max(1));
+        let rest = (low.queue - last).max(0);
         if spare < -GUARD {
-            let most = ((-spare + tick - 1) / tick * tick - queue).max(LEAST);
+            let most = ((-spare + step - 1) / step * step - rest).max(LEAST);
             self.counts.stretches += 1;
             return Adjust::Stretch(u32::try_from(self.ticks(most)).unwrap_or(0));
         }
-        let most = queue + (spare - GUARD).max(0) / tick * tick - GUARD;
+        let most = rest + (spare - GUARD).max(0) / step * step - GUARD;
         if most < TOO_LONG {
             return Adjust::Keep;
         }
@@ -643,6 +664,14 @@ enum Decision {
         adjust: Adjust,
         seam: bool,
     },
+}
+
+/// The greatest common divisor; at least 1.
+const fn common(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    if a == 0 { 1 } else { a }
 }
 
 /// Ticks as nanoseconds.
