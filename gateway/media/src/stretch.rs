@@ -72,8 +72,8 @@ fn find(samples: &[i16], rate: u32, most: usize, haste: bool) -> Option<(usize, 
         best
     };
     let coarse = look(&mut (shortest..=longest).step_by(scale), scale);
-    let near = coarse.1.saturating_sub(scale).max(shortest)..=(coarse.1 + scale).min(longest);
-    let (alike, lag) = look(&mut near.clone(), 1);
+    let mut near = coarse.1.saturating_sub(scale).max(shortest)..=(coarse.1 + scale).min(longest);
+    let (alike, lag) = look(&mut near, 1);
     let enough = if haste { ALIKE_IN_HASTE } else { ALIKE };
     (alike >= enough).then(|| (lag, overlap(lag)))
 }
