@@ -2,11 +2,11 @@
 //!
 //! | what | how it sounds | from |
 //! |---|---|---|
-//! | a fax calls (CNG) | 1100 Hz ± 38 Hz for 0.5 s, each 3 s | ITU-T T.30 §4.3.3.2 |
-//! | a fax or modem answers (CED, ANS) | 2100 Hz ± 15 Hz for 2.6 to 4 s | ITU-T T.30 §4.3.3.1, V.25 |
+//! | a fax calls (CNG) | 1100 Hz ± 38 Hz for 0.5 s, each 3 s | ITU-T T.30 |
+//! | a fax or modem answers (CED, ANS) | 2100 Hz ± 15 Hz for 2.6 to 4 s | ITU-T T.30, V.25 |
 //! | echo cancellers off | its phase reversed, each 450 ms | ITU-T V.25, G.168 |
-//! | busy, congestion | tone and silence of like length, 300 to 1100 ms together | ITU-T E.180 §8, §9 |
-//! | rings | 0.67 to 2.5 s of tone, 3 to 6 s of silence | ITU-T E.180 §7 |
+//! | busy, congestion | tone and silence of like length, 300 to 1100 ms together | ITU-T E.180 |
+//! | rings | 0.67 to 2.5 s of tone, 3 to 6 s of silence | ITU-T E.180 |
 //!
 //! Call progress is told by its rhythm and by nearly all energy lying between 325 and 675 Hz, since every country has other frequencies there. Double rings
 //! (0.4 s, 0.2 s, 0.4 s, 2 s) are not recognized.

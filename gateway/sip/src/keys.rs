@@ -1,7 +1,7 @@
 //! Keys in the bodies of INFO: `application/dtmf-relay` and `application/dtmf`, which no RFC describes and everybody reads.
 //!
 //! The first is two lines, `Signal=5` and `Duration=160` in milliseconds; the second is the key alone. Keys are 0 to 9, `*`, `#`, A to D; 10 to 16
-//! stand for `*` to flash as in RFC 4733. What senders vary is taken: letter case, blanks, bare line feeds, a missing duration.
+//! stand for `*` to flash as telephone events do (RFC 4733 §3.2, RFC 2833 §3.10). What senders vary is taken: letter case, blanks, bare line feeds, a missing duration.
 
 use core::time::Duration;
 

@@ -1,4 +1,7 @@
 //! DTMF within sound: the sixteen pairs of frequencies of ITU-T Q.23, made and recognized as ITU-T Q.24 asks.
+//!
+//! G.711 of either law leaves all of it, and any linear codec. G.729 codes speech: it loses some short keys and may split a long one in two
+//! (`media/tests/dtmf.rs` prints how many of each length), which is why keys go as telephone events (RFC 4733) wherever both sides can.
 mod detect;
 mod make;
 

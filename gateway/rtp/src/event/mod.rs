@@ -10,7 +10,7 @@ pub use transmit::{Outgoing, Transmission};
 
 /// Octets of an event's payload.
 pub const PAYLOAD_LEN: usize = 4;
-/// The event of a flash (RFC 4733 §3.2, table 3). Below are 0 to 9, `*`, `#`, A to D.
+/// The event of a flash (RFC 2833 §3.10). Below are 0 to 9, `*`, `#`, A to D (RFC 4733 §3.2, table 3).
 pub const FLASH: u8 = 16;
 const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
 
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn rfc_4733_section_2_3_the_four_octets() {
-        // The example of RFC 4733 §5, its last packet: a 1 at -7 dBm0 that ended after 1600 ticks.
+        // A 1 at -7 dBm0 that ended after 1600 ticks.
         let payload = Payload { event: 1, end: true, volume: 7, duration: 1600 };
         assert_eq!(payload.octets(), [1, 0x87, 0x06, 0x40]);
         assert_eq!(Payload::parse(&[1, 0x87, 0x06, 0x40]), Some(payload));
@@ -79,7 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn rfc_4733_section_3_2_keys_are_the_first_sixteen_events_and_flash_is_the_next() {
+    fn rfc_4733_section_3_2_keys_are_the_first_sixteen_events_and_flash_is_the_next_as_in_rfc_2833_section_3_10()
+     {
         for (event, key) in "0123456789*#ABCD".chars().enumerate() {
             assert_eq!((character(event as u8), event_of(key)), (Some(key), Some(event as u8)));
         }
