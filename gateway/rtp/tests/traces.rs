@@ -391,12 +391,17 @@ fn an_outage_and_a_longer_way_are_gone_through() {
 
 #[test]
 fn duplicates_and_what_is_too_large_are_counted() {
-    let mut trace = sent(500, 0, |_| Some(0));
-    let twice = trace.clone();
-    trace.extend(twice);
-    trace.sort_by_key(|came| came.at);
-    let heard = hear(&config(20, 200), &trace);
-    assert_eq!((heard.counts.duplicates, heard.counts.played, heard.counts.late), (500, 500, 0));
+    // While the first copy waits, and when it was played long ago.
+    for later in [0, 150 * MS] {
+        let mut trace = sent(500, 0, |_| Some(0));
+        let twice = trace.clone();
+        trace.extend(twice.into_iter().map(|came| Came { at: came.at + later, ..came }));
+        trace.sort_by_key(|came| came.at);
+        let heard = hear(&config(20, 200), &trace);
+        let c = heard.counts;
+        assert_eq!((c.duplicates, c.played, c.late, c.lost), (500, 500, 0, 0), "{later}: {heard:?}");
+        assert!(heard.target < 60.1, "a copy's delay is nobody's: {heard:?}");
+    }
     let mut buffer = Buffer::new(&config(20, 200));
     assert_eq!(buffer.put(Time::ZERO, &Header::default(), AUDIO, &[0; 161]), Put::Overflow);
     assert_eq!(buffer.put(Time::ZERO, &Header::default(), AUDIO, &[0; 160]), Put::Kept);

@@ -387,6 +387,14 @@ mod tests {
     }
 
     #[test]
+    fn the_base_forgets_what_was_before_a_long_silence() {
+        let mut delays = delays(0.98);
+        fed(&mut delays, 0, [0; 200]);
+        assert_eq!(delays.record(100 * SECOND, 50 * MS), 0, "nothing of the last ten seconds was faster");
+        assert_eq!(delays.base(), 50 * MS);
+    }
+
+    #[test]
     fn peaks_that_come_again_hold_the_target_up_and_a_lone_one_does_not() {
         let mut delays = delays(0.98);
         let calm = |n: i64| (n % 5) * MS;

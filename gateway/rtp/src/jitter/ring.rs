@@ -159,6 +159,7 @@ impl Reader {
             octets.copy_from_slice(&word[..octets.len()]);
         }
         self.read = self.read.wrapping_add(1);
+        // Released: the words have been read before the writer may use the slot again. (The model checking runs loads in order and cannot miss this.)
         shared.read.0.store(self.read, Ordering::Release);
         Some(Received { arrival: Time::from_nanos(arrival), header, octets })
     }
