@@ -5,12 +5,15 @@
 //! - [`Packet`] and [`Header`] read and write RTP headers, [`classify`] tells RTP from RTCP and from
 //!   what merely shares the port.
 //! - [`Receiver`] keeps what is known about one received stream, [`Sender`] numbers a sent one.
+//! - [`jitter`] makes what comes unevenly even again: a buffer, and a way from thread to thread.
+//! - [`event`] receives and sends keys and flash (RFC 4733).
 //! - [`Latch`] decides which source addresses a port listens to.
 //! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
 #![forbid(unsafe_code)]
 
 mod burst;
-mod jitter;
+pub mod event;
+pub mod jitter;
 mod latch;
 mod packet;
 pub mod quality;

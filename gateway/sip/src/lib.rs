@@ -9,6 +9,7 @@ mod error;
 mod event;
 pub mod framing;
 pub mod gruu;
+pub mod keys;
 pub mod message;
 mod nat;
 pub mod observe;

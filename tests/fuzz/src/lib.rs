@@ -5,3 +5,4 @@ pub mod datagram;
 pub mod digest;
 pub mod exercise;
 pub mod identity;
+pub mod rtp;
