@@ -6,6 +6,7 @@
 //!   what merely shares the port.
 //! - [`Receiver`] keeps what is known about one received stream, [`Sender`] numbers a sent one.
 //! - [`Latch`] decides which source addresses a port listens to.
+//! - [`srtp`] protects RTP and RTCP and takes the protection off.
 //! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod receiver;
 pub mod rtcp;
 mod sender;
 mod sequence;
+pub mod srtp;
 
 pub use burst::BurstGap;
 pub use jitter::Jitter;
