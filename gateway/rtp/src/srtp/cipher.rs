@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 /// What protects packets of one kind.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once for a key, and not moved after that")]
 pub(super) enum Guard {
     Counter(Counter),
     Gcm(Authenticated),

@@ -356,7 +356,7 @@ proptest! {
         let _ = opener.open_rtp(&mut bytes.clone());
         let _ = opener.open_rtcp(&mut bytes.clone());
         let _ = sealer.seal_rtp(1, &mut bytes.clone());
-        let _ = sealer.seal_rtcp(&mut bytes.clone());
+        let _ = sealer.seal_rtcp(&mut { bytes });
     }
 
     /// Whatever is lost, doubled and out of order: each packet comes through once, as long as it is not older than the
