@@ -7,6 +7,8 @@ use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
 use link::{Command, Event, Figure, ShardId, UnixMicros};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rtp::srtp::Secrets;
 use sansio::Time;
 use secure::{Secured, Shared};
 use sip::Transport;
@@ -135,6 +137,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let cpus = driver::affinity::available();
     let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
     let mut threads = Vec::new();
+    let mut secrets = keys_to_come()?;
     let (ready, started) = mpsc::channel();
     for (me, inbox) in (0..count).zip(receivers) {
         let start = Start {
@@ -153,6 +156,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
             routing: settings.routing.clone(),
             wall_at_zero: UnixMicros(wall.as_micros() as u64),
             seed: seed.wrapping_add(u64::from(me).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            secrets: secrets.fork(),
         };
         let mut posts: Vec<_> = senders.iter().cloned().map(Some).collect();
         posts.push(Some(control.clone()));
@@ -212,6 +216,16 @@ fn secret() -> [u8; 32] {
         part.copy_from_slice(&RandomState::new().build_hasher().finish().to_be_bytes());
     }
     secret
+}
+
+/// What SRTP keys are made of: from the operating system's generator for cryptography.
+fn keys_to_come() -> Result<Secrets, StartError> {
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| {
+        let error = io::Error::other("the operating system gives no random numbers");
+        StartError::System("drawing the seed of SRTP keys", error)
+    })?;
+    Ok(Secrets::new(seed))
 }
 
 /// What the shards let in of each source together; one shard alone needs no accounts.

@@ -1,5 +1,6 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
+use crate::leg_crypto::{CryptoAccount, LegCrypto};
 use crate::ports::Pair;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -157,8 +158,8 @@ pub const PACKETS_PER_SECOND: u32 = 1000;
 /// Sender reports whose answer is awaited: a peer answers the last one or the one before.
 const REPORTS_KEPT: usize = 4;
 
-/// One leg's media. All plain values: addresses, counters, times.
-#[derive(Clone, Debug)]
+/// One leg's media: addresses, counters, times, and keys if it is protected.
+#[derive(Debug)]
 pub struct LegMedia {
     // What every packet reads or writes comes first.
     pub(crate) latch: Latch,
@@ -199,6 +200,11 @@ pub struct LegMedia {
     event_type: Option<u8>,
     formats: [Option<Format>; FORMATS_MAX],
     pub(crate) pair: Pair,
+    /// Keys, if the leg is protected.
+    pub(crate) crypto: Option<Box<LegCrypto>>,
+    pub(crate) crypto_account: CryptoAccount,
+    /// Where packets are opened.
+    pub(crate) plain: Vec<u8>,
 }
 
 /// Payload types to be changed on the way, the few that differ between the legs.
@@ -270,6 +276,9 @@ impl LegMedia {
             event_type: None,
             formats: [None; FORMATS_MAX],
             pair,
+            crypto: None,
+            crypto_account: CryptoAccount::default(),
+            plain: Vec::new(),
         }
     }
 
