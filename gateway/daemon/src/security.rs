@@ -73,9 +73,15 @@ mod tests {
         let all = &settings.shard.security;
         assert_eq!((all.srtp, all.suites.len(), all.keys_in_clear), (SrtpPolicy::Optional, 1, false));
         let p = of(0).unwrap();
-        assert_eq!((p.srtp, p.suites.clone(), p.keys_in_clear), (SrtpPolicy::Required, all.suites.clone(), false));
+        assert_eq!(
+            (p.srtp, p.suites.clone(), p.keys_in_clear),
+            (SrtpPolicy::Required, all.suites.clone(), false)
+        );
         let q = of(1).unwrap();
-        assert_eq!((q.srtp, q.suites.as_slice(), q.keys_in_clear), (SrtpPolicy::Required, &[Suite::AeadAes256Gcm][..], true));
+        assert_eq!(
+            (q.srtp, q.suites.as_slice(), q.keys_in_clear),
+            (SrtpPolicy::Required, &[Suite::AeadAes256Gcm][..], true)
+        );
         assert_eq!(of(2), None, "as all others");
     }
 
@@ -83,7 +89,10 @@ mod tests {
     fn mistakes_name_key_and_cure() {
         for (text, words) in [
             ("[media]\nsrtp = \"yes\"", "media.srtp: \"yes\" is not known; one of off, optional, required"),
-            ("[media]\nsrtp_suites = [\"AES\"]", "media.srtp_suites: \"AES\" is no suite; known are AEAD_AES_256_GCM"),
+            (
+                "[media]\nsrtp_suites = [\"AES\"]",
+                "media.srtp_suites: \"AES\" is no suite; known are AEAD_AES_256_GCM",
+            ),
             ("[media]\nsrtp_suites = []", "media.srtp_suites: without a suite nothing can be protected"),
             ("[[profile]]\nname = \"p\"\nsrtp = \"on\"", "profile \"p\": srtp: \"on\" is not known"),
         ] {

@@ -211,7 +211,10 @@ mod tests {
             assert_eq!(shown, text.replace("d0RmdmcmV|2^20", "xxxxxxxxx|xxxx").replace("asd88f", "xxxxxx"));
         }
         let other = "INVITE sip:h SIP/2.0\r\n\r\nv=0\r\nk=clear:abc\r\na=key-mgmt:mikey AQAF\r\n";
-        assert_eq!(masked(ALL, other), other.replace("clear:abc", "xxxxxxxxx").replace("mikey AQAF", "xxxxx xxxx"));
+        assert_eq!(
+            masked(ALL, other),
+            other.replace("clear:abc", "xxxxxxxxx").replace("mikey AQAF", "xxxxx xxxx")
+        );
     }
 
     #[test]
