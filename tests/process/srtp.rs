@@ -1,7 +1,7 @@
 //! Calls whose media is protected on one leg or on both: SRTP (RFC 3711) with keys in SDP (RFC 4568), and who may not be heard.
 
 use crate::cover::{Cover, SUITE, key, key_in, protected};
-use crate::gateway::{Gateway, folder, rtp_ports, wait_until};
+use crate::gateway::{Gateway, folder, rtp_ports, run, wait_until};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way};
 use crate::voice::{Voice, talk};
@@ -287,12 +287,21 @@ fn no_key_is_shown(io: &str) {
     let id = at.call.call_id.replace('@', "%40");
     row.hang_up(at.call);
     let mut shown = row.gateway.log();
-    for page in ["ladder", "ladder?format=text", "ladder?format=svg", "pcap"] {
+    for page in ["ladder", "ladder?format=text", "ladder?format=svg"] {
         let (status, body) = row.gateway.get(&format!("/api/v1/calls/{id}/{page}"));
         assert_eq!(status, 200, "{page}");
         assert!(body.contains("inline:xxxx") || page.contains("text"), "{page} has the messages: {body}");
         shown += &body;
     }
+    let (api, file) = (format!("http://{}", row.gateway.http), folder("srtp").join("call.pcapng"));
+    let out = file.to_str().unwrap();
+    assert_eq!(
+        run(&["trace", &id.replace("%40", "@"), "--api", &api, "--format", "pcap", "--out", out]).0,
+        0
+    );
+    let packets = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+    assert!(packets.contains("inline:xxxx"), "the packets have the messages");
+    shown += &packets;
     shown += &row.gateway.get("/api/v1/cdrs").1;
     for key in keys {
         assert!(!shown.contains(&key), "{key}");

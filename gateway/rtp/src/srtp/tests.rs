@@ -163,6 +163,41 @@ fn gcm_seals_as_its_rfc_shows() {
     assert_eq!((data, tag.to_vec()), (expected, hex("c84aa458 96cf4d2f c5abf872 45d9eade")));
 }
 
+/// As webrtc-srtp 0.17.2 seals the same: after the sequence numbers have come round, and RTCP with its index at two.
+#[test]
+fn another_implementation_seals_alike() {
+    let cm = "81516b07b44d7ed9a2c1dff2fb0090f6bdeb20f7854a972779b384caf2b3";
+    let report = "05d3499a1ba64bb61949968380000002223a451eadaad9cd8a5f";
+    let cases = [
+        (Suite::AesCm128Sha1_80, format!("{cm}0be0b50c69856786dee6"), report),
+        (Suite::AesCm128Sha1_32, format!("{cm}0be0b50c"), report),
+        (
+            Suite::AeadAes128Gcm,
+            "e3c8827f8946be21b072e254b342428e6943102a8e4059bd3837e730a4829869524e2d17574c64f8c35728235db6"
+                .into(),
+            "057374447c24a7c311bfe145b2e5d321830aacddd0a77e8aa05b54fe80000002",
+        ),
+        (
+            Suite::AeadAes256Gcm,
+            "ac6b00bb9c5e83db560a6ee54560a559428efd746554448c5e36e739b02edbc58f9a8849d35c4c9723f3faa9da8a"
+                .into(),
+            "6f8234701ae691160d393d87def7dac5768a1785111a644c82caa91580000002",
+        ),
+    ];
+    for (suite, rtp_expected, rtcp_expected) in cases {
+        let (mut sealer, mut opener) = pair(suite, Mki::default());
+        let mut last = Vec::new();
+        for sequence in [65_534u16, 65_535, 0, 1] {
+            let plain = rtp(sequence, 0xcafe_babe, b"what is heard is what was said");
+            last = sealed(&mut sealer, &plain).unwrap();
+            assert_eq!(opened(&mut opener, &last), Ok(plain));
+        }
+        assert_eq!(last[12..], hex(&rtp_expected), "{}", suite.name());
+        let reports = [0, 1, 2].map(|_| sealed_rtcp(&mut sealer, REPORT));
+        assert_eq!(reports[2][8..], hex(rtcp_expected), "{}", suite.name());
+    }
+}
+
 #[test]
 fn suites_have_names_and_lengths() {
     for suite in Suite::ALL {
