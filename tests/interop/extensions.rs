@@ -62,7 +62,7 @@ pub(crate) fn flows() -> Vec<Flow> {
         "7.1", "SRTP, one leg", "baresip (TLS, SRTP), GW, baresip", yes crate::security::protected_caller,
             "keys in SDP; voice and a DTMF key each way; the other leg is in the clear";
         "7.1", "SRTP, both legs", "baresip (TLS, SRTP), GW, baresip (TLS, SRTP)", yes crate::security::protected_both,
-            "the same with keys of their own, towards the callee by each of AES_CM_128_HMAC_SHA1_80 and _32, AES_256_CM_HMAC_SHA1_80, AEAD_AES_128_GCM and AEAD_AES_256_GCM";
+            "the same with keys of their own, towards the callee by each of AES_CM_128_HMAC_SHA1_80 and _32, AEAD_AES_128_GCM and AEAD_AES_256_GCM";
     });
     all.extend(rows! { "RFC 4733";
         "2.3", "DTMF in RTP", "baresip, GW, baresip", yes dtmf,

@@ -71,13 +71,7 @@ pub(crate) fn offered_callee(scene: &Scene) {
 pub(crate) fn protected_both(scene: &Scene) {
     // As a caller baresip offers this one alone.
     const CALLERS: &str = "AES_CM_128_HMAC_SHA1_80";
-    for suite in [
-        CALLERS,
-        "AES_CM_128_HMAC_SHA1_32",
-        "AES_256_CM_HMAC_SHA1_80",
-        "AEAD_AES_128_GCM",
-        "AEAD_AES_256_GCM",
-    ] {
+    for suite in [CALLERS, "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"] {
         let media = format!("[media]\nsrtp = \"required\"\nsrtp_suites = [\"{suite}\", \"{CALLERS}\"]\n");
         let scene = Scene::new(&format!("srtp-{suite}"), scene.io);
         let suites = converse(&scene, &media, "mediaenc=srtp-mand", "mediaenc=srtp-mand");

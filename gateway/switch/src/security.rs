@@ -24,6 +24,15 @@ impl SrtpPolicy {
     /// Its names.
     pub const WORDS: &'static [&'static str] = &["off", "optional", "required"];
 
+    /// Its name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
     /// The policy of a name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
