@@ -8,7 +8,6 @@ use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
 use link::{Command, Event, Figure, ShardId, UnixMicros};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use rtp::srtp::Secrets;
 use sansio::Time;
 use secure::{Secured, Shared};
 use sip::Transport;
@@ -22,7 +21,7 @@ use switch::fraud::FraudTable;
 use switch::guard::Tallies;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
-use switch::{Mail, MediaPlace, Shard, Shards, Start};
+use switch::{Mail, MediaPlace, Secrets, Shard, Shards, Start};
 
 /// Messages waiting for one shard at most; a datagram handed over beyond it is lost like any other, and sent again.
 const SHARD_MAIL: usize = 16_384;

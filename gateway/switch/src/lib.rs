@@ -72,6 +72,7 @@ pub use nat::{KeepAlive, NatConfig};
 pub use observe::Observing;
 pub use outside::{Outside, Passing};
 pub use realm::{MediaPlace, Realm, realm_of};
+pub use rtp::srtp::Secrets;
 pub use security::{MediaSecurity, SrtpPolicy};
 pub use shard::{Census, Shard};
 pub use sip::Shards;
