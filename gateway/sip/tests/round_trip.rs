@@ -149,6 +149,8 @@ proptest! {
             ports: &[relay_port],
             codecs: &[],
             direction: Direction::SendRecv,
+            protocol: None,
+            crypto: &[],
         };
         rewrite(&session, &relay, &mut LocalOrigin::new(10), &mut relayed).unwrap();
         let relayed = Session::parse(&relayed).unwrap();

@@ -193,7 +193,10 @@ mod tests {
 
     const KEY: &str = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
 
-    fn parse(value: &str) -> Option<(u32, usize, Option<u64>, Option<(u64, usize)>)> {
+    /// Tag, octets of the secret, lifetime, identifier.
+    type Read = (u32, usize, Option<u64>, Option<(u64, usize)>);
+
+    fn parse(value: &str) -> Option<Read> {
         let crypto = Crypto::parse(value.as_bytes())?;
         Some((crypto.tag, crypto.secret.len(), crypto.lifetime, crypto.mki))
     }
