@@ -29,6 +29,8 @@ struct Row {
 /// A call that stands, and where each side was told to send.
 struct Talk {
     call: Dialog,
+    /// The same as the callee sees it.
+    dialog: Dialog,
     answer: Message,
     invite: Message,
     near_to: SocketAddr,
@@ -68,7 +70,8 @@ impl Row {
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
         self.callee.expect("ACK");
         let (near_to, far_to) = (answer.audio(), invite.0.audio());
-        Talk { call, answer, invite: invite.0, near_to, far_to }
+        let dialog = self.callee.dialog_of(&invite, "callee");
+        Talk { call, dialog, answer, invite: invite.0, near_to, far_to }
     }
 
     fn talk(&mut self, at: &Talk) {
@@ -164,6 +167,21 @@ fn both_legs_have_keys_of_their_own(io: &str) {
     row.cover(&own, &at.answer);
     row.far.cover = Some(Cover::new(&theirs, &towards));
     row.talk(&at);
+    // A change by the callee keeps the keys of both legs.
+    let mut call = at.dialog.clone();
+    let sdp = protected(&row.far.sdp("sendonly"), &key_in(&at.invite.body).unwrap().0, &theirs);
+    row.callee.begin_request(&mut call, "INVITE", &sdp);
+    let reinvite = row.caller.expect("INVITE");
+    let offered = &reinvite.0.body;
+    assert!(offered.contains(" RTP/SAVP 8\r\n") && offered.contains("a=sendonly\r\n"), "{offered}");
+    assert_eq!(key_in(offered), key_in(&at.answer.body));
+    let answer = protected(&row.near.sdp("recvonly"), "7", &own);
+    row.caller.respond(&reinvite, 200, "", &answer);
+    let cseq = format!("{} INVITE", call.cseq);
+    let told = row.callee.final_response(&call.call_id, &cseq);
+    assert_eq!((told.status(), key_in(&told.body)), (Some(200), key_in(&at.invite.body)), "{}", told.text);
+    row.callee.ack(&call, "");
+    row.caller.expect("ACK");
     let record = row.hang_up(at.call);
     assert_eq!([&record["media"]["caller"]["srtp"], &record["media"]["callee"]["srtp"]], [SUITE, SUITE]);
 }

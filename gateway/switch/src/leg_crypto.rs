@@ -202,3 +202,6 @@ impl Bridge {
         self.legs(side).0.plain = plain;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub(crate) struct LegSession {
     origin: LocalOrigin,
     address: IpAddr,
     last: Vec<u8>,
+    /// The same with every key that was offered in it: branches of a forked call choose as they like.
+    written: Vec<u8>,
     /// What the peer described last, see [`Described::substance`].
     heard: Option<u64>,
     /// The same in its words.
@@ -42,6 +44,7 @@ impl LegSession {
             origin: LocalOrigin::new(id),
             address,
             last: Vec::new(),
+            written: Vec::new(),
             heard: None,
             said: Vec::new(),
             codecs: Vec::new(),
@@ -90,6 +93,7 @@ impl LegSession {
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
             .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
         self.last.clone_from(&out);
+        self.written.clone_from(&out);
         Ok(out)
     }
 
@@ -100,6 +104,7 @@ impl LegSession {
 
     /// What was said last is void: this holds again.
     pub(crate) fn restore(&mut self, before: Vec<u8>) {
+        self.written.clone_from(&before);
         self.last = before;
     }
 
@@ -281,7 +286,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     let Ok(agreed) = session.security.commit(&described.security) else { return };
     media.bridge.protect(side.into(), &agreed);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
-    session.last = sdp::keep_crypto(&session.last, session.security.tag());
+    session.last = sdp::keep_crypto(&session.written, session.security.tag());
     let resolved = described.rtp.map(|rtp| {
         // RFC 2543 hold names no address: there is nothing to be put right.
         let nowhere = rtp.ip().is_unspecified();
