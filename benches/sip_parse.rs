@@ -117,6 +117,8 @@ fn description(c: &mut Criterion) {
         ports: &[16_384],
         codecs: &[],
         direction: Direction::SendRecv,
+        protocol: None,
+        crypto: &[],
     };
     let mut out = Vec::with_capacity(2048);
     group.bench_function("parse_and_rewrite", |b| {

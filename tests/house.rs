@@ -45,7 +45,7 @@ const CORES: &[&str] = &[
 ];
 
 /// Cores that use `ring`, which is in part C and assembly: they would need a C compiler for that machine.
-const WITH_C: &[&str] = &["gateway/stir", "gateway/switch"];
+const WITH_C: &[&str] = &["gateway/rtp", "gateway/stir", "gateway/switch"];
 
 /// What no core may name, outside its tests.
 const WORLD: &[&str] = &[

@@ -7,9 +7,9 @@ use link::Selection;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
-use switch::Realm;
 use switch::profile::{LargeRequests, LateOffers, NumberFormat, Profile};
 use switch::trunk::{TrunkConfig, Written};
+use switch::{MediaSecurity, Realm, SrtpPolicy};
 
 /// Says what would run by a configuration.
 pub(super) fn run(arguments: &Serve) -> Result<ExitCode, Error> {
@@ -44,6 +44,7 @@ fn summary(arguments: &Serve, file: &File, settings: &Settings) -> String {
     let capacity = gatewayd::capacity(settings);
     let (low, high) = (settings.rtp_ports.low, settings.rtp_ports.high);
     line("rtp ports", format!("{low}-{high} carry {} calls at a time", capacity.ports));
+    line("srtp", protection(&settings.shard.security));
     line(
         "limits",
         format!("{} calls at a time; the trunks' caps add up to {}", capacity.limit, capacity.caps),
@@ -179,8 +180,19 @@ fn profile_text(profile: &Profile) -> String {
     if profile.large_requests == LargeRequests::Udp {
         text.push_str(", large requests over UDP");
     }
+    if let Some(security) = &profile.security {
+        let _ = write!(text, ", SRTP {}", protection(security));
+    }
     let _ = write!(text, ", REFER {}", profile.transfer.name());
     text
+}
+
+/// How media is protected.
+fn protection(security: &MediaSecurity) -> String {
+    match security.srtp {
+        SrtpPolicy::Off => "off".to_owned(),
+        policy => format!("{} ({})", policy.word(), words(security.suites.iter().map(|suite| suite.name()))),
+    }
 }
 
 /// A number format as the configuration writes it.

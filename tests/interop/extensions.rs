@@ -58,6 +58,12 @@ pub(crate) fn flows() -> Vec<Flow> {
         "6", "Interval too small", "SIPp, GW, SIPp", yes timer_too_small,
             "422 with Min-SE to the caller; the callee's 422 is obeyed";
     });
+    all.extend(rows! { "RFC 4568";
+        "7.1", "SRTP, one leg", "baresip (TLS, SRTP), GW, baresip", yes crate::security::protected_caller,
+            "keys in SDP; voice and a DTMF key each way; the other leg is in the clear";
+        "7.1", "SRTP, both legs", "baresip (TLS, SRTP), GW, baresip (TLS, SRTP)", yes crate::security::protected_both,
+            "the same with keys of their own, towards the callee by each of AES_CM_128_HMAC_SHA1_80 and _32, AEAD_AES_128_GCM and AEAD_AES_256_GCM";
+    });
     all.extend(rows! { "RFC 4733";
         "2.3", "DTMF in RTP", "baresip, GW, baresip", yes dtmf,
             "a key of the caller is heard by the callee";
@@ -77,6 +83,10 @@ pub(crate) fn flows() -> Vec<Flow> {
             "the same with a proxy in the path: requests in the dialog go along its route";
         "4.2", "Subscription refused", "SIPp, GW, SIPp", yes crate::outside::bad_event,
             "489 with Allow-Events reaches the subscriber";
+    });
+    all.extend(rows! { "RFC 8643";
+        "3", "SRTP, left open", "baresip, GW, baresip (TLS, SRTP)", yes crate::security::offered_callee,
+            "the gateway offers keys beside RTP/AVP, baresip takes one; voice and a DTMF key each way";
     });
     all.extend(rows! { "RFC 3261";
         "13.2.2.4", "Forked call", "SIPp, GW, Kamailio, 2 SIPp", yes forked,
@@ -218,12 +228,17 @@ fn dtmf(scene: &Scene) {
 }
 
 /// A gateway that serves TLS on the next port, with papers of this authority.
-fn gateway_tls(scene: &Scene, authority: &Authority, trunks: &[String]) -> (Gateway, SocketAddr) {
+pub(crate) fn gateway_tls(
+    scene: &Scene,
+    authority: &Authority,
+    trunks: &[String],
+    more: &str,
+) -> (Gateway, SocketAddr) {
     let at = own_address();
     let papers = authority.sign(scene, at);
     let tls = secure(at);
     let config = format!(
-        "tls_listen = [\"{tls}\"]\n[tls]\ncertificate = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n",
+        "tls_listen = [\"{tls}\"]\n[tls]\ncertificate = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n{more}",
         papers.certificate.display(),
         papers.key.display(),
         papers.root.display()
@@ -234,7 +249,7 @@ fn gateway_tls(scene: &Scene, authority: &Authority, trunks: &[String]) -> (Gate
 fn tls_caller(scene: &Scene) {
     let authority = Authority::new(scene);
     let bob = Sipp::callee_at(scene, "bob", own_address(), ANSWERS, &["-rtp_echo"]);
-    let (gateway, tls) = gateway_tls(scene, &authority, &crate::rfc3665::trunk(bob.at()));
+    let (gateway, tls) = gateway_tls(scene, &authority, &crate::rfc3665::trunk(bob.at()), "");
     let at = own_address();
     let root = authority.sign(scene, at).root;
     let settings = format!("sip_cafile {}\n", root.display());
@@ -259,7 +274,7 @@ fn tls_callee(scene: &Scene) {
     let account = "regint=0;answermode=auto";
     let mut bob = crate::baresip::Baresip::start(at, scene, NUMBER, &at.to_string(), account, &settings);
     // Its TLS port is the one above the others.
-    let (gateway, _) = gateway_tls(scene, &authority, &[format!("carrier={}/tls", secure(at))]);
+    let (gateway, _) = gateway_tls(scene, &authority, &[format!("carrier={}/tls", secure(at))], "");
     let script = TALKS.replace("< 180", "< 180?").replace("pause 200", "play");
     Sipp::caller(scene, "alice", NUMBER, gateway.sip, &script).finish(1);
     bob.wait_for("CALL_ESTABLISHED");
@@ -273,7 +288,7 @@ fn tls_proxies(scene: &Scene) {
     let [first_at, second_at] = [own_address(), own_address()];
     let lines = format!("{LOOSE}\n{}", relay(bob.at(), "udp"));
     let second = Kamailio::start_tls(second_at, scene, "second", &authority.sign(scene, second_at), &lines);
-    let (gateway, tls) = gateway_tls(scene, &authority, &[format!("carrier={}/tls", secure(second.at))]);
+    let (gateway, tls) = gateway_tls(scene, &authority, &[format!("carrier={}/tls", secure(second.at))], "");
     let lines = format!("{LOOSE}\n{}", relay(tls, "tls"));
     let first = Kamailio::start_tls(first_at, scene, "first", &authority.sign(scene, first_at), &lines);
     Sipp::caller(scene, "alice", NUMBER, first.at, LISTENS).finish(1);

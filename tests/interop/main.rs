@@ -64,6 +64,7 @@ mod registrar;
 mod rfc3665;
 mod rfc5359;
 mod scenario;
+mod security;
 mod sipp;
 
 #[test]

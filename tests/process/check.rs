@@ -26,6 +26,7 @@ fn a_good_configuration_is_summed_up() {
             "group      national: by weight of a b",
             "route      86 -> national, 2 digits taken off, 0 put in front",
             "rtp ports  16384-32767 carry 4096 calls at a time",
+            "srtp       off",
             "data       trunkline-data",
         ] {
             assert!(out.contains(words), "{words}: {out}");

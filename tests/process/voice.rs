@@ -1,5 +1,6 @@
 //! A side's voice: an RTP socket that sends numbered packets and tells which arrive.
 
+use crate::cover::Cover;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ pub(crate) struct Voice {
     heard: BTreeSet<(u8, u16)>,
     /// Where packets came from.
     pub(crate) sources: BTreeSet<SocketAddr>,
+    /// What its packets are protected with.
+    pub(crate) cover: Option<Cover>,
 }
 
 impl Voice {
@@ -20,7 +23,7 @@ impl Voice {
     pub(crate) fn new(host: IpAddr, mark: u8) -> Self {
         let socket = UdpSocket::bind((host, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { socket, mark, sent: 0, heard: BTreeSet::new(), sources: BTreeSet::new() }
+        Self { socket, mark, sent: 0, heard: BTreeSet::new(), sources: BTreeSet::new(), cover: None }
     }
 
     /// The port it listens at.
@@ -46,20 +49,39 @@ impl Voice {
     }
 
     pub(crate) fn send(&mut self, to: SocketAddr) {
+        let packet = self.next();
+        self.send_raw(&packet, to);
+    }
+
+    /// Sends a packet as it is.
+    pub(crate) fn send_raw(&self, packet: &[u8], to: SocketAddr) {
+        self.socket.send_to(packet, to).unwrap();
+    }
+
+    /// The next packet, protected if its packets are.
+    pub(crate) fn next(&mut self) -> Vec<u8> {
         let mut packet = vec![0x80, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, self.mark];
         packet[2..4].copy_from_slice(&self.sent.to_be_bytes());
         packet[4..8].copy_from_slice(&(u32::from(self.sent) * 160).to_be_bytes());
         packet.resize(12 + 160, self.mark);
         self.sent += 1;
-        self.socket.send_to(&packet, to).unwrap();
+        if let Some(cover) = &self.cover {
+            cover.seal(&mut packet);
+        }
+        packet
     }
 
     pub(crate) fn hear(&mut self) {
         let mut packet = [0; 2048];
         while let Ok((length, source)) = self.socket.recv_from(&mut packet) {
-            assert_eq!(length, 172, "an RTP packet as it was sent");
+            let opened = match &mut self.cover {
+                Some(cover) => cover.open(&packet[..length]),
+                None => Some(packet[..length].to_vec()),
+            };
+            let Some(packet) = opened else { continue };
+            assert_eq!(packet.len(), 172, "an RTP packet as it was sent");
             let mark = packet[12];
-            assert!(packet[12..length].iter().all(|byte| *byte == mark), "a payload as it was sent");
+            assert!(packet[12..].iter().all(|byte| *byte == mark), "a payload as it was sent");
             self.heard.insert((mark, u16::from_be_bytes([packet[2], packet[3]])));
             self.sources.insert(source);
         }

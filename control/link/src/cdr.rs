@@ -219,6 +219,15 @@ pub struct LegMedia {
     pub sent: StreamFacts,
     /// Packets thrown away since they came from another address than the latched one.
     pub strangers: u64,
+    /// The suite of SRTP (RFC 4568 §6.2); empty if media was in the clear.
+    #[serde(default)]
+    pub srtp: Text,
+    /// Packets thrown away since they were not authentic under the SRTP key.
+    #[serde(default)]
+    pub forged: u64,
+    /// Packets thrown away since they had come before under it.
+    #[serde(default)]
+    pub replayed: u64,
 }
 
 /// One direction of RTP on one leg.

@@ -4,7 +4,7 @@ use crate::config::{File, Trunk};
 use crate::settings::Settings;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use switch::Shards;
+use switch::{Shards, SrtpPolicy};
 
 /// How many calls a configuration can carry, and by which limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub fn advice(file: &File, settings: &Settings) -> Vec<String> {
     shadows(settings, &mut warnings);
     addresses(settings, &mut warnings);
     profiles(file, &mut warnings);
+    protection(file, settings, &mut warnings);
     for text in file.allow.iter().filter(|text| text.ends_with("/0")) {
         warnings.push(format!(
             "allow = \"{text}\" lets anybody on earth place calls at your cost; name the networks of your callers"
@@ -106,6 +107,40 @@ fn profiles(file: &File, warnings: &mut Vec<String>) {
             warnings.push(format!(
                 "profile \"{}\" is used by no trunk; name it there as profile = \"{}\"",
                 profile.name, profile.name
+            ));
+        }
+    }
+}
+
+/// Keys of SRTP that may not go, or that others can read.
+fn protection(file: &File, settings: &Settings, warnings: &mut Vec<String>) {
+    let all = &settings.shard.security;
+    const READ: &str = "over UDP, TCP and WS: whoever reads signalling can hear the calls";
+    if all.srtp != SrtpPolicy::Off && all.keys_in_clear {
+        warnings.push(format!("media.srtp_keys_in_clear sends SRTP keys {READ}"));
+    }
+    let encrypted = [&file.tls_listen, &file.wss_listen].iter().any(|addresses| !addresses.is_empty())
+        || settings.realms.iter().flat_map(|realm| &realm.streams).any(|(it, _)| it.is_encrypted());
+    if all.srtp == SrtpPolicy::Required && !all.keys_in_clear && !encrypted {
+        warnings.push(
+            "media.srtp = \"required\" and no tls_listen or wss_listen: SRTP keys go over encrypted signalling only, so \
+             that every call is refused with 488"
+                .to_owned(),
+        );
+    }
+    for trunk in &settings.trunks {
+        let own = trunk.profile.security.as_ref();
+        let (security, name) = (own.unwrap_or(all), &trunk.name);
+        let Some(open) = trunk.peers.iter().find(|peer| !peer.transport.is_encrypted()) else { continue };
+        if own.is_some() && security.srtp != SrtpPolicy::Off && security.keys_in_clear {
+            let profile = &trunk.profile.name;
+            warnings.push(format!("trunk \"{name}\": profile \"{profile}\" sends SRTP keys {READ}"));
+        }
+        if security.srtp == SrtpPolicy::Required && !security.keys_in_clear {
+            let peer = open.address;
+            warnings.push(format!(
+                "trunk \"{name}\": SRTP is required, and {peer} is not spoken to over TLS, where its keys may go: it \
+                 gets no call; write it as {peer}/tls"
             ));
         }
     }
@@ -261,6 +296,15 @@ mod tests {
         has("[[trunk]]\nname = \"a\"\npeers = [\"[2001:db8::1]:5060\"]\n", &["address family"]);
         has(&format!("allow = [\"0.0.0.0/0\"]\n{}", trunk("a", "")), &["anybody"]);
         has(&trunk("a", "max_calls = 0"), &["max_calls = 0"]);
+        let srtp = |policy: &str, more: &str| {
+            let keys = "[media]\nsrtp = \"optional\"\n[[profile]]\nname = \"p\"\nsrtp = ";
+            format!("{keys}\"{policy}\"\n{more}\n{}", trunk("a", "profile = \"p\""))
+        };
+        assert_eq!(warnings(&srtp("off", "")).len() + warnings(&srtp("optional", "")).len(), 0);
+        has(&srtp("required", ""), &["trunk \"a\"", "192.0.2.1:5060/tls"]);
+        has(&srtp("optional", "srtp_keys_in_clear = true"), &["trunk \"a\"", "can hear the calls"]);
+        has("[media]\nsrtp = \"required\"\n", &["no tls_listen", "488"]);
+        has("[media]\nsrtp = \"optional\"\nsrtp_keys_in_clear = true\n", &["media.srtp_keys_in_clear"]);
         let profile = "[[profile]]\nname = \"p\"\n";
         has(&[profile, &trunk("a", "")].concat(), &["\"p\" is used by no trunk"]);
         assert_eq!(warnings(&[profile, &trunk("a", "profile = \"p\"")].concat()).len(), 0);

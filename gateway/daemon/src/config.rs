@@ -267,6 +267,12 @@ pub struct Media {
     /// Whose RTP is taken besides that from the address in SDP: `auto` another port's where SDP shows a NAT,
     /// `strict` nobody's, `same-ip` another port's of that address, `any` anybody's until the first stream.
     pub latch: String,
+    /// Whether RTP is protected (SRTP): `off`, `optional`, `required`; a trunk's profile may say otherwise.
+    pub srtp: String,
+    /// By what, the preferred first (RFC 4568 §6.2, RFC 6188, RFC 7714).
+    pub srtp_suites: Vec<String>,
+    /// Whether keys go over signalling that is not encrypted.
+    pub srtp_keys_in_clear: bool,
 }
 
 impl Default for Media {
@@ -276,6 +282,9 @@ impl Default for Media {
             advertise: Vec::new(),
             timeout: Span::from_millis(30_000),
             latch: "auto".into(),
+            srtp: "off".into(),
+            srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
+            srtp_keys_in_clear: false,
         }
     }
 }

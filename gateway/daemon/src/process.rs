@@ -7,6 +7,7 @@ use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
 use driver::{Driver, Gauges, Io, Options, RunStats};
 use link::{Command, Event, Figure, ShardId, UnixMicros};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use sansio::Time;
 use secure::{Secured, Shared};
 use sip::Transport;
@@ -20,7 +21,7 @@ use switch::fraud::FraudTable;
 use switch::guard::Tallies;
 use switch::registrar::Registrar;
 use switch::trunk::TrunkTable;
-use switch::{Mail, MediaPlace, Shard, Shards, Start};
+use switch::{Mail, MediaPlace, Secrets, Shard, Shards, Start};
 
 /// Messages waiting for one shard at most; a datagram handed over beyond it is lost like any other, and sent again.
 const SHARD_MAIL: usize = 16_384;
@@ -135,6 +136,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let cpus = driver::affinity::available();
     let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
     let mut threads = Vec::new();
+    let mut secrets = keys_to_come()?;
     let (ready, started) = mpsc::channel();
     for (me, inbox) in (0..count).zip(receivers) {
         let start = Start {
@@ -153,6 +155,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
             routing: settings.routing.clone(),
             wall_at_zero: UnixMicros(wall.as_micros() as u64),
             seed: seed.wrapping_add(u64::from(me).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            secrets: secrets.fork(),
         };
         let mut posts: Vec<_> = senders.iter().cloned().map(Some).collect();
         posts.push(Some(control.clone()));
@@ -212,6 +215,16 @@ fn secret() -> [u8; 32] {
         part.copy_from_slice(&RandomState::new().build_hasher().finish().to_be_bytes());
     }
     secret
+}
+
+/// What SRTP keys are made of: from the operating system's generator for cryptography.
+fn keys_to_come() -> Result<Secrets, StartError> {
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| {
+        let error = io::Error::other("the operating system gives no random numbers");
+        StartError::System("drawing the seed of SRTP keys", error)
+    })?;
+    Ok(Secrets::new(seed))
 }
 
 /// What the shards let in of each source together; one shard alone needs no accounts.

@@ -59,6 +59,15 @@ pub struct Profile {
     /// Where requests inside a call go: `auto`, `always` or `never` to where the peer's own come from.
     #[serde(default)]
     pub nat: Option<String>,
+    /// Whether its RTP is protected: `off`, `optional`, `required`.
+    #[serde(default)]
+    pub srtp: Option<String>,
+    /// By what, the preferred first.
+    #[serde(default)]
+    pub srtp_suites: Option<Vec<String>>,
+    /// Whether keys go over signalling that is not encrypted.
+    #[serde(default)]
+    pub srtp_keys_in_clear: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -179,6 +188,14 @@ fn build(
     made.transcode = profile.transcode.unwrap_or(made.transcode);
     if let Some(text) = &profile.nat {
         made.nat = Some(crate::nat::rule(text).map_err(|error| ConfigError::new(key("nat"), error))?);
+    }
+    if profile.srtp.is_some() || profile.srtp_suites.is_some() || profile.srtp_keys_in_clear.is_some() {
+        let base = match &made.security {
+            Some(base) => base.clone(),
+            None => crate::security::of_all(file, &|key| format!("media.{key}"))?,
+        };
+        let said = (profile.srtp.as_deref(), profile.srtp_suites.as_deref(), profile.srtp_keys_in_clear);
+        made.security = Some(crate::security::resolve(base, said, key)?);
     }
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {

@@ -410,6 +410,7 @@ fn shard_config(
         overload: guard::overload(file, at)?,
         fraud: guard::fraud(file, at)?,
         latch,
+        security: crate::security::of_all(file, at)?,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),
         no_progress: file.calls.no_progress.0,

@@ -8,6 +8,7 @@
 //! - [`jitter`] makes what comes unevenly even again: a buffer, and a way from thread to thread.
 //! - [`event`] receives and sends keys and flash (RFC 4733).
 //! - [`Latch`] decides which source addresses a port listens to.
+//! - [`srtp`] protects RTP and RTCP and takes the protection off.
 //! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod receiver;
 pub mod rtcp;
 mod sender;
 mod sequence;
+pub mod srtp;
 
 pub use burst::BurstGap;
 pub use jitter::Jitter;

@@ -10,6 +10,7 @@ use crate::mail::Mail;
 use crate::offer::own_offer;
 use crate::profile::{LateOffers, Outgoing, Profile};
 use crate::redirect::Redirection;
+use crate::security::LegSecurity;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::{More, Refusal};
@@ -200,6 +201,13 @@ impl Shard {
         self.ensure_media(now, key, way.listener, out)?;
         let sip_call_id = self.shards.draw_call_id(&mut self.random);
         let tied = way.over.is_some_and(|(held, _)| held.stream == TIE);
+        let secrets = self.secrets.fork();
+        let security = if tied {
+            LegSecurity::off(secrets)
+        } else {
+            let config = way.profile.security.as_ref().unwrap_or(&self.config.security);
+            LegSecurity::new(config, way.transport.is_encrypted(), secrets)
+        };
         let local = self.listeners[way.listener].local.ip();
         // A phone speaks for its own numbers alone, wherever it is.
         let caller_trusted = self
@@ -211,9 +219,13 @@ impl Shard {
         call.agreed = false;
         let demanded = call.offer_demanded || way.profile.late_offer == LateOffers::Offer;
         call.offer_ours = call.late_offer && demanded;
-        if let Some(media) = call.media.as_mut().filter(|_| tied) {
-            // Between shards, RTP stays on this host.
-            media.sessions[1].name_address(local);
+        if let Some(media) = call.media.as_mut() {
+            // Each callee has keys of its own.
+            media.sessions[1].security = security;
+            if tied {
+                // Between shards, RTP stays on this host.
+                media.sessions[1].name_address(local);
+            }
         }
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {

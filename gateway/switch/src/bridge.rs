@@ -50,8 +50,9 @@ impl From<Side> for link::Side {
     }
 }
 
-/// Both legs' media of a call. About 1.5 KiB, the fields that every packet touches side by side.
-#[derive(Clone, Debug)]
+/// Both legs' media of a call. About 1.5 KiB, the fields that every packet touches side by side; 6 KiB more for each leg that
+/// is protected.
+#[derive(Debug)]
 pub struct Bridge {
     legs: [LegMedia; 2],
     /// Since when silence counts.
@@ -69,7 +70,7 @@ impl Bridge {
         &self.legs[side as usize]
     }
 
-    fn legs(&mut self, from: Side) -> (&mut LegMedia, &mut LegMedia) {
+    pub(crate) fn legs(&mut self, from: Side) -> (&mut LegMedia, &mut LegMedia) {
         let [caller, callee] = &mut self.legs;
         match from {
             Side::Caller => (caller, callee),
@@ -176,6 +177,23 @@ impl Bridge {
         payload: &[u8],
         out: &mut Outbox<M>,
     ) {
+        if self.legs[side as usize].crypto.is_some() {
+            return self.relay_sealed(side, rtcp, received, source, payload, out);
+        }
+        self.relay_clear(side, rtcp, received, source, payload, out);
+    }
+
+    /// The same for what is not protected, or not any more.
+    #[inline]
+    pub(crate) fn relay_clear<M>(
+        &mut self,
+        side: Side,
+        rtcp: bool,
+        received: Time,
+        source: SocketAddr,
+        payload: &[u8],
+        out: &mut Outbox<M>,
+    ) {
         if rtcp {
             return self.relay_rtcp(side, received, source, payload, out);
         }
@@ -233,13 +251,8 @@ impl Bridge {
             return;
         }
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);
-        let waiting = out.sends_waiting();
-        out.send_with(to.rtp_socket, target, payload.len(), |bytes| {
-            bytes.copy_from_slice(payload);
-            bytes[1] = marked_type; // the packet was parsed: it has more than two bytes
-        });
         // Unless no buffer was free, which the outbox counts.
-        if out.sends_waiting() > waiting {
+        if to.send_rtp(out, target, payload, marked_type, header) {
             to.sent_packets += 1;
             to.sent_octets += octets as u64;
         }
@@ -274,7 +287,7 @@ impl Bridge {
         };
         if let Some(target) = target {
             to.await_answer(received, &compound);
-            out.send(socket, target, payload);
+            to.send_rtcp(out, socket, target, payload);
         }
     }
 

@@ -10,11 +10,13 @@ use crate::observe::Observing;
 use crate::outside::Outside;
 use crate::realm::Realm;
 use crate::registrar::Registrar;
+use crate::security::MediaSecurity;
 use crate::trunk::TrunkTable;
 use crate::users::Users;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use link::{RoutingSnapshot, UnixMicros};
+use rtp::srtp::Secrets;
 use sansio::SocketId;
 use sip::Shards;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Config {
     pub fraud: Arc<FraudTable>,
     /// Whose RTP is taken besides that of the address in SDP.
     pub latch: LatchPolicy,
+    /// How media is protected on legs whose trunk does not say, and on those of phones.
+    pub security: MediaSecurity,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -104,6 +108,7 @@ impl Default for Config {
             overload: Overload::default(),
             fraud: Arc::default(),
             latch: LatchPolicy::default(),
+            security: MediaSecurity::default(),
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),
@@ -192,6 +197,8 @@ pub struct Start {
     pub wall_at_zero: UnixMicros,
     /// Seed of identifiers.
     pub seed: u64,
+    /// Seed of SRTP keys: from the operating system's generator.
+    pub secrets: Secrets,
 }
 
 /// A range of ports for RTP (even) and RTCP (the odd one above).

@@ -116,6 +116,10 @@ impl Shard {
             [] => Ok(None),
             body => Described::read(body).map(Some),
         };
+        let offer = offer.and_then(|offer| {
+            let security = offer.as_ref().map(|offer| self.security_of(now, &flow).admits(offer.security()));
+            security.unwrap_or(Ok(())).map(|()| offer)
+        });
         let Some(call) = self.open(now, leg, invite, flow, asked, out) else {
             self.stats.calls_limit_refused += 1;
             return self.refuse(now, leg, &Refusal::calls_limit());

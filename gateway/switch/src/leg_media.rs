@@ -1,7 +1,8 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
+use crate::leg_crypto::{CryptoAccount, LegCrypto};
 use crate::ports::Pair;
-use crate::translator::Translator;
+use crate::translator::{PAYLOAD_MAX, Translator};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use rtp::rtcp::{Compound, Packet, ReportBlock, ntp_middle, round_trip};
@@ -158,8 +159,8 @@ pub const PACKETS_PER_SECOND: u32 = 1000;
 /// Sender reports whose answer is awaited: a peer answers the last one or the one before.
 const REPORTS_KEPT: usize = 4;
 
-/// One leg's media. All plain values: addresses, counters, times.
-#[derive(Clone, Debug)]
+/// One leg's media: addresses, counters, times, and keys if it is protected.
+#[derive(Debug)]
 pub struct LegMedia {
     // What every packet reads or writes comes first.
     pub(crate) latch: Latch,
@@ -206,6 +207,11 @@ pub struct LegMedia {
     event_type: Option<u8>,
     formats: [Option<Format>; FORMATS_MAX],
     pub(crate) pair: Pair,
+    /// Keys, if the leg is protected.
+    pub(crate) crypto: Option<Box<LegCrypto>>,
+    pub(crate) crypto_account: CryptoAccount,
+    /// Where packets are opened.
+    pub(crate) plain: Vec<u8>,
 }
 
 /// Payload types to be changed on the way, the few that differ between the legs.
@@ -280,6 +286,9 @@ impl LegMedia {
             event_type: None,
             formats: [None; FORMATS_MAX],
             pair,
+            crypto: None,
+            crypto_account: CryptoAccount::default(),
+            plain: Vec::new(),
         }
     }
 
@@ -353,7 +362,7 @@ impl LegMedia {
         true
     }
 
-    /// Sends the peer a packet of our own making.
+    /// Sends the peer a packet of our own making, of at most [`PAYLOAD_MAX`] octets.
     #[inline]
     pub(crate) fn send<M>(
         &mut self,
@@ -362,15 +371,14 @@ impl LegMedia {
         payload: &[u8],
         out: &mut Outbox<M>,
     ) {
-        let waiting = out.sends_waiting();
-        out.send_with(self.rtp_socket, target, rtp::HEADER_LEN + payload.len(), |bytes| {
-            let (head, body) = bytes.split_at_mut(rtp::HEADER_LEN);
-            body.copy_from_slice(payload);
-            // There is room for a header: it was asked for.
-            let _ = header.write(head);
-        });
+        let mut packet = [0; rtp::HEADER_LEN + PAYLOAD_MAX];
+        let Some(packet) = packet.get_mut(..rtp::HEADER_LEN + payload.len()) else { return };
+        packet[rtp::HEADER_LEN..].copy_from_slice(payload);
+        // There is room for a header.
+        let _ = header.write(packet);
+        let second = packet[1];
         // Unless no buffer was free, which the outbox counts.
-        if out.sends_waiting() > waiting {
+        if self.send_rtp(out, target, packet, second, &header) {
             self.sent_packets += 1;
             self.sent_octets += payload.len() as u64;
         }

@@ -1,9 +1,10 @@
 //! What recorded messages may hold and nobody else shall read: blotted out in place, so that lengths stay true.
 
-/// What is blotted out of messages before they leave the shard as a trace or over HEP.
+/// What is blotted out of messages before they leave the shard as a trace or over HEP; keys to media in SDP always are (RFC 4568,
+/// RFC 4567), and ICE passwords (RFC 8839).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Masks {
-    /// Digest responses (RFC 3261 §22.4), other credentials, SRTP keys (RFC 4568) and ICE passwords (RFC 8839) in SDP.
+    /// Digest responses (RFC 3261 §22.4), and other credentials.
     pub credentials: bool,
     /// Digits in INFO (`application/dtmf-relay`, `application/dtmf`) and KPML reports (RFC 4730): card numbers and PINs.
     pub dtmf: bool,
@@ -15,14 +16,11 @@ const BLOT: u8 = b'x';
 impl Masks {
     /// Blots out what these masks cover; the length stays.
     pub fn apply(self, message: &mut [u8]) {
-        if !self.credentials && !self.dtmf {
-            return;
-        }
         let body = body_start(message);
+        secrets(&mut message[body..]);
         let digits = self.dtmf && holds_digits(&message[..body]);
         if self.credentials {
             fields(&mut message[..body]);
-            secrets(&mut message[body..]);
         }
         if digits {
             blot_digits(&mut message[body..]);
@@ -119,6 +117,10 @@ fn secrets(body: &mut [u8]) {
             find(text, "inline:").map(|at| at + "inline:".len())
         } else if starts_with(text, "a=ice-pwd:") {
             Some("a=ice-pwd:".len())
+        } else if starts_with(text, "a=key-mgmt:") {
+            Some("a=key-mgmt:".len())
+        } else if starts_with(text, "k=") {
+            Some("k=".len())
         } else {
             None
         };
@@ -204,8 +206,15 @@ mod tests {
     fn keys_in_sdp_are_hidden() {
         let text = "INVITE sip:h SIP/2.0\r\nc: application/sdp\r\n\r\nv=0\r\n\
                     a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmV|2^20\r\na=ice-pwd:asd88f\r\na=sendrecv\r\n";
-        let shown = masked(ALL, text);
-        assert_eq!(shown, text.replace("d0RmdmcmV|2^20", "xxxxxxxxx|xxxx").replace("asd88f", "xxxxxx"));
+        for masks in [ALL, Masks::default()] {
+            let shown = masked(masks, text);
+            assert_eq!(shown, text.replace("d0RmdmcmV|2^20", "xxxxxxxxx|xxxx").replace("asd88f", "xxxxxx"));
+        }
+        let other = "INVITE sip:h SIP/2.0\r\n\r\nv=0\r\nk=clear:abc\r\na=key-mgmt:mikey AQAF\r\n";
+        assert_eq!(
+            masked(ALL, other),
+            other.replace("clear:abc", "xxxxxxxxx").replace("mikey AQAF", "xxxxx xxxx")
+        );
     }
 
     #[test]

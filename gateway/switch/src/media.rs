@@ -5,11 +5,13 @@ use crate::call::{Call, CallMedia};
 use crate::door::QUIET;
 use crate::mail::Mail;
 use crate::ports::Pair;
+use crate::security::LegSecurity;
 use crate::session::{self, LegSession, Origin};
 use crate::shard::Shard;
 use crate::status::Refusal;
 use link::{AlarmKind, Side};
 use sansio::{Key, Outbox, Time};
+use sip::Flow;
 
 impl Shard {
     /// Sees to it that the call has ports: the caller's on the address it called, the callee's on that of listener `towards`.
@@ -21,7 +23,7 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) -> Result<(), Refusal> {
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
-        let listener = call.listener;
+        let (listener, flow) = (call.listener, call.flow);
         if let Some(media) = call.media.as_mut()
             && media.pairs[1].pool() == self.pool_of[towards]
         {
@@ -38,8 +40,15 @@ impl Shard {
         for (pair, side) in pairs.iter().zip([Side::Caller, Side::Callee]) {
             self.hold_pair(pair.id, Some((key, side)));
         }
-        let sessions = [listener, towards]
-            .map(|at| LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised));
+        // The callee's protection is set when it is asked.
+        let securities = [self.security_of(now, &flow), LegSecurity::off(self.secrets.fork())];
+        let mut sessions = [listener, towards].into_iter().zip(securities).map(|(at, security)| {
+            LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised, security)
+        });
+        let (Some(caller), Some(callee)) = (sessions.next(), sessions.next()) else {
+            return Err(Refusal::internal("call is gone"));
+        };
+        let sessions = [caller, callee];
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let pairs = pairs.map(|pair| pair.id);
         let mut media = CallMedia { bridge, pairs, sessions, translates: false, translating: None };
@@ -116,6 +125,18 @@ impl Shard {
         let moved = behind_nat || call.transferring.moved;
         let signalling = facts.filter(|_| moved).map_or(remote, |facts| facts.flow.remote).ip();
         Origin { signalling, behind_nat, latch: self.config.latch }
+    }
+
+    /// How media is protected on the leg of who is behind a flow: by the profile of his trunk, or as that of phones. Between
+    /// shards it does not leave the host.
+    pub(crate) fn security_of(&mut self, now: Time, flow: &Flow) -> LegSecurity {
+        let secrets = self.secrets.fork();
+        if self.is_tied(flow) {
+            return LegSecurity::off(secrets);
+        }
+        let trunk = self.trunk_behind(now, flow);
+        let own = trunk.as_ref().and_then(|trunk| trunk.config.profile.security.as_ref());
+        LegSecurity::new(own.unwrap_or(&self.config.security), flow.transport.is_encrypted(), secrets)
     }
 
     /// Gives a call's ports back.

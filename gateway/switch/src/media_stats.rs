@@ -70,6 +70,10 @@ pub struct LegQuality {
     pub ssrc_changes: u32,
     /// Round trip between gateway and peer by RTCP, last measured, in ms.
     pub round_trip_ms: Option<f64>,
+    /// Packets refused since they were not authentic under the leg's SRTP key.
+    pub forged: u64,
+    /// Packets refused since they had come before under that key.
+    pub replayed: u64,
     /// When the first packet came.
     pub first: Option<Time>,
     /// When the last packet came.
@@ -99,6 +103,8 @@ impl LegQuality {
             unexpected_types: leg.unexpected_types,
             ssrc_changes: snapshot.ssrc_changes,
             round_trip_ms: leg.rtcp.round_trip.map(millis),
+            forged: leg.crypto_account().forged,
+            replayed: leg.crypto_account().replayed,
             first: snapshot.first,
             last: snapshot.last,
         }
@@ -207,6 +213,14 @@ counters! {
     rtcp_received,
     /// RTCP compound packets passed on to peers.
     rtcp_sent,
+    /// SRTP and SRTCP packets refused since they were not authentic: in the clear, under another key, or changed.
+    srtp_forged,
+    /// SRTP and SRTCP packets refused since they had come before.
+    srtp_replayed,
+    /// Packets not taken or not sent since an SRTP key had served too many packets or sources.
+    srtp_exhausted,
+    /// RTP packets not sent to a protected leg since their index had been used: doubled, or of a stream that began anew.
+    srtp_unsealed,
     /// Pairs of ports lent to calls.
     rtp_pairs_taken,
     /// Calls for which no pair of ports was free.
@@ -247,6 +261,11 @@ impl MediaStats {
             self.rtp_unexpected_types += leg.unexpected_types;
             self.rtp_translated += leg.translated;
             self.rtp_untranslated += leg.untranslated;
+            let crypto = leg.crypto_account();
+            self.srtp_forged += crypto.forged;
+            self.srtp_replayed += crypto.replayed;
+            self.srtp_exhausted += crypto.exhausted;
+            self.srtp_unsealed += crypto.unsealed;
             self.rtcp_received += leg.rtcp.packets;
             self.rtcp_sent += leg.rtcp.relayed;
         }

@@ -45,7 +45,7 @@ pub(crate) fn own_offer(media: &mut CallMedia, codecs: &[String]) -> Result<Vec<
     }
     offered.push(OfferedCodec::TELEPHONE_EVENT);
     let port = media.bridge.leg(Leg::Callee).pair().rtp_port;
-    Ok(media.sessions[at(Side::Callee)].offer(port, &offered, sip::sdp::Direction::SendRecv))
+    media.sessions[at(Side::Callee)].offer(port, &offered, sip::sdp::Direction::SendRecv)
 }
 
 impl Shard {

@@ -63,6 +63,10 @@ impl Shard {
             // Before the call is answered only UPDATE can change anything (RFC 3311 §1).
             return self.answer_change(now, leg, how, 488, None);
         }
+        if media.sessions[at(side)].security.hear_offer(described.security()).is_err() {
+            return self.answer_change(now, leg, how, 488, None);
+        }
+        media.sessions[at(across(side))].security.offering();
         let Ok(offer) = session::offer(message.body(), media, across(side), &codecs) else {
             return self.answer_change(now, leg, how, 488, None);
         };
@@ -167,6 +171,7 @@ impl Shard {
         let other = call.other(across(side));
         let Some(media) = call.media.as_mut() else { return };
         let standing = media.sessions[at(across(side))].last();
+        media.sessions[at(across(side))].security.offering();
         let offer = match status {
             200..300 => session::answer(now, body, media, side, origin).ok(),
             _ => None,
@@ -202,8 +207,9 @@ impl Shard {
 
     /// A leg's session is to be refreshed with what was said last (RFC 4028 §7.4).
     pub(crate) fn on_refresh_due(&mut self, now: Time, key: Key, side: Side, leg: LegId) {
-        let Some(media) = self.calls.get(key).and_then(|call| call.media.as_ref()) else { return };
+        let Some(media) = self.calls.get_mut(key).and_then(|call| call.media.as_mut()) else { return };
         let offer = media.sessions[at(side)].last();
+        media.sessions[at(side)].security.reoffered();
         // If it cannot be sent, the session runs to its end, which ends the call.
         let _ = self.endpoint.refresh(now, leg, Body::sdp(&offer));
     }

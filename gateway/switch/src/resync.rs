@@ -4,7 +4,7 @@
 //! the one that answered (RFC 3261 §13.2.1: what the caller hears after its first answer, it does not heed), or by an offer of
 //! ours to which the other side agreed in part only.
 
-use crate::call::Call;
+use crate::call::{Call, at};
 use crate::shard::{Shard, Timer};
 use link::{Phase, Side};
 use sansio::{Key, Time, TimerId};
@@ -42,6 +42,9 @@ impl Shard {
         let Some(resync) = call.resync.as_mut() else { return };
         resync.timer = None;
         resync.tries += 1;
+        if let Some(media) = call.media.as_mut() {
+            media.sessions[at(resync.side)].security.reoffered();
+        }
         resync.sent = call.phase == Phase::Answered
             && self.endpoint.reinvite(now, leg, Some(Body::sdp(&resync.body))).is_ok();
         if resync.sent {

@@ -8,6 +8,7 @@ use crate::call::{CallMedia, across, at};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
+use crate::security::{LegSecurity, Said};
 use crate::status::Refusal;
 use crate::translation;
 use core::hash::{Hash as _, Hasher as _};
@@ -25,24 +26,30 @@ pub(crate) struct LegSession {
     origin: LocalOrigin,
     address: IpAddr,
     last: Vec<u8>,
+    /// The same with every key that was offered in it: branches of a forked call choose as they like.
+    written: Vec<u8>,
     /// What the peer described last, see [`Described::substance`].
     heard: Option<u64>,
     /// The same in its words.
     said: Vec<u8>,
     /// The speech codecs agreed upon, by payload type.
     codecs: Vec<(u8, String)>,
+    /// How its media is protected.
+    pub(crate) security: LegSecurity,
 }
 
 impl LegSession {
     /// A session of this identifier in which the gateway names `address`.
-    pub(crate) const fn new(id: u64, address: IpAddr) -> Self {
+    pub(crate) const fn new(id: u64, address: IpAddr, security: LegSecurity) -> Self {
         Self {
             origin: LocalOrigin::new(id),
             address,
             last: Vec::new(),
+            written: Vec::new(),
             heard: None,
             said: Vec::new(),
             codecs: Vec::new(),
+            security,
         }
     }
 
@@ -66,28 +73,40 @@ impl LegSession {
         self.address
     }
 
-    /// Whose words ours are.
-    pub(crate) const fn origin_line(&mut self) -> &mut LocalOrigin {
-        &mut self.origin
-    }
-
-    /// This was said last.
-    pub(crate) fn keep(&mut self, said: &[u8]) {
-        self.last = said.into();
-    }
-
     /// Writes an offer of our own with these codecs, and keeps it as what was said last.
+    ///
+    /// # Errors
+    /// The leg's media would have to be protected, and may not be.
     pub(crate) fn offer(
         &mut self,
         port: u16,
         codecs: &[OfferedCodec<'_>],
         direction: sdp::Direction,
-    ) -> Vec<u8> {
-        let local = Local { address: self.address, port, ptime: 20, direction, events: false };
-        let mut out = Vec::new();
-        sdp::write_offer(&local, codecs, &mut self.origin, &mut out);
+    ) -> Result<Vec<u8>, Refusal> {
+        let address = self.address;
+        let local = Local { address, port, ptime: 20, direction, events: false, secured: true };
+        let mut plain = Vec::new();
+        sdp::write_offer(&local, codecs, &mut LocalOrigin::new(0), &mut plain);
+        self.write(&parse(&plain)?, &[port], &[], sdp::Direction::SendRecv)
+    }
+
+    /// Writes a description with our address, these ports and the leg's keys, and keeps it as what was said last.
+    pub(crate) fn write(
+        &mut self,
+        session: &Session<'_>,
+        ports: &[u16],
+        codecs: &[&str],
+        direction: sdp::Direction,
+    ) -> Result<Vec<u8>, Refusal> {
+        let (_, audio) = anchored(session)?;
+        let (protocol, crypto) = self.security.write(audio.profile())?;
+        let relay = Relay { address: self.address, ports, codecs, direction, protocol, crypto: &crypto };
+        let mut out = Vec::with_capacity(512);
+        sdp::rewrite(session, &relay, &mut self.origin, &mut out)
+            .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
         self.last.clone_from(&out);
-        out
+        self.written.clone_from(&out);
+        Ok(out)
     }
 
     /// Names of the speech codecs agreed upon.
@@ -97,6 +116,7 @@ impl LegSession {
 
     /// What was said last is void: this holds again.
     pub(crate) fn restore(&mut self, before: Vec<u8>) {
+        self.written.clone_from(&before);
         self.last = before;
     }
 
@@ -116,6 +136,8 @@ pub(crate) struct Described {
     formats: Vec<Format>,
     event_type: Option<u8>,
     codecs: Vec<(u8, String)>,
+    /// What it says of protection.
+    security: Said,
     /// A hash of all it says but who says it and in which version (`o=`).
     substance: u64,
     /// It itself.
@@ -167,9 +189,15 @@ impl Described {
             formats: formats.collect(),
             event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
+            security: Said::of(audio),
             substance: substance(body),
             body: body.into(),
         })
+    }
+
+    /// What it says of protection.
+    pub(crate) const fn security(&self) -> &Said {
+        &self.security
     }
 
     /// Which way media flows, from its peer's point of view.
@@ -263,18 +291,8 @@ fn rewrite(
     let mut ports = [0u16; sdp::MEDIA_MAX];
     ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
-    let leg = &mut media.sessions[at(towards)];
-    let relay = Relay {
-        address: leg.address,
-        ports: &ports[..session.media.len().min(sdp::MEDIA_MAX)],
-        codecs: &names,
-        direction,
-    };
-    let mut out = Vec::with_capacity(512);
-    sdp::rewrite(session, &relay, &mut leg.origin, &mut out)
-        .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
-    leg.last.clone_from(&out);
-    Ok(out)
+    let ports = &ports[..session.media.len().min(sdp::MEDIA_MAX)];
+    media.sessions[at(towards)].write(session, ports, &names, direction)
 }
 
 /// The codecs named by both; of an empty list, all.
@@ -302,14 +320,20 @@ pub(crate) fn answer(
         return translation::answer(now, body, media, from, origin);
     }
     let described = Described::read(body)?;
+    media.sessions[at(from)].security.takes(&described.security)?;
     let out = anchor(body, media, across(from), &[])?;
     apply(now, media, from, &described, origin);
     media.bridge.pass();
     Ok(out)
 }
 
-/// The media of `side` is where and what it described.
+/// The media of `side` is where and what it described, unless that cannot be agreed to: then all stays as it was.
 pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
+    let session = &mut media.sessions[at(side)];
+    let Ok(agreed) = session.security.commit(&described.security) else { return };
+    media.bridge.protect(side.into(), &agreed);
+    // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
+    session.last = sdp::keep_crypto(&session.written, session.security.tag());
     let resolved = described.rtp.map(|rtp| {
         // RFC 2543 hold names no address: there is nothing to be put right.
         let nowhere = rtp.ip().is_unspecified();
@@ -348,6 +372,9 @@ pub(crate) fn summary(media: &CallMedia) -> link::Media {
             received: facts(&quality.received),
             sent: facts(&quality.sent),
             strangers: quality.strangers,
+            srtp: media.bridge.leg(side.into()).suite().map_or("", |suite| suite.name()).into(),
+            forged: quality.forged,
+            replayed: quality.replayed,
         }
     };
     link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee) }

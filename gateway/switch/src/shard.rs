@@ -22,6 +22,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use link::{CallId, CallIds, Event, Figure, Hello, RouteTable, ShardId, Side, UnixMicros};
 use locate::Locator;
+use rtp::srtp::Secrets;
 use sansio::{Datagram, Input, Key, Machine, Mailbox, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::message::Method;
 use sip::{Endpoint, LegId, RequestId, SessionTimers, Shards};
@@ -102,6 +103,8 @@ pub struct Shard {
     /// Only the first shard looks for peers given by name.
     pub(crate) locating: Option<Box<Locating>>,
     pub(crate) random: Random,
+    /// Of which SRTP keys are made.
+    pub(crate) secrets: Secrets,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
     /// Calls by their public id, for commands.
@@ -304,6 +307,7 @@ impl Shard {
             table: start.table,
             registrar: start.registrar,
             random,
+            secrets: start.secrets,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::translator::Spoken;
 use link::Side;
 use media::codec::Codec;
 use sansio::Time;
-use sip::sdp::{Local, Media, OfferedCodec, Session, write_answer};
+use sip::sdp::{self, Local, LocalOrigin, Media, OfferedCodec, Session, write_answer};
 
 /// An offer in the gateway's own words.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(crate) fn offer(body: &[u8], media: &mut CallMedia, towards: Side, codecs: &
     }
     let port = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let direction = session::direction(audio);
-    let out = media.sessions[at(towards)].offer(port, &offered, direction);
+    let out = media.sessions[at(towards)].offer(port, &offered, direction).ok()?;
     media.translating = Some(Translating { towards, offer: body.into() });
     Some(out)
 }
@@ -87,18 +87,27 @@ fn settle(
     let mut here = spoken(theirs).ok_or_else(none)?;
     let mut there = spoken(asked).ok_or_else(none)?;
     let towards = across(from);
+    let port = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let local = Local {
         address: media.sessions[at(towards)].address(),
-        port: media.bridge.leg(Leg::from(towards)).pair().rtp_port,
+        port,
         ptime: asked.ptime.unwrap_or(20),
         direction: session::direction(theirs),
         // Digits that one side cannot say are not promised to the other.
         events: here.event_type.is_some(),
+        secured: true,
     };
-    let mut out = Vec::with_capacity(512);
-    let origin_line = media.sessions[at(towards)].origin_line();
-    write_answer(&offered, &local, &[there.codec.name()], origin_line, &mut out).map_err(|_| none())?;
-    media.sessions[at(towards)].keep(&out);
+    let mut plain = Vec::with_capacity(512);
+    write_answer(&offered, &local, &[there.codec.name()], &mut LocalOrigin::new(0), &mut plain)
+        .map_err(|_| none())?;
+    media.sessions[at(from)].security.takes(described.security())?;
+    let mut ports = [0; sdp::MEDIA_MAX];
+    let count = offered.media.len().min(sdp::MEDIA_MAX);
+    if let Some((index, _)) = offered.audio() {
+        ports[index] = port;
+    }
+    let bound = sdp::Direction::SendRecv;
+    let out = media.sessions[at(towards)].write(&session::parse(&plain)?, &ports[..count], &[], bound)?;
     if here.event_type.is_none() || there.event_type.is_none() {
         (here.event_type, there.event_type) = (None, None);
     }

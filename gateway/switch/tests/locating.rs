@@ -58,6 +58,7 @@ impl Process {
             routing: Arc::default(),
             wall_at_zero: link::UnixMicros(0),
             seed: 7,
+            secrets: switch::Secrets::new([7; 32]),
         };
         let shards = (0..2).map(|me| Shard::new(now, start(me))).collect();
         Self { now, shards, out: Outbox::new(64, 4), mail: VecDeque::new(), table, lost }

@@ -10,7 +10,7 @@ use sip::message::{
     dialog, peek, unfold, unsupported, validate, validate_response,
 };
 use sip::registration::{Registration, SERVICE_ROUTE_MAX, Terms};
-use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, rewrite, write_answer};
+use sip::sdp::{Direction, Local, LocalOrigin, Relay, Session, crypto_value, rewrite, write_answer};
 use sip::transfer::{Join, Refer, Replaces, fragment_status, target_dialog};
 use std::sync::Arc;
 
@@ -222,7 +222,15 @@ pub fn sdp(bytes: &[u8]) {
     let address = core::net::IpAddr::from([192, 0, 2, 77]);
     let ports = [40_000; 3];
     let mut out = Vec::new();
-    let relay = Relay { address, ports: &ports, codecs: &[], direction: Direction::SendRecv };
+    let crypto = [crypto_value(7, "AEAD_AES_128_GCM", &[0x55; 28])];
+    let relay = Relay {
+        address,
+        ports: &ports,
+        codecs: &[],
+        direction: Direction::SendRecv,
+        protocol: Some("RTP/SAVP"),
+        crypto: &crypto,
+    };
     if rewrite(&session, &relay, &mut LocalOrigin::new(1), &mut out).is_ok() {
         let again = Session::parse(&out).expect("what was written parses");
         assert_eq!(again.media.len(), session.media.len());
@@ -233,10 +241,23 @@ pub fn sdp(bytes: &[u8]) {
             assert_eq!((media.rtcp, media.rtcp_mux), (None, false));
             if media.port != 0 {
                 assert!(media.codecs().eq(before.codecs()));
+                let keys = media.crypto();
+                assert!(
+                    keys.len() == 1 && keys[0].tag == 7 && keys[0].secret == [0x55; 28],
+                    "no key but ours"
+                );
+                assert_eq!(media.protocol, b"RTP/SAVP");
             }
         }
     }
-    let local = Local { address, port: 40_000, ptime: 20, direction: Direction::SendRecv, events: true };
+    let local = Local {
+        address,
+        port: 40_000,
+        ptime: 20,
+        direction: Direction::SendRecv,
+        events: true,
+        secured: false,
+    };
     let mut out = Vec::new();
     if write_answer(&session, &local, &["PCMU", "PCMA"], &mut LocalOrigin::new(1), &mut out).is_ok() {
         let answer = Session::parse(&out).expect("what was written parses");

@@ -48,6 +48,7 @@ where
             routing: Arc::new(RoutingSnapshot::default()),
             wall_at_zero: EPOCH,
             seed: seed * 100 + u64::from(me),
+            secrets: switch::Secrets::new([me as u8; 32]),
         };
         let node = world.add(&format!("shard{me}"), 0, wrap(Box::new(Shard::new(Time::ZERO, start))), pace());
         world.bind(node, SIGNALLING, place);

@@ -386,6 +386,7 @@ impl Process {
             routing: self.routing.clone(),
             wall_at_zero: EPOCH,
             seed,
+            secrets: switch::Secrets::new([seed as u8; 32]),
         };
         let shard = guarded::around(now, Shard::new(now, start), &[TLS, SECURE_WEB], self.tls);
         let mut shard = Wrapped::new(shard, self.packets);

@@ -52,6 +52,7 @@ impl Stand {
             routing: Arc::new(routing),
             wall_at_zero: UnixMicros(0),
             seed: 1,
+            secrets: switch::Secrets::new([1; 32]),
         };
         let now = Time::from_millis(1000);
         let mut stand = Self { shard: Shard::new(now, start), out: Outbox::new(256, 8), now, number: 0 };

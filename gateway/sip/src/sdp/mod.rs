@@ -4,6 +4,7 @@
 //! unknown lines. It does not bear with a media line it cannot read, since that would shift every stream after it.
 
 mod codec;
+mod crypto;
 mod media;
 pub mod offer;
 mod relay;
@@ -11,6 +12,7 @@ mod session;
 mod write;
 
 pub use codec::{Codec, Codecs};
+pub use crypto::{CRYPTO_MAX, Crypto, Profile, crypto_value, keep_crypto};
 pub use media::{Direction, Media};
 pub use relay::{Relay, rewrite};
 pub use session::{Connection, Origin, ParseError, Session};

@@ -18,11 +18,15 @@ pub struct Relay<'r> {
     pub codecs: &'r [&'r str],
     /// A bound on the direction of every stream, as seen from the receiver's side of the relay.
     pub direction: Direction,
+    /// The protocol to write in the `m=` lines of streams that are relayed; none: as it is.
+    pub protocol: Option<&'r str>,
+    /// Values of `a=crypto` to write for them: the relay's own keys (RFC 4568).
+    pub crypto: &'r [String],
 }
 
 /// Appends the description to `out` with the relay's addresses: `o=` is ours (see [`LocalOrigin`]), one
 /// `c=` line stands at the session, ports are replaced, and what would lead around the relay (ICE, `a=rtcp`,
-/// bundling, source filters, alternative addresses) is left out. Everything else stays as it is, in order; `s=` and
+/// bundling, source filters, alternative addresses) is left out, and so is what agrees on keys: those are the relay's. Everything else stays as it is, in order; `s=` and
 /// `t=` are added if missing. Every line ends with CRLF.
 ///
 /// Fails, with `out` as it was, if no audio codec is left of a stream to be relayed.
@@ -61,7 +65,7 @@ fn head(session: &Session<'_>, relay: &Relay<'_>, out: &mut Vec<u8>) -> usize {
     if kept(b"t").next().is_none() {
         line(out, b't', b"0 0");
     }
-    for (kind, value) in kept(b"trzk") {
+    for (kind, value) in kept(b"trz") {
         line(out, kind, value);
     }
     for (kind, value) in kept(b"a") {
@@ -83,7 +87,10 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     out.extend_from_slice(b"m=");
     out.extend_from_slice(media.kind);
     out.extend_from_slice(format!(" {port} ").as_bytes());
-    out.extend_from_slice(media.protocol);
+    match relay.protocol.filter(|_| port != 0) {
+        Some(protocol) => out.extend_from_slice(protocol.as_bytes()),
+        None => out.extend_from_slice(media.protocol),
+    }
     for word in super::words(media.formats) {
         if number(word, 127).is_none_or(|payload| keeps(payload as u8)) {
             out.push(b' ');
@@ -96,7 +103,8 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     }
     for (kind, value) in lines(media.section).skip(1) {
         let stays = match kind {
-            b'c' | b'm' => false,
+            // RFC 8866 §5.12: `k=` must not be used, and would be the other leg's key.
+            b'c' | b'm' | b'k' => false,
             b'a' => {
                 let (name, text) = attribute(value);
                 let of_payload = matches!(name, b"rtpmap" | b"fmtp" | b"rtcp-fb");
@@ -109,6 +117,9 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
         if stays {
             line(out, kind, value);
         }
+    }
+    for value in relay.crypto {
+        line(out, b'a', format!("crypto:{value}").as_bytes());
     }
     let direction = media.direction.and(relay.direction);
     if direction != Direction::SendRecv || has_direction(media.section) {
@@ -136,14 +147,14 @@ fn has_direction(section: &[u8]) -> bool {
     lines(section).any(|(kind, value)| kind == b'a' && super::media::direction_of(value).is_some())
 }
 
-/// Attributes by which media would find a way around the relay.
+/// Attributes by which media, or the keys to it, would find a way around the relay.
 fn leads_around(value: &[u8]) -> bool {
     let (name, text) = attribute(value);
     match name {
         b"candidate" | b"remote-candidates" | b"end-of-candidates" | b"rtcp" | b"rtcp-mux"
         | b"rtcp-mux-only" | b"source-filter" | b"altc" | b"nortpproxy" | b"msid-semantic" => true,
         b"group" => text.is_some_and(|text| text.starts_with(b"BUNDLE")),
-        _ => name.starts_with(b"ice-") || name == b"bundle-only",
+        _ => name.starts_with(b"ice-") || name == b"bundle-only" || super::crypto::is_keying(name),
     }
 }
 
@@ -166,7 +177,14 @@ mod tests {
 
     fn rewritten(codecs: &[&str], ports: &[u16], direction: Direction) -> String {
         let session = Session::parse(OFFER).unwrap();
-        let relay = Relay { address: "192.0.2.1".parse().unwrap(), ports, codecs, direction };
+        let relay = Relay {
+            address: "192.0.2.1".parse().unwrap(),
+            ports,
+            codecs,
+            direction,
+            protocol: None,
+            crypto: &[],
+        };
         let mut out = Vec::new();
         rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
         assert!(!String::from_utf8_lossy(&out).contains("10.9.8"), "the peer's address shows");
@@ -201,6 +219,8 @@ mod tests {
                 ports: &[port],
                 codecs: &[],
                 direction: Direction::SendRecv,
+                protocol: None,
+                crypto: &[],
             };
             let mut out = b"kept".to_vec();
             rewrite(&session, &relay, &mut origin, &mut out).unwrap();
@@ -212,6 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_the_relays_own() {
+        let offer = b"v=0\no=- 1 1 IN IP4 10.9.8.7\ns=-\nk=clear:x\na=fingerprint:sha-256 AA\nm=audio 4000 RTP/SAVPF 8\n\
+            k=clear:y\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\na=setup:actpass\nm=audio 5000 RTP/AVP 8\n";
+        let session = Session::parse(offer).unwrap();
+        let written = |protocol, crypto: &[String]| {
+            let relay = Relay {
+                address: "192.0.2.1".parse().unwrap(),
+                ports: &[6000],
+                codecs: &[],
+                direction: Direction::SendRecv,
+                protocol,
+                crypto,
+            };
+            let mut out = Vec::new();
+            rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let head = "v=0\r\no=- 42 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        assert_eq!(
+            written(Some("RTP/AVP"), &[]),
+            format!("{head}m=audio 6000 RTP/AVP 8\r\nm=audio 0 RTP/AVP 8\r\n")
+        );
+        let crypto = ["4 AEAD_AES_128_GCM inline:BBBB".to_owned()];
+        assert_eq!(
+            written(None, &crypto),
+            format!("{head}m=audio 6000 RTP/SAVPF 8\r\na=crypto:{}\r\nm=audio 0 RTP/AVP 8\r\n", crypto[0])
+        );
+    }
+
+    #[test]
     fn nothing_is_written_when_no_codec_is_left() {
         let session = Session::parse(OFFER).unwrap();
         let relay = Relay {
@@ -219,6 +269,8 @@ mod tests {
             ports: &[1],
             codecs: &["G729"],
             direction: Direction::SendRecv,
+            protocol: None,
+            crypto: &[],
         };
         let mut out = b"kept".to_vec();
         let mut origin = LocalOrigin::new(7);

@@ -25,6 +25,8 @@ pub struct Local {
     pub direction: Direction,
     /// Whether an answer takes the telephone events that are offered; an offer names them among its codecs.
     pub events: bool,
+    /// Whether keys are added to what is written: then an offer of SRTP can be answered too.
+    pub secured: bool,
 }
 
 /// A codec as we offer it.
@@ -97,7 +99,9 @@ pub fn write_answer<'a>(
 ) -> Result<Chosen<'a>, WriteError> {
     let (audio, media) = offer.audio().ok_or(WriteError::NoAudio)?;
     // What is encrypted cannot be answered in the clear.
-    if ![&b"RTP/AVP"[..], b"RTP/AVPF"].iter().any(|plain| media.protocol.eq_ignore_ascii_case(plain)) {
+    if !local.secured
+        && ![&b"RTP/AVP"[..], b"RTP/AVPF"].iter().any(|plain| media.protocol.eq_ignore_ascii_case(plain))
+    {
         return Err(WriteError::NoCodec);
     }
     let mut chosen = choose(media, names).ok_or(WriteError::NoCodec)?;
@@ -185,6 +189,7 @@ mod tests {
             ptime: 20,
             direction: Direction::SendRecv,
             events: true,
+            secured: false,
         }
     }
 

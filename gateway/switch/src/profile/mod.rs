@@ -18,6 +18,7 @@ pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
 use crate::outside::Passing;
+use crate::security::MediaSecurity;
 use crate::transfer::TransferPolicy;
 use core::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct Profile {
     pub no_answer: Option<Duration>,
     /// Where requests inside a call go if the trunk's side is behind a NAT; none: as for everybody in its realm.
     pub nat: Option<sip::Nat>,
+    /// How media is protected; none: as on all other legs.
+    pub security: Option<MediaSecurity>,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -129,6 +132,7 @@ impl Profile {
             no_response: None,
             no_answer: None,
             nat: None,
+            security: None,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

@@ -131,6 +131,7 @@ impl Shard {
         }
         let before = media.sessions[at(side)].last();
         let offer = open(media.sessions[at(across(side))].said());
+        media.sessions[at(side)].security.offering();
         let Ok(offer) = session::anchor(&offer, media, side, &[]) else {
             return self.mending_failed(now, key, 488, out);
         };

@@ -198,7 +198,10 @@ impl Shard {
         // Between shards, RTP stays on this host.
         let local = self.pools[here.pool()].address();
         let address = if tied { local } else { self.places[listener].media.advertised };
-        let fresh = LegSession::new(self.random.u64() >> 16, address);
+        let mut fresh = LegSession::new(self.random.u64() >> 16, address, self.security_of(now, flow));
+        if let Some(offer) = offer {
+            fresh.security.hear_offer(offer.security())?;
+        }
         let signalling = if tied { local } else { flow.remote.ip() };
         let behind_nat = !tied && self.nat_of(flow).applies(shows_nat(message, flow));
         let origin = Origin { signalling, behind_nat, latch: self.config.latch };
