@@ -1,6 +1,7 @@
 //! Calls whose legs share no codec: what each side is offered and answered, and that each hears the other's tone in its own codec.
 //! G.711 is read here by its definition; of G.722 and G.729 ffmpeg is the judge, which shares no code with the gateway.
 
+use crate::cover::{Cover, key, key_in, protected};
 use crate::gateway::{Gateway, folder, rtp_ports};
 use crate::message::Message;
 use crate::phone::{Dialog, Phone, Way};
@@ -16,6 +17,7 @@ on_both_drivers! {
     nothing_is_translated_where_a_codec_is_shared
     what_a_side_changes_is_offered_to_the_other_in_its_codec
     events_keep_their_time_and_take_the_other_sides_number
+    a_protected_side_is_translated_for_one_in_the_clear
     a_profile_may_forbid_it
 }
 
@@ -26,13 +28,15 @@ struct Ear {
     socket: UdpSocket,
     number: u16,
     heard: Vec<Vec<u8>>,
+    /// Its keys, if it is protected.
+    cover: Option<Cover>,
 }
 
 impl Ear {
     fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { socket, number: 65_500, heard: Vec::new() }
+        Self { socket, number: 65_500, heard: Vec::new(), cover: None }
     }
 
     /// SDP with these payload types and lines.
@@ -51,13 +55,20 @@ impl Ear {
         packet.extend([9, 9, 9, 9]);
         packet.extend(payload);
         self.number = self.number.wrapping_add(1);
+        if let Some(cover) = &self.cover {
+            cover.seal(&mut packet);
+        }
         self.socket.send_to(&packet, to).unwrap();
     }
 
     fn hear(&mut self) {
         let mut packet = [0; 2048];
         while let Ok(length) = self.socket.recv(&mut packet) {
-            self.heard.push(packet[..length].to_vec());
+            let opened = match &mut self.cover {
+                Some(cover) => cover.open(&packet[..length]).expect("an authentic packet"),
+                None => packet[..length].to_vec(),
+            };
+            self.heard.push(opened);
         }
     }
 
@@ -185,9 +196,13 @@ struct Row {
 
 impl Row {
     fn start(io: &str, profile: &str, codecs: &str) -> Self {
+        Self::start_with(io, "", profile, codecs)
+    }
+
+    fn start_with(io: &str, settings: &str, profile: &str, codecs: &str) -> Self {
         let (caller, callee) = (Phone::new("127.0.0.1"), Phone::new("127.0.0.1"));
         let path = folder("transcode").join("gateway.toml");
-        write(&path, profile, codecs, callee.address);
+        write(&path, settings, profile, codecs, callee.address);
         let ports = rtp_ports(40);
         let arguments = ["--config", path.to_str().unwrap(), "--workers", "2", "--rtp-ports", &ports];
         Self { gateway: Gateway::start(io, &arguments), caller, callee, ears: [Ear::new(), Ear::new()] }
@@ -246,9 +261,9 @@ fn change(from: &mut Phone, dialog: &mut Dialog, offer: &str, to: &mut Phone) ->
     }
 }
 
-fn write(path: &Path, profile: &str, codecs: &str, callee: SocketAddr) {
+fn write(path: &Path, settings: &str, profile: &str, codecs: &str, callee: SocketAddr) {
     let text = format!(
-        "[[profile]]\nname = \"p\"\n{profile}\n[health]\nprobe_interval = \"0s\"\n\
+        "{settings}[[profile]]\nname = \"p\"\n{profile}\n[health]\nprobe_interval = \"0s\"\n\
          [[trunk]]\nname = \"t\"\npeers = [\"{callee}\"]\nprofile = \"p\"\ncodecs = [{codecs}]\n[[route]]\nto = [\"t\"]\n"
     );
     std::fs::write(path, text).unwrap();
@@ -262,7 +277,7 @@ fn place(sdp: &str) -> SocketAddr {
 
 fn media_line(sdp: &str) -> &str {
     let line = sdp.lines().find(|line| line.starts_with("m=audio ")).unwrap();
-    line.split_once(" RTP/AVP ").unwrap().1
+    line.splitn(4, ' ').nth(3).unwrap()
 }
 
 const EVENTS: &str = "a=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-15\r\n";
@@ -437,4 +452,29 @@ fn a_profile_may_forbid_it(io: &str) {
     let offer = row.ears[0].sdp("0", "");
     let mut call = row.caller.invite(Way::Udp(row.gateway.sip), row.gateway.sip, "1000", &offer);
     assert_eq!(row.caller.answered(&mut call).status(), Some(488));
+}
+
+fn a_protected_side_is_translated_for_one_in_the_clear(io: &str) {
+    let (low, high) = (tone(440.0), tone(1010.0));
+    let (ulaw, alaw) = (nearest(&low, from_ulaw), nearest(&high, from_alaw));
+    let settings = "[media]\nsrtp = \"required\"\nsrtp_keys_in_clear = true\n";
+    let mut row = Row::start_with(io, settings, "srtp = \"off\"", "\"PCMA\"");
+    let own = key(0x33);
+    let offer = protected(&row.ears[0].sdp("0", "a=ptime:20\r\n"), "7", &own);
+    let answer = row.ears[1].sdp("8", "");
+    let (offered, answered, call, _) = row.call(&offer, &answer);
+    assert_eq!(media_line(&offered), "8");
+    assert!(answered.contains(" RTP/SAVP 0\r\n"), "{answered}");
+    let (tag, other) = key_in(&answered).expect("a key in the answer");
+    assert_eq!(tag, "7");
+    row.ears[0].cover = Some(Cover::new(&own, &other));
+    for ear in &mut row.ears {
+        // The test's own SRTP counts no rounds of the sequence number.
+        ear.number = 1;
+    }
+    row.talk(&offered, &answered, (0, &ulaw), (8, &alaw));
+    assert!(share(&from_ulaw(&row.ears[0].payloads(0, 160)), 8000.0, 1010.0) > 0.99);
+    assert!(share(&from_alaw(&row.ears[1].payloads(8, 160)), 8000.0, 440.0) > 0.99);
+    let cdr = row.end(call);
+    assert_eq!(cdr["media"]["callee"]["codec"], "PCMA");
 }
