@@ -93,12 +93,12 @@ fn config(min: u64, max: u64) -> Config {
 fn hear(config: &Config, trace: &[Came]) -> Heard {
     let mut buffer = Buffer::new(config);
     let mut heard = Heard { offsets: (f64::MAX, 0.0), ..Heard::default() };
-    let (first, end) = (trace[0].at, trace.last().unwrap().at);
+    let first = trace[0].at;
     let mut coming = trace.iter().peekable();
     let mut queued = 0u32;
     // Somewhere between two packets.
     let mut now = first - 7 * MS;
-    while now <= end || buffer.waiting() > 0 {
+    while coming.peek().is_some() || buffer.waiting() > 0 {
         while let Some(came) = coming.next_if(|came| came.at <= now) {
             buffer.put(Time::from_nanos(came.at as u64), &came.header, came.content, &[0; 160]);
         }
