@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "starts processes, waits for them and writes files")]
 #![allow(unreachable_pub, reason = "a program of several files")]
 
+mod cost;
 mod generator;
 mod media;
 mod middle;
@@ -37,6 +38,8 @@ pub struct Extent {
     pub ramp_seconds: u32,
     /// As said above.
     pub plateau_seconds: u32,
+    /// Calls with voice at once when kinds of work are compared.
+    pub cost_calls: u32,
     /// Calls over TLS connections that stand; a quarter of that with a connection each.
     pub tls_calls: u32,
     /// Phones that register.
@@ -50,9 +53,9 @@ pub struct Extent {
 }
 
 /// Everything that is measured, in the order in which it is.
-const PARTS: [&str; 6] = ["signalling", "generator", "media", "tls", "registrations", "overload"];
+const PARTS: [&str; 7] = ["signalling", "generator", "media", "cost", "tls", "registrations", "overload"];
 
-/// Twenty minutes.
+/// Twenty-five minutes.
 const ALL: Extent = Extent {
     rates: &[200, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000],
     rate_seconds: 4,
@@ -60,6 +63,7 @@ const ALL: Extent = Extent {
     calls: &[10, 100, 300, 1000, 1500, 2000],
     ramp_seconds: 4,
     plateau_seconds: 10,
+    cost_calls: 100,
     tls_calls: 20_000,
     phones: 10_000,
     overload_rates: &[1000, 2000, 4000, 6000, 8000, 12_000, 16_000, 24_000],
@@ -75,6 +79,7 @@ const QUICK: Extent = Extent {
     calls: &[5],
     ramp_seconds: 1,
     plateau_seconds: 3,
+    cost_calls: 4,
     tls_calls: 64,
     phones: 100,
     overload_rates: &[50],
@@ -149,6 +154,7 @@ fn measure(arguments: &[String]) -> Outcome<()> {
         let rows = match part {
             "signalling" => signalling::measure(&bench)?,
             "generator" => generator::measure(&bench)?,
+            "cost" => cost::measure(&bench)?,
             "tls" => tls::measure(&bench)?,
             "registrations" => registrations::measure(&bench)?,
             "overload" => overload::measure(&bench)?,

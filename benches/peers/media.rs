@@ -27,7 +27,7 @@ pub fn measure(bench: &Bench) -> Outcome<Vec<Value>> {
 }
 
 /// All calls come up within the ramp, stay over the plateau, and go down as they came.
-fn plan(bench: &Bench, calls: u32, to: u16, carriers: [u16; 2]) -> String {
+pub fn plan(bench: &Bench, calls: u32, to: u16, carriers: [u16; 2]) -> String {
     let (ramp, plateau) = (bench.extent.ramp_seconds, bench.extent.plateau_seconds);
     let rate = f64::from(calls) / f64::from(ramp);
     format!(

@@ -34,8 +34,16 @@ impl Kind {
 pub struct Setting {
     /// Further arguments of `trunkline serve`.
     pub gateway: Vec<String>,
+    /// Options behind each trunk of `trunkline serve`.
+    pub trunk: String,
     /// Kamailio's configuration, instead of the one for [`Kind`].
     pub kamailio: String,
+    /// What Kamailio asks of rtpengine for the callee's side.
+    pub rtpengine: String,
+    /// Where the gateway shows its metrics, if anywhere.
+    pub http: Option<u16>,
+    /// It stands behind the one that is measured: on the generator's cores, with media ports of its own.
+    pub behind: bool,
 }
 
 /// A system that runs, on the last core.
@@ -60,29 +68,31 @@ impl Middle {
         setting: &Setting,
     ) -> Outcome<Self> {
         let port = free_port()?;
+        let (cores, rtp_ports) =
+            if setting.behind { (Cores::Load, "30000-39999") } else { (Cores::Middle, "10000-29999") };
         let mut processes = Vec::new();
         match kind {
             Kind::Uring | Kind::Fallback => {
                 let io = if kind == Kind::Uring { "uring" } else { "fallback" };
                 let data = folder.join("data");
                 let _ = fs::remove_dir_all(&data);
-                let mut arguments: Vec<String> = ["serve", "--workers", "1", "--io", io, "--http", "off"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect();
+                let mut arguments: Vec<String> =
+                    ["serve", "--workers", "1", "--io", io].into_iter().map(str::to_owned).collect();
+                let http = setting.http.map_or_else(|| "off".to_owned(), |port| format!("127.0.0.1:{port}"));
                 arguments.extend([
+                    format!("--http={http}"),
                     format!("--listen=127.0.0.1:{port}"),
-                    format!("--trunk=a=127.0.0.1:{},max_calls=20000", carriers[0]),
-                    format!("--trunk=b=127.0.0.1:{},max_calls=20000", carriers[1]),
-                    "--rtp-ports=10000-29999".to_owned(),
+                    format!("--trunk=a=127.0.0.1:{},max_calls=20000{}", carriers[0], setting.trunk),
+                    format!("--trunk=b=127.0.0.1:{},max_calls=20000{}", carriers[1], setting.trunk),
+                    format!("--rtp-ports={rtp_ports}"),
                     "--probe-interval=0s".to_owned(),
                     "--media-timeout=0s".to_owned(),
                     format!("--data={}", data.display()),
                 ]);
                 arguments.extend(setting.gateway.iter().cloned());
-                processes.push(Running::start("trunkline", trunkline, &arguments, Cores::Middle, folder)?);
+                processes.push(Running::start("trunkline", trunkline, &arguments, cores, folder)?);
             }
-            Kind::Kamailio => processes.push(kamailio(port, None, carriers, folder, &setting.kamailio)?),
+            Kind::Kamailio => processes.push(kamailio(port, None, carriers, folder, setting)?),
             Kind::Rtpengine => {
                 let ng = free_port()?;
                 let arguments = [
@@ -103,7 +113,7 @@ impl Middle {
                 let mut engine = Running::start("rtpengine", "rtpengine", &arguments, Cores::Middle, folder)?;
                 engine.wait_for_port(ng, folder)?;
                 processes.push(engine);
-                processes.push(kamailio(port, Some(ng), carriers, folder, "")?);
+                processes.push(kamailio(port, Some(ng), carriers, folder, setting)?);
             }
         }
         let mut middle = Self { processes, port };
@@ -130,15 +140,22 @@ impl Drop for Middle {
 }
 
 /// Kamailio in the foreground, with a configuration of its own.
-fn kamailio(port: u16, ng: Option<u16>, carriers: [u16; 2], folder: &Path, own: &str) -> Outcome<Running> {
+fn kamailio(
+    port: u16,
+    ng: Option<u16>,
+    carriers: [u16; 2],
+    folder: &Path,
+    setting: &Setting,
+) -> Outcome<Running> {
     let template = match ng {
-        _ if !own.is_empty() => own,
+        _ if !setting.kamailio.is_empty() => &setting.kamailio,
         None => include_str!("kamailio.cfg"),
         Some(_) => include_str!("kamailio-media.cfg"),
     };
     let text = template
         .replace("SIP_PORT", &port.to_string())
         .replace("NG_PORT", &ng.unwrap_or(0).to_string())
+        .replace("CALLEE_SIDE", &setting.rtpengine)
         .replace("FOLDER", &folder.display().to_string());
     let file = folder.join("kamailio-run.cfg");
     let list = carriers.map(|carrier| format!("1 sip:127.0.0.1:{carrier}\n")).concat();

@@ -36,7 +36,7 @@ fn step(bench: &Bench, kind: Kind, rate: u32) -> Outcome<Value> {
     let voice = free_port()?;
     let setting = Setting {
         gateway: vec!["--route=+4930=b".to_owned(), "--route=55=a".to_owned()],
-        kamailio: String::new(),
+        ..Setting::default()
     };
     let middle = Middle::start_as(kind, &bench.trunkline, [carrier.port, voice], &bench.folder, &setting)?;
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, middle.port));

@@ -36,6 +36,7 @@ pub fn measure(bench: &Bench) -> Outcome<Vec<Value>> {
         let setting = Setting {
             gateway: vec![format!("--config={}", config.display())],
             kamailio: include_str!("kamailio-registrar.cfg").to_owned(),
+            ..Setting::default()
         };
         // Nobody is called: the carriers' ports are never used.
         let middle = Middle::start_as(kind, &bench.trunkline, [9, 9], &bench.folder, &setting)?;

@@ -38,6 +38,7 @@ pub fn measure(bench: &Bench) -> Outcome<Vec<Value>> {
                 format!("--key={folder}/middle.key.pem"),
             ],
             kamailio: include_str!("kamailio-tls.cfg").replace("TLS_PORT", &port.to_string()),
+            ..Setting::default()
         };
         let ports = [carriers[0].port, carriers[1].port];
         let middle = Middle::start_as(kind, &bench.trunkline, ports, &bench.folder, &setting)?;

@@ -338,6 +338,7 @@ fn direction(
         duplicated: receiver.duplicates,
         reordered: receiver.reordered,
         late: receiver.discards,
+        unreadable: Some(receiver.corrupt + receiver.foreign),
         cross_talk: receiver.crosstalk,
         lost_to_fault: at_sender.into_silence,
         delay: receiver.delay.clone(),

@@ -78,6 +78,7 @@ fn directions(context: &Context<'_>) -> Table {
         .figures(t.get("media.duplicated"))
         .figures(t.get("media.reordered"))
         .figures(t.get("media.late"))
+        .figures(t.get("media.unreadable"))
         .figures(t.get("media.foreign"))
         .figures(t.get("media.to-fault"));
     for d in &context.folder.result.media.directions {
@@ -91,6 +92,7 @@ fn directions(context: &Context<'_>) -> Table {
             Cell::number(number::grouped(d.duplicated)),
             Cell::number(number::grouped(d.reordered)),
             Cell::number(number::grouped(d.late)),
+            Cell::zero(t, d.unreadable),
             Cell::zero(t, Some(d.cross_talk)),
             Cell::number(number::grouped(d.lost_to_fault)),
         ]);

@@ -23,6 +23,8 @@ pub struct Direction {
     pub reordered: u64,
     /// Received too late to be played (counted apart from loss).
     pub late: u64,
+    /// Received without a mark that can be read: changed on the way, or nobody's of this run. Not in `received`; `None` in results of before it was counted.
+    pub unreadable: Option<u64>,
     /// Received with another call's mark: must be 0.
     pub cross_talk: u64,
     /// Sent to a receiver that was dead by plan (inside a fault window); not part of `lost`.

@@ -285,6 +285,7 @@ fn media(r: &mut RunResult) {
         sent: 5_310_422,
         received: 5_300_210,
         lost: 12,
+        unreadable: Some(0),
         lost_to_fault: 10_200,
         delay: histogram(&mut noise, 200_000, middle),
         jitter: histogram(&mut noise, 2440, 0.2),
