@@ -263,6 +263,7 @@ impl Shard {
                 trying: None,
                 last_failure: None,
                 timer: None,
+                keys_timer: None,
                 media_timer: None,
                 media: None,
                 reinvite: None,
