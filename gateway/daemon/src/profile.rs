@@ -71,6 +71,9 @@ pub struct Profile {
     /// How its peers say keys (DTMF): `pass`, `rfc4733`, `info`, `info-plain` or `inband`.
     #[serde(default)]
     pub dtmf: Option<String>,
+    /// Whether keys in its calls are hidden in traces and copies: card numbers and PINs.
+    #[serde(default)]
+    pub dtmf_hidden: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -200,6 +203,7 @@ fn build(
         let said = (profile.srtp.as_deref(), profile.srtp_suites.as_deref(), profile.srtp_keys_in_clear);
         made.security = Some(crate::security::resolve(base, said, key)?);
     }
+    made.dtmf_hidden = profile.dtmf_hidden.unwrap_or(made.dtmf_hidden);
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {
         made.requests =

@@ -219,6 +219,8 @@ impl Shard {
         let unix = self.unix(now);
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
+        call.hides_keys |= way.profile.dtmf_hidden;
+        self.hiding |= call.hides_keys;
         let demanded = call.offer_demanded || way.profile.late_offer == LateOffers::Offer;
         call.offer_ours = call.late_offer && demanded;
         if let Some(media) = call.media.as_mut() {

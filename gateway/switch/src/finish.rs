@@ -84,7 +84,7 @@ impl Shard {
         if let Some(media) = &call.media {
             self.release_pairs(now, media);
         }
-        self.past_ends.remember(&call.ends, call.id);
+        self.past_ends.remember(&call.ends, call.id, call.hides_keys);
         let dropped = self.spool.push(now, record.clone());
         self.stats.cdrs_dropped += u64::from(dropped);
         self.tell(Event::CallEnded(record), out);

@@ -173,6 +173,8 @@ pub struct Shard {
     pub(crate) sessions: Sessions,
     /// Copies of messages for a capture server.
     pub(crate) copies: Copies,
+    /// Whether there was a call whose keys are hidden.
+    pub(crate) hiding: bool,
     started: bool,
 }
 
@@ -303,6 +305,7 @@ impl Shard {
             thread_figures: None,
             sessions: Sessions::default(),
             copies: Copies::default(),
+            hiding: false,
             started: false,
             config: start.config,
             shards: start.shards,

@@ -64,6 +64,8 @@ pub struct Profile {
     pub security: Option<MediaSecurity>,
     /// How its peers say keys (DTMF); none: as on all other legs.
     pub dtmf: Option<Dtmf>,
+    /// Whether keys in its calls are hidden from whoever looks at traces: card numbers and PINs.
+    pub dtmf_hidden: bool,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -137,6 +139,7 @@ impl Profile {
             nat: None,
             security: None,
             dtmf: None,
+            dtmf_hidden: false,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),
