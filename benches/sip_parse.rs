@@ -116,6 +116,7 @@ fn description(c: &mut Criterion) {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)),
         ports: &[16_384],
         codecs: &[],
+        events: sip::sdp::Events::AsDescribed,
         direction: Direction::SendRecv,
         protocol: None,
         crypto: &[],

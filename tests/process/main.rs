@@ -31,6 +31,7 @@ mod ends;
 mod gateway;
 mod gruu;
 mod identity;
+mod keys;
 mod large;
 mod life;
 mod message;

@@ -494,6 +494,12 @@ impl Phone {
         self.in_dialog_with(dialog, "NOTIFY", fields, &body);
     }
 
+    /// An INFO with a body, the response yet to come.
+    pub(crate) fn begin_info(&mut self, dialog: &mut Dialog, content_type: &str, body: &str) {
+        let body = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.in_dialog_with(dialog, "INFO", "", &body);
+    }
+
     fn in_dialog_with(&mut self, dialog: &mut Dialog, method: &str, fields: &str, body: &str) {
         dialog.cseq += 1;
         let text = format!(

@@ -130,7 +130,7 @@ fn share(samples: &[i16], rate: f64, hertz: f64) -> f64 {
 }
 
 /// G.711 µ-law by its definition: sign, exponent and mantissa of the inverted octet, 33 added before and taken away after.
-fn from_ulaw(octets: &[u8]) -> Vec<i16> {
+pub(crate) fn from_ulaw(octets: &[u8]) -> Vec<i16> {
     let sample = |octet: &u8| {
         let (sign, exponent, mantissa) = (!octet & 0x80, (!octet >> 4) & 7, i16::from(!octet & 15));
         let magnitude = (((mantissa * 2 + 33) << exponent) - 33) * 4;
@@ -140,7 +140,7 @@ fn from_ulaw(octets: &[u8]) -> Vec<i16> {
 }
 
 /// G.711 A-law by its definition: even bits inverted, 1 added to the mantissa above the first segment.
-fn from_alaw(octets: &[u8]) -> Vec<i16> {
+pub(crate) fn from_alaw(octets: &[u8]) -> Vec<i16> {
     let sample = |octet: &u8| {
         let octet = octet ^ 0x55;
         let (exponent, mantissa) = ((octet >> 4) & 7, i16::from(octet & 15) * 2 + 1);
@@ -159,7 +159,7 @@ fn nearest(samples: &[i16], law: fn(&[u8]) -> Vec<i16>) -> Vec<u8> {
 }
 
 /// What ffmpeg makes of some octets.
-fn ffmpeg(input: &[&str], output: &[&str], octets: &[u8]) -> Vec<u8> {
+pub(crate) fn ffmpeg(input: &[&str], output: &[&str], octets: &[u8]) -> Vec<u8> {
     let mut process = Command::new("ffmpeg")
         .args(["-hide_banner", "-loglevel", "error"])
         .args(input)
@@ -179,7 +179,7 @@ fn ffmpeg(input: &[&str], output: &[&str], octets: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-fn samples(octets: &[u8]) -> Vec<i16> {
+pub(crate) fn samples(octets: &[u8]) -> Vec<i16> {
     octets.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 

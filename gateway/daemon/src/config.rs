@@ -273,6 +273,8 @@ pub struct Media {
     pub srtp_suites: Vec<String>,
     /// Whether keys go over signalling that is not encrypted.
     pub srtp_keys_in_clear: bool,
+    /// How peers say keys (DTMF) whose trunk's profile does not say, and phones: `pass`, `rfc4733`, `info`, `info-plain` or `inband`.
+    pub dtmf: String,
 }
 
 impl Default for Media {
@@ -285,6 +287,7 @@ impl Default for Media {
             srtp: "off".into(),
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,
+            dtmf: "pass".into(),
         }
     }
 }

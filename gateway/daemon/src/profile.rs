@@ -5,11 +5,11 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use switch::TransferPolicy;
 use switch::profile::{
     BUILT_IN, EarlyDialogs, FieldName, Joins, LargeRequests, LateOffers, NumberFormat, NumberPlan, Pattern,
     RULES_MAX, Redirects, Referrals, Telling, Template,
 };
+use switch::{Dtmf, TransferPolicy};
 
 /// How a trunk likes its INVITEs: what differs from the base.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,6 +68,12 @@ pub struct Profile {
     /// Whether keys go over signalling that is not encrypted.
     #[serde(default)]
     pub srtp_keys_in_clear: Option<bool>,
+    /// How its peers say keys (DTMF): `pass`, `rfc4733`, `info`, `info-plain` or `inband`.
+    #[serde(default)]
+    pub dtmf: Option<String>,
+    /// Whether keys in its calls are hidden in traces and copies: card numbers and PINs.
+    #[serde(default)]
+    pub dtmf_hidden: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -197,6 +203,7 @@ fn build(
         let said = (profile.srtp.as_deref(), profile.srtp_suites.as_deref(), profile.srtp_keys_in_clear);
         made.security = Some(crate::security::resolve(base, said, key)?);
     }
+    made.dtmf_hidden = profile.dtmf_hidden.unwrap_or(made.dtmf_hidden);
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {
         made.requests =
@@ -250,6 +257,9 @@ fn manner(
     };
     if let Some(text) = &profile.redirects {
         made.redirects = Redirects::named(text).ok_or_else(|| bad("redirects", text, Redirects::WORDS))?;
+    }
+    if let Some(text) = &profile.dtmf {
+        made.dtmf = Some(Dtmf::named(text).ok_or_else(|| bad("dtmf", text, Dtmf::WORDS))?);
     }
     if let Some(text) = &profile.early_dialogs {
         made.early_dialogs =
@@ -394,6 +404,10 @@ mod tests {
             ("no_answer = \"3m\"", "no_answer: must be above 0s and not above calls.no_answer"),
             ("redirects = \"yes\"", "redirects: \"yes\" is not known; one of follow, relay, refuse"),
             ("early_dialogs = \"last\"", "early_dialogs: \"last\" is not known; one of latest, first"),
+            (
+                "dtmf = \"rfc2833\"",
+                "profile \"p\": dtmf: \"rfc2833\" is not known; one of pass, rfc4733, info",
+            ),
             ("late_offer = \"no\"", "late_offer: \"no\" is not known; one of pass, offer"),
             ("join = \"mix\"", "join: \"mix\" is not known; one of pass, refuse"),
             ("refer = \"yes\"", "refer: \"yes\" is not known; one of execute, pass, refuse"),

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use switch::leg_media::LatchPolicy;
 use switch::trunk::{GroupConfig, HealthConfig, NamedPeer, PeerConfig, TrunkConfig, TrunkTable};
-use switch::{Network, RtpPorts};
+use switch::{Dtmf, Network, RtpPorts};
 
 /// What a gateway runs by.
 #[derive(Clone, Debug)]
@@ -387,6 +387,10 @@ fn shard_config(
         let error = format!("\"{}\" is no latch policy; one of auto, strict, same-ip, any", file.media.latch);
         ConfigError::new(at("media.latch"), error)
     })?;
+    let dtmf = Dtmf::named(&file.media.dtmf).ok_or_else(|| {
+        let error = format!("\"{}\" is not known; one of {}", file.media.dtmf, Dtmf::WORDS.join(", "));
+        ConfigError::new(at("media.dtmf"), error)
+    })?;
     if file.timers.t1.0.is_zero() || file.timers.t2.0 < file.timers.t1.0 {
         return Err(ConfigError::new(at("timers"), "t1 must be above 0 and t2 not below t1"));
     }
@@ -411,6 +415,7 @@ fn shard_config(
         fraud: guard::fraud(file, at)?,
         latch,
         security: crate::security::of_all(file, at)?,
+        dtmf,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),
         no_progress: file.calls.no_progress.0,

@@ -148,6 +148,7 @@ proptest! {
             address: "198.51.100.9".parse().unwrap(),
             ports: &[relay_port],
             codecs: &[],
+            events: sip::sdp::Events::AsDescribed,
             direction: Direction::SendRecv,
             protocol: None,
             crypto: &[],

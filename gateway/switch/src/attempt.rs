@@ -6,6 +6,7 @@ use crate::early::Heard;
 use crate::extensions;
 use crate::history;
 use crate::identity::{Departure, TrunkIdentity, depart};
+use crate::keys::Dtmf;
 use crate::mail::Mail;
 use crate::offer::own_offer;
 use crate::profile::{LateOffers, Outgoing, Profile};
@@ -208,6 +209,7 @@ impl Shard {
             let config = way.profile.security.as_ref().unwrap_or(&self.config.security);
             LegSecurity::new(config, way.transport.is_encrypted(), secrets)
         };
+        let dtmf = if tied { Dtmf::Pass } else { way.profile.dtmf.unwrap_or(self.config.dtmf) };
         let local = self.listeners[way.listener].local.ip();
         // A phone speaks for its own numbers alone, wherever it is.
         let caller_trusted = self
@@ -217,11 +219,14 @@ impl Shard {
         let unix = self.unix(now);
         let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
         call.agreed = false;
+        call.hides_keys |= way.profile.dtmf_hidden;
+        self.hiding |= call.hides_keys;
         let demanded = call.offer_demanded || way.profile.late_offer == LateOffers::Offer;
         call.offer_ours = call.late_offer && demanded;
         if let Some(media) = call.media.as_mut() {
             // Each callee has keys of its own.
             media.sessions[1].security = security;
+            media.sessions[1].dtmf = dtmf;
             if tied {
                 // Between shards, RTP stays on this host.
                 media.sessions[1].name_address(local);

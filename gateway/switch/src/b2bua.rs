@@ -55,6 +55,12 @@ impl Shard {
                 self.on_ping_silence(now, id, out);
             }
             Event::KeptLost { stream } => self.on_kept_lost(now, stream, out),
+            Event::Response { id, status, .. } if self.key_infos.contains_key(&id) => {
+                self.info_answered(now, id, Some(status), out);
+            }
+            Event::RequestFailed { id, .. } if self.key_infos.contains_key(&id) => {
+                self.info_answered(now, id, None, out);
+            }
             Event::Response { id, status, message } => {
                 if !self.on_relayed(now, id, Some(&message))
                     && !self.on_outside_answer(now, id, &message, out)

@@ -57,12 +57,21 @@ pub struct Bridge {
     legs: [LegMedia; 2],
     /// Since when silence counts.
     clock: Option<Time>,
+    /// Whether [`Self::say_keys`] is to be called, though it is not yet the time that was last asked for.
+    pub(crate) keys_wait: bool,
+    /// When it was last asked to be.
+    pub(crate) keys_at: Option<Time>,
 }
 
 impl Bridge {
     /// A bridge over the caller's and the callee's ports; nothing passes until both sides have said where they are.
     pub fn new(caller: Pair, callee: Pair) -> Self {
-        Self { legs: [LegMedia::new(caller), LegMedia::new(callee)], clock: None }
+        Self {
+            legs: [LegMedia::new(caller), LegMedia::new(callee)],
+            clock: None,
+            keys_wait: false,
+            keys_at: None,
+        }
     }
 
     /// A leg.
@@ -88,7 +97,8 @@ impl Bridge {
     /// one has said where it is, nothing is taken from the leg's ports and nothing sent from them.
     pub fn forget_remote(&mut self, now: Time, side: Side) {
         self.pass();
-        let leg = self.legs(side).0;
+        let (leg, other) = self.legs(side);
+        other.end_keys();
         *leg = LegMedia::new(*leg.pair());
         self.expect(now);
     }
@@ -100,6 +110,7 @@ impl Bridge {
             for leg in &mut bridge.legs {
                 leg.payload_map = PayloadMap::default();
                 leg.translator = None;
+                leg.end_keys();
                 // Who it is expected to send to is another.
                 leg.expected_since = None;
             }
@@ -243,6 +254,9 @@ impl Bridge {
             from.withheld += 1;
             return;
         };
+        if from.keys.way.is_some() {
+            return self.relay_with_keys(side, received, &packet, target, out);
+        }
         if let Some(translator) = &mut from.translator {
             let taken =
                 translator.translate(&packet, |header, payload| to.send(target, header, payload, out));

@@ -74,6 +74,10 @@ pub(crate) struct Call {
     pub(crate) last_failure: Option<Failure>,
     /// No-progress or no-route timer.
     pub(crate) timer: Option<TimerId>,
+    /// Whether its keys are hidden from whoever looks on.
+    pub(crate) hides_keys: bool,
+    /// When packets of keys are due.
+    pub(crate) keys_timer: Option<TimerId>,
     /// Media check timer.
     pub(crate) media_timer: Option<TimerId>,
     pub(crate) media: Option<CallMedia>,

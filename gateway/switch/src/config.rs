@@ -4,6 +4,7 @@ use crate::admission::Network;
 use crate::fraud::FraudTable;
 use crate::guard::{self, Overload};
 use crate::identity::IdentityConfig;
+use crate::keys::Dtmf;
 use crate::leg_media::LatchPolicy;
 use crate::nat::NatConfig;
 use crate::observe::Observing;
@@ -43,6 +44,8 @@ pub struct Config {
     pub latch: LatchPolicy,
     /// How media is protected on legs whose trunk does not say, and on those of phones.
     pub security: MediaSecurity,
+    /// How peers say keys (DTMF) whose trunk does not say, and phones.
+    pub dtmf: Dtmf,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -109,6 +112,7 @@ impl Default for Config {
             fraud: Arc::default(),
             latch: LatchPolicy::default(),
             security: MediaSecurity::default(),
+            dtmf: Dtmf::default(),
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

@@ -26,14 +26,14 @@ pub(crate) struct Ends {
 
 /// The ends of calls that are over, the oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct PastEnds(VecDeque<(Uuid, Uuid, CallId)>);
+pub(crate) struct PastEnds(VecDeque<(Uuid, Uuid, CallId, bool)>);
 
 impl PastEnds {
-    pub(crate) fn remember(&mut self, ends: &Ends, call: CallId) {
+    pub(crate) fn remember(&mut self, ends: &Ends, call: CallId, hides_keys: bool) {
         if self.0.len() >= REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back((ends.caller, ends.callee, call));
+        self.0.push_back((ends.caller, ends.callee, call, hides_keys));
     }
 
     /// Session-ID of a call, as its record has it; it is looked for among the last ones only.
@@ -42,9 +42,14 @@ impl PastEnds {
         Some(SessionId { local: found.0, remote: Some(found.1) }.to_string())
     }
 
+    /// Whether the keys of a call are hidden; `None`: it is not known any more.
+    pub(crate) fn hides_keys(&self, call: CallId) -> Option<bool> {
+        self.0.iter().rev().find(|it| it.2 == call).map(|it| it.3)
+    }
+
     /// The latest call with that end, or with both.
     pub(crate) fn call_of(&self, ends: SessionId) -> Option<CallId> {
-        let is_it = |it: &&(Uuid, Uuid, CallId)| are(ends, it.0, it.1);
+        let is_it = |it: &&(Uuid, Uuid, CallId, bool)| are(ends, it.0, it.1);
         self.0.iter().rev().find(is_it).map(|it| it.2)
     }
 }
@@ -276,7 +281,8 @@ mod tests {
         let mut past = PastEnds::default();
         let mut random = Random::new(3);
         let first = Ends::new(said(b'a', Some(b'b')), &mut random);
-        past.remember(&first, CallId(1));
+        past.remember(&first, CallId(1), true);
+        assert_eq!((past.hides_keys(CallId(1)), past.hides_keys(CallId(2))), (Some(true), None));
         let both = |one, other| past.call_of(said(one, Some(other)).unwrap());
         assert_eq!((both(b'a', b'b'), both(b'b', b'a')), (Some(CallId(1)), Some(CallId(1))));
         assert_eq!((both(b'a', b'c'), both(b'a', b'0')), (None, Some(CallId(1))));
@@ -287,7 +293,7 @@ mod tests {
             (Some(CallId(1)), None)
         );
         for number in 0..REMEMBERED {
-            past.remember(&Ends::new(None, &mut random), CallId(number as u64));
+            past.remember(&Ends::new(None, &mut random), CallId(number as u64), false);
         }
         assert_eq!(past.call_of(said(b'a', None).unwrap()), None);
     }

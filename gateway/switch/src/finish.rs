@@ -68,7 +68,7 @@ impl Shard {
             self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
-        for timer in [call.timer, call.media_timer, resync].into_iter().flatten() {
+        for timer in [call.timer, call.media_timer, call.keys_timer, resync].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         for leg in [Some(call.caller), call.callee].into_iter().flatten() {
@@ -84,7 +84,7 @@ impl Shard {
         if let Some(media) = &call.media {
             self.release_pairs(now, media);
         }
-        self.past_ends.remember(&call.ends, call.id);
+        self.past_ends.remember(&call.ends, call.id, call.hides_keys);
         let dropped = self.spool.push(now, record.clone());
         self.stats.cdrs_dropped += u64::from(dropped);
         self.tell(Event::CallEnded(record), out);

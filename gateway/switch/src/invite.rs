@@ -231,6 +231,8 @@ impl Shard {
             transfer: None,
             media: None,
         };
+        let hides_keys = self.trunk_behind(now, &flow).is_some_and(|trunk| trunk.config.profile.dtmf_hidden);
+        self.hiding |= hides_keys;
         let listener = self.listener_of(&flow);
         let late_offer = invite.body().is_empty();
         let ends = Ends::new(ends::said(&invite), &mut self.names);
@@ -263,6 +265,8 @@ impl Shard {
                 trying: None,
                 last_failure: None,
                 timer: None,
+                hides_keys,
+                keys_timer: None,
                 media_timer: None,
                 media: None,
                 reinvite: None,

@@ -1,5 +1,6 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
+use crate::keys::{KeysAccount, LegKeys};
 use crate::leg_crypto::{CryptoAccount, LegCrypto};
 use crate::ports::Pair;
 use crate::translator::{PAYLOAD_MAX, Translator};
@@ -179,6 +180,10 @@ pub struct LegMedia {
     pub(crate) payload_map: PayloadMap,
     /// What its packets become if the other peer speaks another codec.
     pub(crate) translator: Option<Box<Translator>>,
+    /// The keys that it says.
+    pub(crate) keys: LegKeys,
+    /// What became of them before the present way of saying them.
+    pub(crate) keys_account: KeysAccount,
     /// Packets from the peer that were translated.
     pub(crate) translated: u64,
     /// Packets from the peer that could not be translated: late, doubled, or of a codec without a counterpart.
@@ -267,6 +272,8 @@ impl LegMedia {
             sent_octets: 0,
             payload_map: PayloadMap::default(),
             translator: None,
+            keys: LegKeys::default(),
+            keys_account: KeysAccount::default(),
             translated: 0,
             untranslated: 0,
             receiver: Receiver::new(8000, None),

@@ -14,6 +14,11 @@ pub struct Masks {
 const BLOT: u8 = b'x';
 
 impl Masks {
+    /// These, and digits if the call hides them.
+    pub(crate) fn hiding_keys(self, hides: bool) -> Self {
+        Self { dtmf: self.dtmf || hides, ..self }
+    }
+
     /// Blots out what these masks cover; the length stays.
     pub fn apply(self, message: &mut [u8]) {
         let body = body_start(message);

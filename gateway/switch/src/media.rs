@@ -3,6 +3,7 @@
 use crate::bridge::{Bridge, Side as Leg};
 use crate::call::{Call, CallMedia};
 use crate::door::QUIET;
+use crate::keys::Dtmf;
 use crate::mail::Mail;
 use crate::ports::Pair;
 use crate::security::LegSecurity;
@@ -41,6 +42,7 @@ impl Shard {
             self.hold_pair(pair.id, Some((key, side)));
         }
         // The callee's protection is set when it is asked.
+        let dtmf = self.dtmf_of(now, &flow);
         let securities = [self.security_of(now, &flow), LegSecurity::off(self.secrets.fork())];
         let mut sessions = [listener, towards].into_iter().zip(securities).map(|(at, security)| {
             LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised, security)
@@ -48,7 +50,8 @@ impl Shard {
         let (Some(caller), Some(callee)) = (sessions.next(), sessions.next()) else {
             return Err(Refusal::internal("call is gone"));
         };
-        let sessions = [caller, callee];
+        let mut sessions = [caller, callee];
+        sessions[0].dtmf = dtmf;
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let pairs = pairs.map(|pair| pair.id);
         let mut media = CallMedia { bridge, pairs, sessions, translates: false, translating: None };
@@ -137,6 +140,15 @@ impl Shard {
         let trunk = self.trunk_behind(now, flow);
         let own = trunk.as_ref().and_then(|trunk| trunk.config.profile.security.as_ref());
         LegSecurity::new(own.unwrap_or(&self.config.security), flow.transport.is_encrypted(), secrets)
+    }
+
+    /// How who is behind a flow says keys: by the profile of his trunk, or as phones do.
+    pub(crate) fn dtmf_of(&self, now: Time, flow: &Flow) -> Dtmf {
+        if self.is_tied(flow) {
+            return Dtmf::Pass;
+        }
+        let trunk = self.trunk_behind(now, flow);
+        trunk.and_then(|trunk| trunk.config.profile.dtmf).unwrap_or(self.config.dtmf)
     }
 
     /// Gives a call's ports back.

@@ -209,6 +209,22 @@ counters! {
     rtp_translated,
     /// RTP packets that could not be translated: late, doubled, or of a codec that the other side has no counterpart for.
     rtp_untranslated,
+    /// Keys (DTMF) that came as telephone events and were translated.
+    keys_from_events,
+    /// Keys that came in INFO and were translated.
+    keys_from_info,
+    /// Keys that came as tones and were translated.
+    keys_from_tones,
+    /// Keys said as telephone events by the gateway.
+    keys_to_events,
+    /// Keys said in INFO by the gateway.
+    keys_to_info,
+    /// Keys said as tones by the gateway.
+    keys_to_tones,
+    /// Keys not said: too many waited, the other side has no word for them, or is on hold.
+    keys_dropped,
+    /// RTP packets in whose place a key was said, or whose tone was hidden.
+    keys_covered,
     /// RTCP compound packets received from peers.
     rtcp_received,
     /// RTCP compound packets passed on to peers.
@@ -261,6 +277,15 @@ impl MediaStats {
             self.rtp_unexpected_types += leg.unexpected_types;
             self.rtp_translated += leg.translated;
             self.rtp_untranslated += leg.untranslated;
+            let keys = leg.keys_account();
+            self.keys_from_events += keys.from_events;
+            self.keys_from_info += keys.from_info;
+            self.keys_from_tones += keys.from_tones;
+            self.keys_to_events += keys.to_events;
+            self.keys_to_info += keys.to_info;
+            self.keys_to_tones += keys.to_tones;
+            self.keys_dropped += keys.dropped;
+            self.keys_covered += keys.covered;
             let crypto = leg.crypto_account();
             self.srtp_forged += crypto.forged;
             self.srtp_replayed += crypto.replayed;

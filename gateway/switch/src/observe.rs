@@ -1,6 +1,7 @@
 //! What a shard shows of its signalling: the messages of a call on request, copies over HEP, and how sessions ended.
 
 use crate::call::Call;
+use crate::ends::PastEnds;
 use crate::hep::{self, Copied, HepConfig};
 use crate::mail::Mail;
 use crate::mask::Masks;
@@ -187,7 +188,9 @@ impl Shard {
     fn told(&self, recorded: &Recorded<'_>) -> TraceMessage {
         let header = &recorded.header;
         let mut bytes = recorded.bytes.to_vec();
-        self.config.observing.masks.apply(&mut bytes);
+        let live = self.ids.get(&CallId(recorded.call)).and_then(|key| self.calls.get(*key));
+        let hides = self.hiding && hides_keys(live, &self.past_ends, recorded.call);
+        self.config.observing.masks.hiding_keys(hides).apply(&mut bytes);
         TraceMessage {
             at: self.wall(header.at),
             leg: recorded.leg,
@@ -263,7 +266,9 @@ impl Shard {
                 self.stats.hep_dropped += 1;
                 continue;
             };
-            self.config.observing.masks.apply(&mut copies.packet[message..]);
+            let call = self.ids.get(&id).and_then(|key| self.calls.get(*key));
+            let hides = self.hiding && hides_keys(call, &self.past_ends, recorded.call);
+            self.config.observing.masks.hiding_keys(hides).apply(&mut copies.packet[message..]);
             let dropped = out.stats().packets_exhausted;
             out.send(HEP_SOCKET, config.server, &copies.packet);
             if out.stats().packets_exhausted == dropped {
@@ -407,6 +412,11 @@ impl Shard {
             self.tell(Event::Released(over), out);
         }
     }
+}
+
+/// Whether a call's keys are hidden. Of one that is not known any more that is not known either: then they are.
+fn hides_keys(live: Option<&Call>, past: &PastEnds, call: u64) -> bool {
+    live.map(|call| call.hides_keys).or_else(|| past.hides_keys(CallId(call))).unwrap_or(true)
 }
 
 /// Whether the call of a message is one of those that are copied: all of a call, or nothing.

@@ -5,6 +5,7 @@
 
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, at};
+use crate::keys;
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::Shard;
@@ -43,7 +44,9 @@ pub(crate) fn own_offer(media: &mut CallMedia, codecs: &[String]) -> Result<Vec<
             "the caller offers nothing, and the trunk's codecs cannot be offered unseen",
         ));
     }
-    offered.push(OfferedCodec::TELEPHONE_EVENT);
+    if keys::offers_events(&media.sessions[at(Side::Callee)], true) {
+        offered.push(OfferedCodec::TELEPHONE_EVENT);
+    }
     let port = media.bridge.leg(Leg::Callee).pair().rtp_port;
     media.sessions[at(Side::Callee)].offer(port, &offered, sip::sdp::Direction::SendRecv)
 }

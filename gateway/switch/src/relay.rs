@@ -41,6 +41,10 @@ impl Shard {
             Method::Message => self.take_inside_message_tolls(now, leg, out),
             _ => Ok(()),
         };
+        let taken = match method {
+            Method::Info => self.take_key(now, leg, message, out),
+            _ => None,
+        };
         let passes = matches!(method, Method::Info | Method::Message | Method::Subscribe | Method::Notify);
         // Each may have timed out meanwhile: then nobody waits for the answer.
         let _ = if !passes {
@@ -52,6 +56,8 @@ impl Shard {
             // What says that the call is no more, or that nobody is there, would end it (RFC 5057 §5.1).
             let status =
                 if matches!(status, 404 | 408 | 410 | 416 | 480..=485 | 489 | 604) { 403 } else { status };
+            self.endpoint.respond(now, id, status, &[], None)
+        } else if let Some(status) = taken {
             self.endpoint.respond(now, id, status, &[], None)
         } else if self.relay(now, id, method, leg, message).is_none() {
             // Not now, or not there; 481 would end the call (RFC 6086 §4.2.2).

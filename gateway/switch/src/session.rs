@@ -5,6 +5,7 @@
 
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
+use crate::keys::{self, Dtmf};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
@@ -17,7 +18,7 @@ use link::Side;
 use rtp::quality::Codec;
 use sansio::Time;
 use sip::message::{Message, Scheme, Uri, unfold};
-use sip::sdp::{self, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
+use sip::sdp::{self, Events, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
 use std::collections::hash_map::DefaultHasher;
 
 /// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
@@ -36,6 +37,12 @@ pub(crate) struct LegSession {
     codecs: Vec<(u8, String)>,
     /// How its media is protected.
     pub(crate) security: LegSecurity,
+    /// How its peer says keys.
+    pub(crate) dtmf: Dtmf,
+    /// The payload type of telephone events in what its peer described or offered last.
+    pub(crate) asked: Option<u8>,
+    /// Of which streams of our own are numbered.
+    pub(crate) seed: u32,
 }
 
 impl LegSession {
@@ -50,6 +57,9 @@ impl LegSession {
             said: Vec::new(),
             codecs: Vec::new(),
             security,
+            dtmf: Dtmf::Pass,
+            asked: None,
+            seed: id as u32,
         }
     }
 
@@ -87,7 +97,7 @@ impl LegSession {
         let local = Local { address, port, ptime: 20, direction, events: false, secured: true };
         let mut plain = Vec::new();
         sdp::write_offer(&local, codecs, &mut LocalOrigin::new(0), &mut plain);
-        self.write(&parse(&plain)?, &[port], &[], sdp::Direction::SendRecv)
+        self.write(&parse(&plain)?, &[port], &[], Events::AsDescribed, sdp::Direction::SendRecv)
     }
 
     /// Writes a description with our address, these ports and the leg's keys, and keeps it as what was said last.
@@ -96,11 +106,13 @@ impl LegSession {
         session: &Session<'_>,
         ports: &[u16],
         codecs: &[&str],
+        events: Events,
         direction: sdp::Direction,
     ) -> Result<Vec<u8>, Refusal> {
         let (_, audio) = anchored(session)?;
         let (protocol, crypto) = self.security.write(audio.profile())?;
-        let relay = Relay { address: self.address, ports, codecs, direction, protocol, crypto: &crypto };
+        let relay =
+            Relay { address: self.address, ports, codecs, events, direction, protocol, crypto: &crypto };
         let mut out = Vec::with_capacity(512);
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
             .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
@@ -227,7 +239,10 @@ pub(crate) fn offer(
     // Who was answered in another codec than the one that the other side speaks is known by what it described.
     let own = media.sessions[at(towards)].codec_names();
     let codecs = if codecs.is_empty() && media.bridge.translates() { &own } else { codecs };
-    match anchor(body, media, towards, codecs) {
+    if let Ok(described) = Described::read(body) {
+        media.sessions[at(across(towards))].asked = described.event_type;
+    }
+    match anchor_as(body, media, towards, codecs, true) {
         Ok(out) => {
             media.translating = None;
             Ok(out)
@@ -245,10 +260,20 @@ pub(crate) fn anchor(
     towards: Side,
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
+    anchor_as(body, media, towards, codecs, false)
+}
+
+fn anchor_as(
+    body: &[u8],
+    media: &mut CallMedia,
+    towards: Side,
+    codecs: &[String],
+    offering: bool,
+) -> Result<Vec<u8>, Refusal> {
     let session = parse(body)?;
     let bound =
         if is_nowhere(anchored(&session)?.1) { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
-    rewrite(&session, media, towards, codecs, bound)
+    rewrite(&session, media, towards, codecs, bound, offering)
 }
 
 /// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
@@ -270,14 +295,16 @@ pub(crate) fn mirror(
     towards: Side,
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
-    let offered = Described::read(body)?.direction;
+    let described = Described::read(body)?;
+    media.sessions[at(towards)].asked = described.event_type;
+    let offered = described.direction;
     let direction = match (offered.sends, offered.receives) {
         (true, true) => sdp::Direction::SendRecv,
         (true, false) => sdp::Direction::RecvOnly,
         (false, true) => sdp::Direction::SendOnly,
         (false, false) => sdp::Direction::Inactive,
     };
-    rewrite(&parse(&crate::transfer::open(body))?, media, towards, codecs, direction)
+    rewrite(&parse(&crate::transfer::open(body))?, media, towards, codecs, direction, false)
 }
 
 fn rewrite(
@@ -286,13 +313,15 @@ fn rewrite(
     towards: Side,
     codecs: &[String],
     direction: sdp::Direction,
+    offering: bool,
 ) -> Result<Vec<u8>, Refusal> {
-    let (index, _) = anchored(session)?;
+    let (index, audio) = anchored(session)?;
+    let events = keys::events(media, towards, audio, offering);
     let mut ports = [0u16; sdp::MEDIA_MAX];
     ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
     let ports = &ports[..session.media.len().min(sdp::MEDIA_MAX)];
-    media.sessions[at(towards)].write(session, ports, &names, direction)
+    media.sessions[at(towards)].write(session, ports, &names, events, direction)
 }
 
 /// The codecs named by both; of an empty list, all.
@@ -324,6 +353,7 @@ pub(crate) fn answer(
     let out = anchor(body, media, across(from), &[])?;
     apply(now, media, from, &described, origin);
     media.bridge.pass();
+    keys::arrange(media);
     Ok(out)
 }
 
@@ -359,7 +389,9 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     media.sessions[at(side)].heard = Some(described.substance);
     media.sessions[at(side)].said.clone_from(&described.body);
     media.sessions[at(side)].codecs.clone_from(&described.codecs);
+    media.sessions[at(side)].asked = described.event_type;
     media.bridge.set_remote(now, side.into(), &remote);
+    keys::arrange(media);
 }
 
 /// The media part of a call's record.

@@ -49,6 +49,8 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
+    /// Packets of keys are due.
+    Keys(Key),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -122,6 +124,8 @@ pub struct Shard {
     pub(crate) probes: BTreeMap<RequestId, (usize, usize, u32)>,
     /// INFO and the like on their way through: the request sent to one leg, and the other leg's that waits for its answer.
     pub(crate) relays: BTreeMap<RequestId, RequestId>,
+    /// INFO of our own awaiting their answer: of which call and whose key.
+    pub(crate) key_infos: BTreeMap<RequestId, (Key, Side)>,
     /// OPTIONS to phones awaiting their answer.
     pub(crate) pings: Pings,
     /// The ends of calls that are over.
@@ -169,6 +173,8 @@ pub struct Shard {
     pub(crate) sessions: Sessions,
     /// Copies of messages for a capture server.
     pub(crate) copies: Copies,
+    /// Whether there was a call whose keys are hidden.
+    pub(crate) hiding: bool,
     started: bool,
 }
 
@@ -263,7 +269,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(3).saturating_add(4096).saturating_add(errands)),
+            wheel: Wheel::new(now, calls_max.saturating_mul(4).saturating_add(4096).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -271,6 +277,7 @@ impl Shard {
             own_call_ids: BTreeMap::new(),
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
+            key_infos: BTreeMap::new(),
             pings: Pings::default(),
             past_ends: PastEnds::default(),
             names: Random::new(start.seed ^ 0x656e_6473),
@@ -298,6 +305,7 @@ impl Shard {
             thread_figures: None,
             sessions: Sessions::default(),
             copies: Copies::default(),
+            hiding: false,
             started: false,
             config: start.config,
             shards: start.shards,
@@ -336,7 +344,7 @@ impl Shard {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
             let resync = call.resync.as_ref().and_then(|it| it.timer);
-            [call.timer, call.media_timer, resync].iter().flatten().count()
+            [call.timer, call.media_timer, call.keys_timer, resync].iter().flatten().count()
                 + call.transferring.timers().count()
         };
         Census {
@@ -346,7 +354,7 @@ impl Shard {
             pairs: self.pools.iter().map(PortPool::in_use).sum(),
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len() + self.pings.len(),
-            relays: self.relays.len(),
+            relays: self.relays.len() + self.key_infos.len(),
             passages: self.outside.passages(),
             subscriptions: self.outside.subscriptions(),
             outside_timers: self.outside.timers(),
@@ -395,15 +403,21 @@ impl Shard {
     }
 
     /// The hot path: one look-up by socket number, then the call's bridge.
-    fn media(&mut self, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
+    fn media(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
         let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
         let holder = self.holders.get(pool).and_then(|pairs| pairs.get(pair)).copied().flatten();
-        let media = holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side)));
-        let Some((media, side)) = media else {
+        let media =
+            holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
+        let Some((media, side, key)) = media else {
             self.stats.media_unclaimed += 1;
             return;
         };
         media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
+        if media.bridge.keys_wait {
+            self.endpoint.note_time(now);
+            self.tend_keys(now, key, out);
+            self.settle(now, out);
+        }
     }
 
     fn mail(&mut self, now: Time, mail: Mail, out: &mut Outbox<Mail>) {
@@ -456,6 +470,7 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Keys(call) => self.keys_due(now, call, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
@@ -607,7 +622,7 @@ impl Machine for Shard {
         if let Input::Datagram(datagram) = input
             && datagram.socket.0 >= MEDIA_SOCKETS
         {
-            return self.media(datagram, out);
+            return self.media(now, datagram, out);
         }
         self.endpoint.note_time(now);
         match input {

@@ -112,6 +112,8 @@ counters! {
     handovers_out,
     /// Messages taken over from another shard.
     handovers_in,
+    /// INFO of our own that say keys (DTMF) and could not be sent, were refused or not answered.
+    keys_unsaid,
     /// RTP or RTCP packets for a port that no call holds.
     media_unclaimed,
     /// Call records dropped because control did not acknowledge them and the spool was full.

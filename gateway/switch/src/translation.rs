@@ -7,6 +7,7 @@
 
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
+use crate::keys;
 use crate::offer::KNOWN;
 use crate::session::{self, Described, Origin};
 use crate::status::Refusal;
@@ -14,7 +15,7 @@ use crate::translator::Spoken;
 use link::Side;
 use media::codec::Codec;
 use sansio::Time;
-use sip::sdp::{self, Local, LocalOrigin, Media, OfferedCodec, Session, write_answer};
+use sip::sdp::{self, Events, Local, LocalOrigin, Media, OfferedCodec, Session, write_answer};
 
 /// An offer in the gateway's own words.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(crate) fn offer(body: &[u8], media: &mut CallMedia, towards: Side, codecs: &
     if offered.is_empty() {
         return None;
     }
-    if event(audio).is_some() {
+    if keys::offers_events(&media.sessions[at(towards)], event(audio).is_some()) {
         offered.push(OfferedCodec::TELEPHONE_EVENT);
     }
     let port = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
@@ -94,7 +95,7 @@ fn settle(
         ptime: asked.ptime.unwrap_or(20),
         direction: session::direction(theirs),
         // Digits that one side cannot say are not promised to the other.
-        events: here.event_type.is_some(),
+        events: keys::answers_events(media, towards, here.event_type.is_some()),
         secured: true,
     };
     let mut plain = Vec::with_capacity(512);
@@ -107,12 +108,14 @@ fn settle(
         ports[index] = port;
     }
     let bound = sdp::Direction::SendRecv;
-    let out = media.sessions[at(towards)].write(&session::parse(&plain)?, &ports[..count], &[], bound)?;
+    let plain = session::parse(&plain)?;
+    let out = media.sessions[at(towards)].write(&plain, &ports[..count], &[], Events::AsDescribed, bound)?;
     if here.event_type.is_none() || there.event_type.is_none() {
         (here.event_type, there.event_type) = (None, None);
     }
     session::apply(now, media, from, &described, origin);
     media.bridge.translate(Leg::from(from), here, there);
+    keys::arrange(media);
     Ok(out)
 }
 

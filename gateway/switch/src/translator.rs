@@ -84,8 +84,17 @@ impl Translator {
 
     /// Gives `send` what becomes of a packet: header and payload. False if nothing can: it is late, doubled, too long, or of a payload type
     /// that the other leg has no word for.
-    pub(crate) fn translate(&mut self, packet: &Packet<'_>, mut send: impl FnMut(Header, &[u8])) -> bool {
-        let header = *packet.header();
+    pub(crate) fn translate(&mut self, packet: &Packet<'_>, send: impl FnMut(Header, &[u8])) -> bool {
+        self.translate_payload(*packet.header(), packet.payload(), send)
+    }
+
+    /// The same of a packet that is no longer what came.
+    pub(crate) fn translate_payload(
+        &mut self,
+        header: Header,
+        payload: &[u8],
+        mut send: impl FnMut(Header, &[u8]),
+    ) -> bool {
         let payload_type = match header.payload_type {
             own if own == self.from => self.to,
             event if event == self.events.0 => self.events.1,
@@ -95,18 +104,18 @@ impl Translator {
         let is_speech = header.payload_type == self.from;
         let recode: fn(&mut [u8]) = match &mut self.way {
             Way::Through(stream) => {
-                return stream.translate(header, payload_type, is_speech, packet.payload(), send);
+                return stream.translate(header, payload_type, is_speech, payload, send);
             }
             Way::AlawToUlaw => g711::alaw_to_ulaw_in_place,
             Way::UlawToAlaw => g711::ulaw_to_alaw_in_place,
         };
         let mut room = [0; PAYLOAD_MAX];
-        let Some(payload) = room.get_mut(..packet.payload().len()) else { return false };
-        payload.copy_from_slice(packet.payload());
+        let Some(recoded) = room.get_mut(..payload.len()) else { return false };
+        recoded.copy_from_slice(payload);
         if is_speech {
-            recode(payload);
+            recode(recoded);
         }
-        send(Header { payload_type, ..header }, payload);
+        send(Header { payload_type, ..header }, recoded);
         true
     }
 }

@@ -227,6 +227,7 @@ pub fn sdp(bytes: &[u8]) {
         address,
         ports: &ports,
         codecs: &[],
+        events: sip::sdp::Events::AsDescribed,
         direction: Direction::SendRecv,
         protocol: Some("RTP/SAVP"),
         crypto: &crypto,

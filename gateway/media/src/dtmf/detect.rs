@@ -101,6 +101,12 @@ impl Detector {
         self.bank.hear(samples, |window| state.follow(key(window), &mut heard));
     }
 
+    /// Whether a key is pressed, or may turn out to be: what was heard last looks like one. True some 15 ms after a tone began, when no
+    /// receiver could have recognized what came before.
+    pub fn suspects(&self) -> bool {
+        self.state.pressed.is_some() || self.state.candidate.is_some()
+    }
+
     /// The key that is pressed.
     pub fn pressed(&self) -> Option<Key> {
         self.state.pressed.map(|pressed| pressed.0)

@@ -26,6 +26,8 @@ pub struct Transmission {
     /// When the present segment began, and how long it has lasted.
     timestamp: u32,
     elapsed: u32,
+    /// What all segments have lasted.
+    total: u32,
     /// What is left of a length known ahead.
     left: Option<u32>,
     first: bool,
@@ -36,7 +38,17 @@ pub struct Transmission {
 impl Transmission {
     /// An event that begins at `timestamp` and lasts until [`Self::end`]. `volume` is dBm0 without its sign.
     pub const fn new(event: u8, volume: u8, timestamp: u32) -> Self {
-        Self { event, volume, timestamp, elapsed: 0, left: None, first: true, ended: false, ends: 0 }
+        Self {
+            event,
+            volume,
+            timestamp,
+            elapsed: 0,
+            total: 0,
+            left: None,
+            first: true,
+            ended: false,
+            ends: 0,
+        }
     }
 
     /// An event of `ticks` of the stream's clock.
@@ -47,6 +59,15 @@ impl Transmission {
     /// The key was let go: what has elapsed at the next packet is all.
     pub const fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// The key was let go after `ticks` of the stream's clock in all; what was said already is not taken back.
+    pub fn end_after(&mut self, ticks: u32) {
+        if self.left.is_none() && !self.ended {
+            let left = ticks.saturating_sub(self.total);
+            self.left = Some(left);
+            self.ended = left == 0;
+        }
     }
 
     /// Whether all is said.
@@ -62,6 +83,7 @@ impl Transmission {
         if self.ends == 0 {
             let more = self.left.map_or(ticks, |left| left.min(ticks));
             self.elapsed = self.elapsed.saturating_add(more);
+            self.total = self.total.saturating_add(more);
             if let Some(left) = &mut self.left {
                 *left -= more;
                 self.ended |= *left == 0;
@@ -146,6 +168,19 @@ mod tests {
             // Time never goes back.
             let ends = packets.iter().map(|p| p.timestamp + u32::from(p.payload.duration));
             assert!(ends.clone().zip(ends.skip(1)).all(|(a, b)| a <= b));
+        }
+    }
+
+    #[test]
+    fn a_key_whose_length_is_told_while_it_is_held_lasts_as_long() {
+        for (told_at, ticks, lasts) in [(1, 500, 500), (3, 480, 480), (3, 200, 480), (60, 70_000, 70_000)] {
+            let mut event = Transmission::new(5, 10, 0);
+            let mut packets: Vec<_> = (0..told_at).filter_map(|_| event.packet(160)).collect();
+            event.end_after(ticks);
+            packets.extend(std::iter::from_fn(|| event.packet(160)));
+            let last = packets.last().unwrap();
+            assert_eq!(last.timestamp + u32::from(last.payload.duration), lasts);
+            assert_eq!(packets.iter().filter(|p| p.payload.end).count(), 3);
         }
     }
 

@@ -14,7 +14,7 @@ mod write;
 pub use codec::{Codec, Codecs};
 pub use crypto::{CRYPTO_MAX, Crypto, Profile, crypto_value, keep_crypto};
 pub use media::{Direction, Media};
-pub use relay::{Relay, rewrite};
+pub use relay::{Events, Relay, rewrite};
 pub use session::{Connection, Origin, ParseError, Session};
 pub use write::{Chosen, Local, OfferedCodec, WriteError, choose, write_answer, write_offer};
 

@@ -5,6 +5,23 @@ use super::write::{WriteError, connection_line};
 use super::{Direction, LocalOrigin, Media, Session, attribute, lines, number};
 use core::net::IpAddr;
 
+/// What is said of telephone events (RFC 4733) in a description that is rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Events {
+    /// What its writer said.
+    #[default]
+    AsDescribed,
+    /// Nothing: they are left out.
+    Without,
+    /// These, whatever its writer said.
+    With {
+        /// Their payload type.
+        payload: u8,
+        /// Their clock in Hz: that of the speech beside them (RFC 4733 §2.1).
+        clock: u32,
+    },
+}
+
 /// How a description is to be rewritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Relay<'r> {
@@ -16,6 +33,8 @@ pub struct Relay<'r> {
     /// Encoding names of the audio codecs let through, in any order; empty lets all through. Telephone events and comfort
     /// noise always pass beside a codec of the same clock rate.
     pub codecs: &'r [&'r str],
+    /// What is said of telephone events in audio streams.
+    pub events: Events,
     /// A bound on the direction of every stream, as seen from the receiver's side of the relay.
     pub direction: Direction,
     /// The protocol to write in the `m=` lines of streams that are relayed; none: as it is.
@@ -83,6 +102,15 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     if port != 0 && media.is_audio() && media.is_rtp() && !relay.codecs.is_empty() {
         kept = select(media, relay.codecs)?;
     }
+    let events =
+        if port != 0 && media.is_audio() && media.is_rtp() { relay.events } else { Events::default() };
+    if events != Events::AsDescribed {
+        for event in media.codecs().filter(|codec| codec.is("telephone-event")) {
+            if let Some(slot) = kept.get_mut(usize::from(event.payload)) {
+                *slot = false;
+            }
+        }
+    }
     let keeps = |payload: u8| kept.get(usize::from(payload)).copied().unwrap_or(false);
     out.extend_from_slice(b"m=");
     out.extend_from_slice(media.kind);
@@ -96,6 +124,9 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
             out.push(b' ');
             out.extend_from_slice(word);
         }
+    }
+    if let Events::With { payload, .. } = events {
+        out.extend_from_slice(format!(" {payload}").as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     if port == 0 {
@@ -117,6 +148,10 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
         if stays {
             line(out, kind, value);
         }
+    }
+    if let Events::With { payload, clock } = events {
+        line(out, b'a', format!("rtpmap:{payload} telephone-event/{clock}").as_bytes());
+        line(out, b'a', format!("fmtp:{payload} 0-16").as_bytes());
     }
     for value in relay.crypto {
         line(out, b'a', format!("crypto:{value}").as_bytes());
@@ -181,6 +216,7 @@ mod tests {
             address: "192.0.2.1".parse().unwrap(),
             ports,
             codecs,
+            events: Events::AsDescribed,
             direction,
             protocol: None,
             crypto: &[],
@@ -218,6 +254,7 @@ mod tests {
                 address: "::1".parse().unwrap(),
                 ports: &[port],
                 codecs: &[],
+                events: Events::AsDescribed,
                 direction: Direction::SendRecv,
                 protocol: None,
                 crypto: &[],
@@ -241,6 +278,7 @@ mod tests {
                 address: "192.0.2.1".parse().unwrap(),
                 ports: &[6000],
                 codecs: &[],
+                events: Events::AsDescribed,
                 direction: Direction::SendRecv,
                 protocol,
                 crypto,
@@ -262,12 +300,42 @@ mod tests {
     }
 
     #[test]
+    fn telephone_events_are_left_out_put_in_or_numbered_anew() {
+        let offer = b"v=0\no=- 1 1 IN IP4 10.9.8.7\ns=-\nm=audio 4000 RTP/AVP 8 101 13\na=rtpmap:101 telephone-event/8000\n\
+            a=fmtp:101 0-15\nm=video 4002 RTP/AVP 101\na=rtpmap:101 H264/90000\n";
+        let session = Session::parse(offer).unwrap();
+        let written = |events| {
+            let relay = Relay {
+                address: "192.0.2.1".parse().unwrap(),
+                ports: &[6000, 6002],
+                codecs: &[],
+                events,
+                direction: Direction::SendRecv,
+                protocol: None,
+                crypto: &[],
+            };
+            let mut out = Vec::new();
+            rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
+            String::from_utf8(out).unwrap().split_once("t=0 0\r\n").unwrap().1.to_owned()
+        };
+        let video = "m=video 6002 RTP/AVP 101\r\na=rtpmap:101 H264/90000\r\n";
+        assert_eq!(written(Events::Without), format!("m=audio 6000 RTP/AVP 8 13\r\n{video}"));
+        assert_eq!(
+            written(Events::With { payload: 96, clock: 8000 }),
+            format!(
+                "m=audio 6000 RTP/AVP 8 13 96\r\na=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-16\r\n{video}"
+            )
+        );
+    }
+
+    #[test]
     fn nothing_is_written_when_no_codec_is_left() {
         let session = Session::parse(OFFER).unwrap();
         let relay = Relay {
             address: "::1".parse().unwrap(),
             ports: &[1],
             codecs: &["G729"],
+            events: Events::AsDescribed,
             direction: Direction::SendRecv,
             protocol: None,
             crypto: &[],

@@ -17,6 +17,7 @@ pub use manner::{EarlyDialogs, Joins, LargeRequests, LateOffers, Redirects, Refe
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
+use crate::keys::Dtmf;
 use crate::outside::Passing;
 use crate::security::MediaSecurity;
 use crate::transfer::TransferPolicy;
@@ -61,6 +62,10 @@ pub struct Profile {
     pub nat: Option<sip::Nat>,
     /// How media is protected; none: as on all other legs.
     pub security: Option<MediaSecurity>,
+    /// How its peers say keys (DTMF); none: as on all other legs.
+    pub dtmf: Option<Dtmf>,
+    /// Whether keys in its calls are hidden from whoever looks at traces: card numbers and PINs.
+    pub dtmf_hidden: bool,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -133,6 +138,8 @@ impl Profile {
             no_answer: None,
             nat: None,
             security: None,
+            dtmf: None,
+            dtmf_hidden: false,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

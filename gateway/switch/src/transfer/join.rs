@@ -63,6 +63,7 @@ impl Shard {
         core::mem::swap(&mut given.sessions[at(side)], &mut kept.sessions[at(place)]);
         // Its place is empty: what was heard there is in the record already.
         given.bridge.silence(now, side.into());
+        crate::keys::arrange(&mut kept);
         self.hold_pair(given.pairs[at(side)], Some((from, side)));
         self.hold_pair(kept.pairs[at(place)], Some((to, place)));
         let mut tolls = Vec::new();
