@@ -273,6 +273,12 @@ pub struct Media {
     pub srtp_suites: Vec<String>,
     /// Whether keys go over signalling that is not encrypted.
     pub srtp_keys_in_clear: bool,
+    /// What becomes of RTCP: `auto`, `own`, `pass`, `off`; a trunk's profile may say otherwise.
+    pub rtcp: String,
+    /// Whether reports of the gateway's own are extended (RFC 3611).
+    pub rtcp_xr: bool,
+    /// A side that sends no RTP for this long, while the other does or both do not, is told of; 0s: never.
+    pub one_way_after: Span,
 }
 
 impl Default for Media {
@@ -285,6 +291,9 @@ impl Default for Media {
             srtp: "off".into(),
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,
+            rtcp: "auto".into(),
+            rtcp_xr: false,
+            one_way_after: Span::from_millis(5000),
         }
     }
 }

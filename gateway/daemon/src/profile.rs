@@ -68,6 +68,12 @@ pub struct Profile {
     /// Whether keys go over signalling that is not encrypted.
     #[serde(default)]
     pub srtp_keys_in_clear: Option<bool>,
+    /// What becomes of RTCP on its legs: `auto`, `own`, `pass`, `off`.
+    #[serde(default)]
+    pub rtcp: Option<String>,
+    /// Whether reports of the gateway's own on its legs are extended.
+    #[serde(default)]
+    pub rtcp_xr: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -196,6 +202,14 @@ fn build(
         };
         let said = (profile.srtp.as_deref(), profile.srtp_suites.as_deref(), profile.srtp_keys_in_clear);
         made.security = Some(crate::security::resolve(base, said, key)?);
+    }
+    if profile.rtcp.is_some() || profile.rtcp_xr.is_some() {
+        let base = match made.reporting {
+            Some(base) => base,
+            None => crate::reporting::of_all(file, &|key| format!("media.{key}"))?,
+        };
+        made.reporting =
+            Some(crate::reporting::resolve(base, profile.rtcp.as_deref(), profile.rtcp_xr, key)?);
     }
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {

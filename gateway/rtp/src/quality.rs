@@ -64,9 +64,12 @@ pub struct Measured {
 impl Score {
     /// Rates a stream.
     pub fn of(codec: Codec, measured: Measured) -> Self {
-        let delay = delay_impairment(measured.delay);
-        let equipment = equipment_impairment(codec, measured.loss, measured.burst_ratio);
-        let r = (R_MAX - delay - equipment).max(0.0);
+        Self::impaired(codec, measured.loss, measured.burst_ratio, delay_impairment(measured.delay))
+    }
+
+    /// The same with what delay takes from R calculated already.
+    pub fn impaired(codec: Codec, loss: f64, burst_ratio: f64, delay: f64) -> Self {
+        let r = (R_MAX - delay - equipment_impairment(codec, loss, burst_ratio)).max(0.0);
         Self { r, mos: mos(r) }
     }
 

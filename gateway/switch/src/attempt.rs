@@ -6,6 +6,7 @@ use crate::early::Heard;
 use crate::extensions;
 use crate::history;
 use crate::identity::{Departure, TrunkIdentity, depart};
+use crate::leg_reports::Reporting;
 use crate::mail::Mail;
 use crate::offer::own_offer;
 use crate::profile::{LateOffers, Outgoing, Profile};
@@ -222,6 +223,8 @@ impl Shard {
         if let Some(media) = call.media.as_mut() {
             // Each callee has keys of its own.
             media.sessions[1].security = security;
+            let reporting = way.profile.reporting.unwrap_or(self.config.reporting);
+            media.sessions[1].reporting = if tied { Reporting::PASSED } else { reporting };
             if tied {
                 // Between shards, RTP stays on this host.
                 media.sessions[1].name_address(local);

@@ -5,6 +5,7 @@ use crate::fraud::FraudTable;
 use crate::guard::{self, Overload};
 use crate::identity::IdentityConfig;
 use crate::leg_media::LatchPolicy;
+use crate::leg_reports::Reporting;
 use crate::nat::NatConfig;
 use crate::observe::Observing;
 use crate::outside::Outside;
@@ -43,6 +44,10 @@ pub struct Config {
     pub latch: LatchPolicy,
     /// How media is protected on legs whose trunk does not say, and on those of phones.
     pub security: MediaSecurity,
+    /// What is reported on legs whose trunk does not say, and on those of phones.
+    pub reporting: Reporting,
+    /// A side that sends no RTP for this long is told of while the other one sends, and so are both; zero: never.
+    pub one_way_after: Duration,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -109,6 +114,8 @@ impl Default for Config {
             fraud: Arc::default(),
             latch: LatchPolicy::default(),
             security: MediaSecurity::default(),
+            reporting: Reporting::default(),
+            one_way_after: Duration::from_secs(5),
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

@@ -264,6 +264,8 @@ impl Shard {
                 last_failure: None,
                 timer: None,
                 media_timer: None,
+                watch: None,
+                watch_timer: None,
                 media: None,
                 reinvite: None,
                 answer_awaited: None,

@@ -42,12 +42,14 @@ impl Shard {
         }
         // The callee's protection is set when it is asked.
         let securities = [self.security_of(now, &flow), LegSecurity::off(self.secrets.fork())];
+        let reporting = self.reporting_of(now, &flow);
         let mut sessions = [listener, towards].into_iter().zip(securities).map(|(at, security)| {
             LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised, security)
         });
-        let (Some(caller), Some(callee)) = (sessions.next(), sessions.next()) else {
+        let (Some(mut caller), Some(callee)) = (sessions.next(), sessions.next()) else {
             return Err(Refusal::internal("call is gone"));
         };
+        caller.reporting = reporting;
         let sessions = [caller, callee];
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let pairs = pairs.map(|pair| pair.id);

@@ -6,6 +6,7 @@
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
+use crate::leg_reports::Reporting;
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::security::{LegSecurity, Said};
@@ -36,6 +37,8 @@ pub(crate) struct LegSession {
     codecs: Vec<(u8, String)>,
     /// How its media is protected.
     pub(crate) security: LegSecurity,
+    /// What is reported to its peer.
+    pub(crate) reporting: Reporting,
 }
 
 impl LegSession {
@@ -50,6 +53,7 @@ impl LegSession {
             said: Vec::new(),
             codecs: Vec::new(),
             security,
+            reporting: Reporting::PASSED,
         }
     }
 
@@ -100,7 +104,16 @@ impl LegSession {
     ) -> Result<Vec<u8>, Refusal> {
         let (_, audio) = anchored(session)?;
         let (protocol, crypto) = self.security.write(audio.profile())?;
-        let relay = Relay { address: self.address, ports, codecs, direction, protocol, crypto: &crypto };
+        let extended_reports = self.reporting.attribute();
+        let relay = Relay {
+            address: self.address,
+            ports,
+            codecs,
+            direction,
+            protocol,
+            crypto: &crypto,
+            extended_reports,
+        };
         let mut out = Vec::with_capacity(512);
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
             .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
@@ -332,6 +345,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     let session = &mut media.sessions[at(side)];
     let Ok(agreed) = session.security.commit(&described.security) else { return };
     media.bridge.protect(side.into(), &agreed);
+    media.bridge.set_reporting(side.into(), session.reporting);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
     session.last = sdp::keep_crypto(&session.written, session.security.tag());
     let resolved = described.rtp.map(|rtp| {
@@ -364,6 +378,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
 
 /// The media part of a call's record.
 pub(crate) fn summary(media: &CallMedia) -> link::Media {
+    let (one_way, no_audio) = media.bridge.troubles();
     let leg = |side: Side| {
         let quality = LegQuality::of(&media.bridge, side.into());
         link::LegMedia {
@@ -375,9 +390,22 @@ pub(crate) fn summary(media: &CallMedia) -> link::Media {
             srtp: media.bridge.leg(side.into()).suite().map_or("", |suite| suite.name()).into(),
             forged: quality.forged,
             replayed: quality.replayed,
+            round_trip_ms: quality.round_trip_ms.map(|ms| ms as f32),
+            early: quality.early,
+            flooded: quality.flooded,
+            withheld: quality.withheld,
+            untranslated: quality.untranslated,
+            unsent: quality.unsent,
+            rtcp_received: quality.rtcp.0,
+            rtcp_passed: quality.rtcp.1,
+            rtcp_own: quality.rtcp.2,
+            peer_r: quality.told.and_then(|told| told.r),
+            peer_mos_lq: quality.told.and_then(|told| told.mos_lq).map(|tenths| f32::from(tenths) / 10.0),
+            peer_mos_cq: quality.told.and_then(|told| told.mos_cq).map(|tenths| f32::from(tenths) / 10.0),
+            silent: one_way == Some(side.into()),
         }
     };
-    link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee) }
+    link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee), no_audio }
 }
 
 /// The codec that a side speaks, as its SDP names it.
@@ -393,6 +421,7 @@ fn above(rtp: SocketAddr) -> Option<SocketAddr> {
 }
 
 fn facts(stream: &StreamQuality) -> link::StreamFacts {
+    let mean = stream.course.mean();
     link::StreamFacts {
         packets: stream.packets,
         bytes: stream.octets,
@@ -403,6 +432,13 @@ fn facts(stream: &StreamQuality) -> link::StreamFacts {
         longest_gap_ms: stream.longest_gap_ms.map(|ms| ms as u32),
         r: stream.r.map(|r| r as f32),
         mos: stream.mos.map(|mos| mos as f32),
+        mos_lq: stream.mos_lq.map(|mos| mos as f32),
+        r_mean: mean.map(|(r, _)| r as f32),
+        mos_mean: mean.map(|(_, mos)| mos as f32),
+        r_min: mean.map(|_| stream.course.r_min as f32),
+        mos_min: mean.map(|_| stream.course.mos_min as f32),
+        seconds: stream.course.seconds,
+        poor_seconds: stream.course.poor,
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
+    /// A call's second is over, or reports about its media are due.
+    Watch(Key),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -105,6 +107,10 @@ pub struct Shard {
     pub(crate) random: Random,
     /// Of which SRTP keys are made.
     pub(crate) secrets: Secrets,
+    /// By which intervals between reports are varied: a stream of its own, which leaves everything else as it is.
+    pub(crate) reports: Random,
+    /// Of which the SSRCs and names of reports are made.
+    pub(crate) report_secrets: Secrets,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
     /// Calls by their public id, for commands.
@@ -161,6 +167,8 @@ pub struct Shard {
     pub(crate) overload_told: Option<Time>,
     /// When the last alarm about RTP ports was raised.
     pub(crate) ports_told: Option<Time>,
+    /// When the last alarm about a call without audio was raised.
+    pub(crate) trouble_told: Option<Time>,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
@@ -228,6 +236,7 @@ impl Shard {
     /// A shard ready to run; it opens its RTP ports and greets control with its first input.
     pub fn new(now: Time, start: Start) -> Self {
         let mut random = Random::new(start.seed);
+        let report_secrets = start.secrets.clone().fork();
         let sip =
             sip::Config { tls: start.tls, ..endpoint_config(&start.config, &start.table, start.shards) };
         let mut endpoint = Endpoint::new(sip, random.fork(), now);
@@ -263,7 +272,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(3).saturating_add(4096).saturating_add(errands)),
+            wheel: Wheel::new(now, calls_max.saturating_mul(4).saturating_add(4096).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -293,6 +302,7 @@ impl Shard {
             dials: 0,
             overload_told: None,
             ports_told: None,
+            trouble_told: None,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
             thread_figures: None,
@@ -307,6 +317,8 @@ impl Shard {
             table: start.table,
             registrar: start.registrar,
             random,
+            reports: Random::new(start.seed ^ 0x7274_6370),
+            report_secrets,
             secrets: start.secrets,
         }
     }
@@ -336,7 +348,7 @@ impl Shard {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
             let resync = call.resync.as_ref().and_then(|it| it.timer);
-            [call.timer, call.media_timer, resync].iter().flatten().count()
+            [call.timer, call.media_timer, call.watch_timer, resync].iter().flatten().count()
                 + call.transferring.timers().count()
         };
         Census {
@@ -456,6 +468,7 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Watch(call) => self.watch_media(now, call, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {

@@ -104,7 +104,9 @@ fn extended(ssrc: u32, blocks: &rtp::rtcp::Blocks<'_>, len: usize) {
         match (blocks.iter().next(), &block) {
             (Some(Block::VoipMetrics(a)), Block::VoipMetrics(b)) => assert_eq!(a, *b),
             (Some(Block::Reference(a)), Block::Reference(b)) => assert_eq!(a, *b),
-            (Some(Block::LastReceived(a)), Block::LastReceived(b)) => assert_eq!(a.iter().next(), b.iter().next()),
+            (Some(Block::LastReceived(a)), Block::LastReceived(b)) => {
+                assert_eq!(a.iter().next(), b.iter().next())
+            }
             (None, Block::Other { .. } | Block::LastReceived(_)) => {}
             (again, _) => panic!("{again:?}"),
         }

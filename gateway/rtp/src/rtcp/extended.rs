@@ -103,7 +103,8 @@ impl VoipMetrics {
         for half in [self.burst_ms, self.gap_ms, self.round_trip_ms, self.end_system_ms] {
             out.extend(half.to_be_bytes());
         }
-        let levels = [self.signal_level, self.noise_level].map(|level| or_unknown(level.map(i8::cast_unsigned)));
+        let levels =
+            [self.signal_level, self.noise_level].map(|level| or_unknown(level.map(i8::cast_unsigned)));
         out.extend(levels);
         out.extend([or_unknown(self.echo_return_loss), self.gmin]);
         out.extend([self.r, self.external_r, self.mos_lq, self.mos_cq].map(or_unknown));
@@ -188,12 +189,16 @@ impl<'a> Blocks<'a> {
 fn block(block_type: u8, body: &[u8]) -> Block<'_> {
     let other = Block::Other { block_type, body };
     match block_type {
-        block_type::REFERENCE => <[u8; 8]>::try_from(body).map_or(other, |ntp| Block::Reference(u64::from_be_bytes(ntp))),
+        block_type::REFERENCE => {
+            <[u8; 8]>::try_from(body).map_or(other, |ntp| Block::Reference(u64::from_be_bytes(ntp)))
+        }
         block_type::LAST_RECEIVED => match body.as_chunks() {
             (sources, []) => Block::LastReceived(Answers { sources }),
             _ => other,
         },
-        block_type::VOIP => <&[u8; VOIP]>::try_from(body).map_or(other, |body| Block::VoipMetrics(VoipMetrics::read(body))),
+        block_type::VOIP => {
+            <&[u8; VOIP]>::try_from(body).map_or(other, |body| Block::VoipMetrics(VoipMetrics::read(body)))
+        }
         _ => other,
     }
 }
@@ -273,17 +278,21 @@ mod tests {
     #[test]
     fn rfc_3611_section_4_7_octet_by_octet() {
         let mut bytes = Vec::new();
-        Writer::new(&mut bytes).extended_report(9, &Extended { metrics: Some(&metrics()), ..Extended::default() });
+        Writer::new(&mut bytes)
+            .extended_report(9, &Extended { metrics: Some(&metrics()), ..Extended::default() });
         let expected = [
             0x80, 207, 0, 10, 0, 0, 0, 9, // XR, eleven words, who reports
             7, 0, 0, 8, 1, 2, 3, 4, // VoIP metrics, eight words, of whom
-            13, 1, 64, 3, 1, 0x54, 0x23, 0x28, 0, 80, 0, 60, // losses, burst, gap, round trip, end system
+            13, 1, 64, 3, 1, 0x54, 0x23, 0x28, 0, 80, 0,
+            60, // losses, burst, gap, round trip, end system
             0xec, 0xbf, 55, 16, 88, 127, 42, 41, // levels, echo, Gmin, R, no external R, LQ, CQ
             0x30, 0, 0, 40, 0, 60, 0, 120,
         ];
         assert_eq!(bytes, expected);
         let compound = Compound::parse(&bytes).unwrap();
-        let Some(Packet::ExtendedReport { ssrc: 9, blocks }) = compound.packets().next() else { panic!("an XR") };
+        let Some(Packet::ExtendedReport { ssrc: 9, blocks }) = compound.packets().next() else {
+            panic!("an XR")
+        };
         assert!(matches!(blocks.iter().next(), Some(Block::VoipMetrics(read)) if read == metrics()));
     }
 
@@ -308,10 +317,15 @@ mod tests {
     fn a_block_of_another_length_is_none_of_ours() {
         for (block, len) in [(4, 1), (5, 2), (7, 7), (1, 3)] {
             let body = vec![0; 4 * len];
-            let bytes = [&[0x80, 207, 0, len as u8 + 2, 0, 0, 0, 9, block, 0, 0, len as u8][..], &body].concat();
+            let bytes =
+                [&[0x80, 207, 0, len as u8 + 2, 0, 0, 0, 9, block, 0, 0, len as u8][..], &body].concat();
             let compound = Compound::parse(&bytes).unwrap();
-            let Some(Packet::ExtendedReport { blocks, .. }) = compound.packets().next() else { panic!("an XR") };
-            assert!(matches!(blocks.iter().next(), Some(Block::Other { block_type, .. }) if block_type == block));
+            let Some(Packet::ExtendedReport { blocks, .. }) = compound.packets().next() else {
+                panic!("an XR")
+            };
+            assert!(
+                matches!(blocks.iter().next(), Some(Block::Other { block_type, .. }) if block_type == block)
+            );
         }
         let cut = Compound::parse(&[0x80, 207, 0, 2, 0, 0, 0, 9, 7, 0, 0, 8]).unwrap();
         let Some(Packet::ExtendedReport { blocks, .. }) = cut.packets().next() else { panic!("an XR") };

@@ -17,6 +17,7 @@ pub use manner::{EarlyDialogs, Joins, LargeRequests, LateOffers, Redirects, Refe
 pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
+use crate::leg_reports::Reporting;
 use crate::outside::Passing;
 use crate::security::MediaSecurity;
 use crate::transfer::TransferPolicy;
@@ -61,6 +62,8 @@ pub struct Profile {
     pub nat: Option<sip::Nat>,
     /// How media is protected; none: as on all other legs.
     pub security: Option<MediaSecurity>,
+    /// What is reported on its legs; none: as on all other legs.
+    pub reporting: Option<Reporting>,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -133,6 +136,7 @@ impl Profile {
             no_answer: None,
             nat: None,
             security: None,
+            reporting: None,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

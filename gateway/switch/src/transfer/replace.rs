@@ -199,6 +199,7 @@ impl Shard {
         let local = self.pools[here.pool()].address();
         let address = if tied { local } else { self.places[listener].media.advertised };
         let mut fresh = LegSession::new(self.random.u64() >> 16, address, self.security_of(now, flow));
+        fresh.reporting = self.reporting_of(now, flow);
         if let Some(offer) = offer {
             fresh.security.hear_offer(offer.security())?;
         }
