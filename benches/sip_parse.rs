@@ -120,6 +120,7 @@ fn description(c: &mut Criterion) {
         direction: Direction::SendRecv,
         protocol: None,
         crypto: &[],
+        extended_reports: None,
     };
     let mut out = Vec::with_capacity(2048);
     group.bench_function("parse_and_rewrite", |b| {

@@ -80,4 +80,6 @@ pub enum AlarmKind {
     Overload,
     /// Calls find no RTP ports.
     Ports,
+    /// A call in which one side hears nothing, or both.
+    OneWay,
 }

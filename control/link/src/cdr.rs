@@ -204,6 +204,9 @@ pub struct Media {
     pub caller: LegMedia,
     /// The leg towards the callee.
     pub callee: LegMedia,
+    /// Whether there was a time when both sides should have sent and neither did.
+    #[serde(default)]
+    pub no_audio: bool,
 }
 
 /// The media of one leg.
@@ -228,6 +231,45 @@ pub struct LegMedia {
     /// Packets thrown away since they had come before under it.
     #[serde(default)]
     pub replayed: u64,
+    /// Round trip to its peer and back in milliseconds, by RTCP (RFC 3550 §6.4.1), last measured.
+    #[serde(default)]
+    pub round_trip_ms: Option<f32>,
+    /// Packets thrown away since its SDP had not come yet.
+    #[serde(default)]
+    pub early: u64,
+    /// Packets thrown away since it sent too many.
+    #[serde(default)]
+    pub flooded: u64,
+    /// Packets of its peer's not passed on because of hold, or since the other side was not placed yet.
+    #[serde(default)]
+    pub withheld: u64,
+    /// Packets of its peer's that could not be translated: late, doubled, or without a counterpart.
+    #[serde(default)]
+    pub untranslated: u64,
+    /// Packets for its peer that were not sent: no buffer was free, or they could not be sealed.
+    #[serde(default)]
+    pub unsent: u64,
+    /// RTCP compound packets from its peer.
+    #[serde(default)]
+    pub rtcp_received: u64,
+    /// RTCP compound packets of the other side's passed on to its peer.
+    #[serde(default)]
+    pub rtcp_passed: u64,
+    /// RTCP compound packets of the gateway's own sent to its peer.
+    #[serde(default)]
+    pub rtcp_own: u64,
+    /// R of what its peer receives, as that says itself (RFC 3611 §4.7).
+    #[serde(default)]
+    pub peer_r: Option<u8>,
+    /// The listening quality that its peer says it has.
+    #[serde(default)]
+    pub peer_mos_lq: Option<f32>,
+    /// The conversational quality that its peer says it has.
+    #[serde(default)]
+    pub peer_mos_cq: Option<f32>,
+    /// Whether there was a time when it should have sent and did not, while the other side did.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 /// One direction of RTP on one leg.
@@ -249,6 +291,27 @@ pub struct StreamFacts {
     pub longest_gap_ms: Option<u32>,
     /// R factor of ITU-T G.107; `None` until something was measured.
     pub r: Option<f32>,
-    /// Mean opinion score derived from R, 1 to 4.5; `None` until something was measured.
+    /// Mean opinion score derived from R, 1 to 4.5: conversational quality; `None` until something was measured.
     pub mos: Option<f32>,
+    /// The same without what delay takes: listening quality.
+    #[serde(default)]
+    pub mos_lq: Option<f32>,
+    /// Mean of R over the seconds of the call.
+    #[serde(default)]
+    pub r_mean: Option<f32>,
+    /// Mean over the seconds of the conversational score.
+    #[serde(default)]
+    pub mos_mean: Option<f32>,
+    /// R in the worst second.
+    #[serde(default)]
+    pub r_min: Option<f32>,
+    /// The conversational score in the worst second.
+    #[serde(default)]
+    pub mos_min: Option<f32>,
+    /// Seconds judged.
+    #[serde(default)]
+    pub seconds: u32,
+    /// Those of them whose conversational score was below 3.6.
+    #[serde(default)]
+    pub poor_seconds: u32,
 }

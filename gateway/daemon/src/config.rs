@@ -275,6 +275,12 @@ pub struct Media {
     pub srtp_keys_in_clear: bool,
     /// How peers say keys (DTMF) whose trunk's profile does not say, and phones: `pass`, `rfc4733`, `info`, `info-plain` or `inband`.
     pub dtmf: String,
+    /// What becomes of RTCP: `auto`, `own`, `pass`, `off`; a trunk's profile may say otherwise.
+    pub rtcp: String,
+    /// Whether reports of the gateway's own are extended (RFC 3611).
+    pub rtcp_xr: bool,
+    /// A side that sends no RTP for this long, while the other does or both do not, is told of; 0s: never.
+    pub one_way_after: Span,
 }
 
 impl Default for Media {
@@ -288,6 +294,9 @@ impl Default for Media {
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,
             dtmf: "pass".into(),
+            rtcp: "auto".into(),
+            rtcp_xr: false,
+            one_way_after: Span::from_millis(5000),
         }
     }
 }

@@ -16,6 +16,7 @@ mod process;
 mod profile;
 mod realm;
 mod registration;
+mod reporting;
 mod security;
 mod settings;
 mod stir;

@@ -74,6 +74,12 @@ pub struct Profile {
     /// Whether keys in its calls are hidden in traces and copies: card numbers and PINs.
     #[serde(default)]
     pub dtmf_hidden: Option<bool>,
+    /// What becomes of RTCP on its legs: `auto`, `own`, `pass`, `off`.
+    #[serde(default)]
+    pub rtcp: Option<String>,
+    /// Whether reports of the gateway's own on its legs are extended.
+    #[serde(default)]
+    pub rtcp_xr: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -204,6 +210,14 @@ fn build(
         made.security = Some(crate::security::resolve(base, said, key)?);
     }
     made.dtmf_hidden = profile.dtmf_hidden.unwrap_or(made.dtmf_hidden);
+    if profile.rtcp.is_some() || profile.rtcp_xr.is_some() {
+        let base = match made.reporting {
+            Some(base) => base,
+            None => crate::reporting::of_all(file, &|key| format!("media.{key}"))?,
+        };
+        made.reporting =
+            Some(crate::reporting::resolve(base, profile.rtcp.as_deref(), profile.rtcp_xr, key)?);
+    }
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {
         made.requests =

@@ -86,6 +86,13 @@ impl BurstGap {
         ratio(closed.burst_packets, closed.bursts)
     }
 
+    /// Mean packets in a gap: what lies outside of bursts, before, between and after them.
+    pub fn gap_length(&self) -> f64 {
+        let mut closed = self.clone();
+        closed.close();
+        ratio(closed.received + closed.lost - closed.burst_packets, closed.bursts + 1)
+    }
+
     /// BurstR of ITU-T G.107: the mean length of loss runs over the mean length that random loss of the same rate
     /// has, `1 / (1 - p)`. 1 where losses are independent or none were seen, never below: sparse loss is
     /// not better than random loss.
@@ -139,6 +146,7 @@ mod tests {
         pattern[36] = false; // 15 received between
         assert_eq!((of(&pattern).bursts(), of(&pattern).burst_length()), (1, 17.0));
         assert_eq!(of(&pattern).burst_density(), 2.0 / 17.0);
+        assert_eq!(of(&pattern).gap_length(), 41.5, "20 before and 63 after");
         pattern[36] = true;
         pattern[37] = false; // 16 received between
         assert_eq!(of(&pattern).bursts(), 0);

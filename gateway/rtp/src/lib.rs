@@ -9,7 +9,7 @@
 //! - [`event`] receives and sends keys and flash (RFC 4733).
 //! - [`Latch`] decides which source addresses a port listens to.
 //! - [`srtp`] protects RTP and RTCP and takes the protection off.
-//! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
+//! - [`rtcp`] reads and writes compound RTCP packets, extended reports among them, [`quality`] turns figures into R and MOS.
 #![forbid(unsafe_code)]
 
 mod burst;
@@ -23,6 +23,7 @@ pub mod rtcp;
 mod sender;
 mod sequence;
 pub mod srtp;
+mod transmission;
 
 pub use burst::BurstGap;
 pub use jitter::Jitter;

@@ -1,5 +1,6 @@
 //! Speech quality from network figures: the E-model (ITU-T G.107), with G.113 Appendix I impairments and G.109 bands.
 
+use crate::transmission;
 use core::time::Duration;
 
 /// R of a connection without any impairment but the defaults of ITU-T G.107 (its basic value less the
@@ -63,9 +64,12 @@ pub struct Measured {
 impl Score {
     /// Rates a stream.
     pub fn of(codec: Codec, measured: Measured) -> Self {
-        let delay = delay_impairment(measured.delay);
-        let equipment = equipment_impairment(codec, measured.loss, measured.burst_ratio);
-        let r = (R_MAX - delay - equipment).max(0.0);
+        Self::impaired(codec, measured.loss, measured.burst_ratio, delay_impairment(measured.delay))
+    }
+
+    /// The same with what delay takes from R calculated already.
+    pub fn impaired(codec: Codec, loss: f64, burst_ratio: f64, delay: f64) -> Self {
+        let r = (R_MAX - delay - equipment_impairment(codec, loss, burst_ratio)).max(0.0);
         Self { r, mos: mos(r) }
     }
 
@@ -75,10 +79,13 @@ impl Score {
     }
 }
 
-/// Id of ITU-T G.107 in the form of its usual approximation: `0.024 d + 0.11 (d - 177.3) H(d - 177.3)`, d in ms.
+/// What a delay takes from R: Id of ITU-T G.107 (06/2015) §7.5 with the default values of everything else, beyond what it is
+/// without delay.
 pub fn delay_impairment(delay: Duration) -> f64 {
-    let d = delay.as_secs_f64() * 1000.0;
-    0.024 * d + 0.11 * (d - 177.3).max(0.0)
+    if delay.is_zero() {
+        return 0.0;
+    }
+    transmission::rating(Duration::ZERO) - transmission::rating(delay)
 }
 
 /// Ie,eff of ITU-T G.107: `Ie + (95 - Ie) Ppl / (Ppl / BurstR + Bpl)`, with `loss` as a share of 1.
@@ -144,11 +151,10 @@ mod tests {
     fn ratings_worked_out_by_hand() {
         let clean = Score::of(Codec::G711, measured(0.0, 1.0, 0));
         assert!(close(clean.r, 93.2) && close(clean.mos, 4.41), "{clean:?}");
-        // 93.2 - 0.024 * 100 = 90.8
-        assert!(close(Score::of(Codec::G711, measured(0.0, 1.0, 100)).r, 90.8));
-        // 93.2 - (0.024 * 277.3 + 0.11 * 100) = 75.5448
-        let late = Measured { delay: Duration::from_micros(277_300), ..measured(0.0, 1.0, 0) };
-        assert!(close(Score::of(Codec::G711, late).r, 75.5448));
+        // Idte 1.964, Idle 0.728 less the 0.149 that it is without delay.
+        assert!(close(Score::of(Codec::G711, measured(0.0, 1.0, 100)).r, 93.2 - 2.5425));
+        // Idte 4.834, Idle 1.094, Idd 14.761.
+        assert!(close(Score::of(Codec::G711, measured(0.0, 1.0, 300)).r, 93.2 - 20.5398));
         // 95 * 1 / (1 + 4.3) = 17.92
         assert!(close(Score::of(Codec::G711, measured(0.01, 1.0, 0)).r, 93.2 - 17.9245));
         // 95 * 1 / (1 + 25.1) = 3.64

@@ -72,6 +72,14 @@ pub struct Snapshot {
     pub longest_gap: Duration,
     /// Loss bursts (RFC 3611 §4.7.2).
     pub bursts: u64,
+    /// Share lost inside bursts, 0 to 1.
+    pub burst_density: f64,
+    /// Share lost outside of bursts.
+    pub gap_density: f64,
+    /// Mean packets in a burst.
+    pub burst_length: f64,
+    /// Mean packets in a gap.
+    pub gap_length: f64,
     /// BurstR of ITU-T G.107, at least 1.
     pub burst_ratio: f64,
     /// When the first packet came.
@@ -211,6 +219,22 @@ impl Receiver {
         self.ssrc
     }
 
+    /// A moment in both clocks: when the packet came that jitter was measured with last, and its timestamp. `None` before the first
+    /// of its source and after [`Self::pause`].
+    pub const fn moment(&self) -> Option<(Time, u32)> {
+        self.jitter.last()
+    }
+
+    /// Interarrival jitter now (RFC 3550 §6.4.1).
+    pub const fn jitter(&self) -> Duration {
+        self.jitter.current()
+    }
+
+    /// Packets that should have come, by sequence number.
+    pub const fn expected(&self) -> u64 {
+        self.sequence.expected()
+    }
+
     /// When the last packet came, `None` before the first and after [`Self::pause`].
     pub const fn last(&self) -> Option<Time> {
         self.last
@@ -280,6 +304,10 @@ impl Receiver {
             gaps: self.gaps,
             longest_gap: self.longest_gap,
             bursts: burst.bursts(),
+            burst_density: burst.burst_density(),
+            gap_density: burst.gap_density(),
+            burst_length: burst.burst_length(),
+            gap_length: burst.gap_length(),
             burst_ratio: burst.burst_ratio(),
             first: self.first,
             last: self.last,

@@ -152,6 +152,7 @@ proptest! {
             direction: Direction::SendRecv,
             protocol: None,
             crypto: &[],
+            extended_reports: None,
         };
         rewrite(&session, &relay, &mut LocalOrigin::new(10), &mut relayed).unwrap();
         let relayed = Session::parse(&relayed).unwrap();

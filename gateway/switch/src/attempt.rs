@@ -7,6 +7,7 @@ use crate::extensions;
 use crate::history;
 use crate::identity::{Departure, TrunkIdentity, depart};
 use crate::keys::Dtmf;
+use crate::leg_reports::Reporting;
 use crate::mail::Mail;
 use crate::offer::own_offer;
 use crate::profile::{LateOffers, Outgoing, Profile};
@@ -227,6 +228,8 @@ impl Shard {
             // Each callee has keys of its own.
             media.sessions[1].security = security;
             media.sessions[1].dtmf = dtmf;
+            let reporting = way.profile.reporting.unwrap_or(self.config.reporting);
+            media.sessions[1].reporting = if tied { Reporting::PASSED } else { reporting };
             if tied {
                 // Between shards, RTP stays on this host.
                 media.sessions[1].name_address(local);

@@ -2,9 +2,10 @@
 //!
 //! A datagram is taken if it is RTP or RTCP in form and comes from the source that the leg's latch knows; it is counted
 //! and leaves from the other leg's socket towards the other peer. Sequence numbers, timestamps and SSRCs are left as
-//! they are, so RTCP is relayed as it is too; only a payload type that the legs number differently is rewritten.
+//! they are, so RTCP may be relayed as it is too (`leg_reports`); only a payload type that the legs number differently is rewritten.
 
 use crate::leg_media::{Direction, LegMedia, PayloadMap, Remote};
+use crate::leg_quality::Watch;
 use crate::ports::Pair;
 use crate::translator::{Spoken, Translator};
 use core::net::SocketAddr;
@@ -61,6 +62,7 @@ pub struct Bridge {
     pub(crate) keys_wait: bool,
     /// When it was last asked to be.
     pub(crate) keys_at: Option<Time>,
+    pub(crate) watch: Watch,
 }
 
 impl Bridge {
@@ -71,6 +73,7 @@ impl Bridge {
             clock: None,
             keys_wait: false,
             keys_at: None,
+            watch: Watch::default(),
         }
     }
 
@@ -158,6 +161,12 @@ impl Bridge {
     /// Whether anything is translated.
     pub fn translates(&self) -> bool {
         self.legs.iter().any(|leg| leg.translator.is_some())
+    }
+
+    /// Whether a side's packets do not go on as they come, so that reports about them would be about others.
+    pub(crate) fn is_changed(&self, side: Side) -> bool {
+        let leg = self.leg(side);
+        leg.translator.is_some() || leg.keys.way.is_some()
     }
 
     /// The call was answered: from now on both sides are expected to send.
@@ -258,6 +267,7 @@ impl Bridge {
             return self.relay_with_keys(side, received, &packet, target, out);
         }
         if let Some(translator) = &mut from.translator {
+            to.note_made(received);
             let taken =
                 translator.translate(&packet, |header, payload| to.send(target, header, payload, out));
             from.translated += u64::from(taken);
@@ -265,14 +275,14 @@ impl Bridge {
             return;
         }
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);
-        // Unless no buffer was free, which the outbox counts.
         if to.send_rtp(out, target, payload, marked_type, header) {
-            to.sent_packets += 1;
-            to.sent_octets += octets as u64;
+            to.count_sent(header, octets);
+        } else {
+            to.unsent += 1;
         }
     }
 
-    /// RTCP is relayed on hold too: it tells that both sides are alive (RFC 3264 §5.1).
+    /// RTCP is accounted, and relayed if it may be, on hold too: it tells that both sides are alive (RFC 3264 §5.1).
     #[cold]
     fn relay_rtcp<M>(
         &mut self,
@@ -282,6 +292,7 @@ impl Bridge {
         payload: &[u8],
         out: &mut Outbox<M>,
     ) {
+        let changed = self.is_changed(Side::Caller) || self.is_changed(Side::Callee);
         let (from, to) = self.legs(side);
         let parsed = Compound::parse(payload);
         let ssrc = parsed.as_ref().ok().and_then(Compound::ssrc);
@@ -293,13 +304,13 @@ impl Bridge {
             return;
         };
         from.heard = Some(received);
-        from.account(received, &compound, to.receiver.ssrc());
-        let (socket, target) = if to.is_multiplexed() {
-            (to.rtp_socket, to.latch.target())
-        } else {
-            (to.rtcp_socket, to.rtcp_target())
-        };
-        if let Some(target) = target {
+        let sent = from.stream_ssrc().unwrap_or_else(|| to.receiver.ssrc());
+        from.account(received, &compound, sent);
+        if !to.passes_rtcp(changed) {
+            return;
+        }
+        if let Some((socket, target)) = to.rtcp_way() {
+            to.note_passed(received);
             to.await_answer(received, &compound);
             to.send_rtcp(out, socket, target, payload);
         }

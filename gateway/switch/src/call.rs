@@ -5,6 +5,7 @@ use crate::early::Heard;
 use crate::ends::Ends;
 use crate::fraud::{Exceeded, Held};
 use crate::identity::Standing;
+use crate::media_watch::MediaWatch;
 use crate::phone::Tried;
 use crate::ports::PairId;
 use crate::privacy::Privacy;
@@ -80,6 +81,9 @@ pub(crate) struct Call {
     pub(crate) keys_timer: Option<TimerId>,
     /// Media check timer.
     pub(crate) media_timer: Option<TimerId>,
+    /// When its media is looked at next, once it was answered.
+    pub(crate) watch: Option<MediaWatch>,
+    pub(crate) watch_timer: Option<TimerId>,
     pub(crate) media: Option<CallMedia>,
     /// A re-INVITE or UPDATE being relayed, by the side that sent it.
     pub(crate) reinvite: Option<Relayed>,

@@ -6,6 +6,7 @@ use crate::guard::{self, Overload};
 use crate::identity::IdentityConfig;
 use crate::keys::Dtmf;
 use crate::leg_media::LatchPolicy;
+use crate::leg_reports::Reporting;
 use crate::nat::NatConfig;
 use crate::observe::Observing;
 use crate::outside::Outside;
@@ -46,6 +47,10 @@ pub struct Config {
     pub security: MediaSecurity,
     /// How peers say keys (DTMF) whose trunk does not say, and phones.
     pub dtmf: Dtmf,
+    /// What is reported on legs whose trunk does not say, and on those of phones.
+    pub reporting: Reporting,
+    /// A side that sends no RTP for this long is told of while the other one sends, and so are both; zero: never.
+    pub one_way_after: Duration,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -113,6 +118,8 @@ impl Default for Config {
             latch: LatchPolicy::default(),
             security: MediaSecurity::default(),
             dtmf: Dtmf::default(),
+            reporting: Reporting::default(),
+            one_way_after: Duration::from_secs(5),
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

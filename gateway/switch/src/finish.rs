@@ -68,7 +68,8 @@ impl Shard {
             self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
-        for timer in [call.timer, call.media_timer, call.keys_timer, resync].into_iter().flatten() {
+        let timers = [call.timer, call.media_timer, call.keys_timer, call.watch_timer, resync];
+        for timer in timers.into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         for leg in [Some(call.caller), call.callee].into_iter().flatten() {
@@ -79,6 +80,10 @@ impl Shard {
         let status = end.status;
         if let Some(recorder) = self.endpoint.recorder_mut() {
             Self::bind_again(recorder, &call);
+        }
+        let ntp = self.ntp(now);
+        if let Some(media) = &mut call.media {
+            media.bridge.say_goodbye((now, ntp), &mut self.report_secrets, out);
         }
         let record = self.record(now, &call, end);
         if let Some(media) = &call.media {
@@ -141,15 +146,16 @@ impl Shard {
     }
 
     pub(crate) fn start_media_check(&mut self, now: Time, key: Key) {
+        self.start_watch(now, key);
+        if let Some(media) = self.calls.get_mut(key).and_then(|call| call.media.as_mut()) {
+            media.bridge.start_clock(now);
+        }
         if self.config.media_timeout.is_zero() {
             return;
         }
         let timer = self.set_timer(now + MEDIA_CHECK, Timer::Media(key));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.media_timer = timer;
-        if let Some(media) = call.media.as_mut() {
-            media.bridge.start_clock(now);
-        }
     }
 
     /// Ends a call in which a side that should send has sent nothing for too long.

@@ -268,6 +268,8 @@ impl Shard {
                 hides_keys,
                 keys_timer: None,
                 media_timer: None,
+                watch: None,
+                watch_timer: None,
                 media: None,
                 reinvite: None,
                 answer_awaited: None,

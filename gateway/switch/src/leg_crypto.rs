@@ -163,13 +163,32 @@ impl LegMedia {
         target: SocketAddr,
         payload: &[u8],
     ) {
-        let Some(crypto) = &mut self.crypto else { return out.send(socket, target, payload) };
-        let mut sealed = vec![0; payload.len() + crypto.sealer.rtcp_overhead()];
-        sealed[..payload.len()].copy_from_slice(payload);
-        match crypto.sealer.seal_rtcp(&mut sealed) {
-            Ok(()) => out.send(socket, target, &sealed),
-            Err(_) => self.crypto_account.exhausted += 1,
+        if self.crypto.is_none() {
+            return out.send(socket, target, payload);
         }
+        let mut room = core::mem::take(&mut self.plain);
+        room.clear();
+        room.extend_from_slice(payload);
+        self.send_written_rtcp(out, socket, target, &mut room);
+        self.plain = room;
+    }
+
+    /// The same with one that may be sealed where it stands; `room` keeps what it holds, so that nothing is allocated the next time.
+    pub(crate) fn send_written_rtcp<M>(
+        &mut self,
+        out: &mut Outbox<M>,
+        socket: SocketId,
+        target: SocketAddr,
+        room: &mut Vec<u8>,
+    ) {
+        if let Some(crypto) = &mut self.crypto {
+            room.resize(room.len() + crypto.sealer.rtcp_overhead(), 0);
+            if crypto.sealer.seal_rtcp(room).is_err() {
+                self.crypto_account.exhausted += 1;
+                return;
+            }
+        }
+        out.send(socket, target, room);
     }
 }
 

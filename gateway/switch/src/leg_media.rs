@@ -2,11 +2,13 @@
 
 use crate::keys::{KeysAccount, LegKeys};
 use crate::leg_crypto::{CryptoAccount, LegCrypto};
+use crate::leg_quality::Judged;
+use crate::leg_reports::Reports;
 use crate::ports::Pair;
 use crate::translator::{PAYLOAD_MAX, Translator};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use rtp::rtcp::{Compound, Packet, ReportBlock, ntp_middle, round_trip};
+use rtp::rtcp::{Block, Blocks, Compound, Packet, ReportBlock, ntp_middle, round_trip};
 use rtp::{Latch, LatchConfig, Policy, Receiver, quality};
 use sansio::{Outbox, SocketId, Time};
 use sip::is_private;
@@ -149,8 +151,10 @@ pub struct RtcpAccount {
     pub round_trip: Option<Duration>,
     /// The longest measured.
     pub round_trip_max: Option<Duration>,
-    /// What the peer last said of the stream we relay to it.
+    /// What the peer last said of the stream we send to it.
     pub reported: Option<ReportBlock>,
+    /// When it said so.
+    pub reported_at: Option<Time>,
 }
 
 /// Most packets relayed for a leg per second, RTP and RTCP together: five times what frames of 5 ms take. What SDP could
@@ -195,6 +199,8 @@ pub struct LegMedia {
     pub(crate) withheld: u64,
     /// Packets of a payload type that was not agreed upon.
     pub(crate) unexpected_types: u64,
+    /// Packets for the peer that were not sent: no buffer was free, or they could not be sealed.
+    pub(crate) unsent: u64,
     /// RTCP from sources not accepted.
     pub(crate) rtcp_strangers: u64,
     pub(crate) rtcp_socket: SocketId,
@@ -209,7 +215,7 @@ pub struct LegMedia {
     pub(crate) codec: Option<quality::Codec>,
     /// The payload type of the speech heard last, or expected.
     pub(crate) payload_type: u8,
-    event_type: Option<u8>,
+    pub(crate) event_type: Option<u8>,
     formats: [Option<Format>; FORMATS_MAX],
     pub(crate) pair: Pair,
     /// Keys, if the leg is protected.
@@ -217,6 +223,8 @@ pub struct LegMedia {
     pub(crate) crypto_account: CryptoAccount,
     /// Where packets are opened.
     pub(crate) plain: Vec<u8>,
+    pub(crate) reports: Reports,
+    pub(crate) judged: Judged,
 }
 
 /// Payload types to be changed on the way, the few that differ between the legs.
@@ -280,6 +288,7 @@ impl LegMedia {
             malformed: 0,
             withheld: 0,
             unexpected_types: 0,
+            unsent: 0,
             rtcp_strangers: 0,
             rtcp_socket: pair.rtcp_socket,
             rtcp_remote: None,
@@ -296,6 +305,8 @@ impl LegMedia {
             crypto: None,
             crypto_account: CryptoAccount::default(),
             plain: Vec::new(),
+            reports: Reports::default(),
+            judged: Judged::default(),
         }
     }
 
@@ -384,10 +395,11 @@ impl LegMedia {
         // There is room for a header.
         let _ = header.write(packet);
         let second = packet[1];
-        // Unless no buffer was free, which the outbox counts.
         if self.send_rtp(out, target, packet, second, &header) {
-            self.sent_packets += 1;
-            self.sent_octets += payload.len() as u64;
+            self.count_sent(&header, payload.len());
+            self.note_timestamp(&header);
+        } else {
+            self.unsent += 1;
         }
     }
 
@@ -432,8 +444,9 @@ impl LegMedia {
         self.rtcp.packets += 1;
         for packet in compound.packets() {
             let reports = match packet {
-                Packet::SenderReport { reports, .. } => {
+                Packet::SenderReport { ssrc, info, reports } => {
                     self.rtcp.sender_reports += 1;
+                    self.note_sender_report(now, ssrc, info.ntp);
                     reports
                 }
                 Packet::ReceiverReport { reports, .. } => {
@@ -445,6 +458,11 @@ impl LegMedia {
                     continue;
                 }
                 Packet::SourceDescription(_) => continue,
+                Packet::ExtendedReport { ssrc, blocks } => {
+                    self.rtcp.others += 1;
+                    self.account_extended(now, ssrc, &blocks, relayed);
+                    continue;
+                }
                 Packet::Application { .. } | Packet::Other { .. } => {
                     self.rtcp.others += 1;
                     continue;
@@ -453,8 +471,30 @@ impl LegMedia {
             for block in reports.iter() {
                 self.note_round_trip(now, &block);
                 if block.ssrc == relayed {
-                    self.rtcp.reported = Some(block);
+                    (self.rtcp.reported, self.rtcp.reported_at) = (Some(block), Some(now));
                 }
+            }
+        }
+    }
+
+    /// The same of an extended report (RFC 3611).
+    fn account_extended(&mut self, now: Time, ssrc: u32, blocks: &Blocks<'_>, relayed: u32) {
+        for block in blocks.iter() {
+            match block {
+                Block::Reference(ntp) => self.note_reference(now, ssrc, ntp),
+                Block::LastReceived(answers) => {
+                    for answer in answers.iter() {
+                        let (last_sr, delay_since_sr) = (answer.last, answer.delay);
+                        self.note_round_trip(
+                            now,
+                            &ReportBlock { last_sr, delay_since_sr, ..ReportBlock::default() },
+                        );
+                    }
+                }
+                Block::VoipMetrics(metrics) if metrics.ssrc == relayed => {
+                    self.reports.metrics = Some(metrics)
+                }
+                Block::VoipMetrics(_) | Block::Other { .. } => {}
             }
         }
     }
@@ -475,10 +515,15 @@ impl LegMedia {
         self.rtcp.relayed += 1;
         for packet in compound.packets() {
             if let Packet::SenderReport { info, .. } = packet {
-                self.awaited[self.awaited_next] = (ntp_middle(info.ntp), now);
-                self.awaited_next = (self.awaited_next + 1) % REPORTS_KEPT;
+                self.await_own(now, info.ntp);
             }
         }
+    }
+
+    /// The peer was told the time: its answer will tell the round trip.
+    pub(crate) const fn await_own(&mut self, now: Time, ntp: u64) {
+        self.awaited[self.awaited_next] = (ntp_middle(ntp), now);
+        self.awaited_next = (self.awaited_next + 1) % REPORTS_KEPT;
     }
 
     /// The leg's ports.

@@ -44,14 +44,16 @@ impl Shard {
         // The callee's protection is set when it is asked.
         let dtmf = self.dtmf_of(now, &flow);
         let securities = [self.security_of(now, &flow), LegSecurity::off(self.secrets.fork())];
+        let reporting = self.reporting_of(now, &flow);
         let mut sessions = [listener, towards].into_iter().zip(securities).map(|(at, security)| {
             LegSession::new(self.random.u64() >> 16, self.places[at].media.advertised, security)
         });
-        let (Some(caller), Some(callee)) = (sessions.next(), sessions.next()) else {
+        let (Some(mut caller), Some(callee)) = (sessions.next(), sessions.next()) else {
             return Err(Refusal::internal("call is gone"));
         };
-        let mut sessions = [caller, callee];
-        sessions[0].dtmf = dtmf;
+        caller.dtmf = dtmf;
+        caller.reporting = reporting;
+        let sessions = [caller, callee];
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let pairs = pairs.map(|pair| pair.id);
         let mut media = CallMedia { bridge, pairs, sessions, translates: false, translating: None };

@@ -2,11 +2,13 @@
 
 use crate::bridge::{Bridge, Side};
 use crate::leg_media::LegMedia;
+use crate::leg_quality::Course;
 use crate::ports::PortStats;
 use core::net::SocketAddr;
 use core::time::Duration;
 use rtp::Snapshot;
 use rtp::quality::{Measured, Score};
+use rtp::rtcp::VoipMetrics;
 use sansio::Time;
 
 /// Delay that the gateway cannot see, taken into R: one packet of 20 ms and a playout buffer of two.
@@ -39,8 +41,12 @@ pub struct StreamQuality {
     pub burst_ratio: Option<f64>,
     /// R factor of ITU-T G.107 with the delay known; `None` until something was measured.
     pub r: Option<f64>,
-    /// Mean opinion score from R.
+    /// Mean opinion score from R: conversational quality.
     pub mos: Option<f64>,
+    /// The same as if there were no delay: listening quality.
+    pub mos_lq: Option<f64>,
+    /// Second by second.
+    pub course: Course,
 }
 
 /// What is known of one leg's media.
@@ -70,6 +76,14 @@ pub struct LegQuality {
     pub ssrc_changes: u32,
     /// Round trip between gateway and peer by RTCP, last measured, in ms.
     pub round_trip_ms: Option<f64>,
+    /// Packets of its peer's that could not be translated for the other side.
+    pub untranslated: u64,
+    /// Packets for its peer that were not sent: no buffer was free, or they could not be sealed.
+    pub unsent: u64,
+    /// RTCP compound packets from the peer, passed on to it, and of our own to it.
+    pub rtcp: (u64, u64, u64),
+    /// How the peer says that it receives (RFC 3611 §4.7).
+    pub told: Option<VoipMetrics>,
     /// Packets refused since they were not authentic under the leg's SRTP key.
     pub forged: u64,
     /// Packets refused since they had come before under that key.
@@ -103,6 +117,10 @@ impl LegQuality {
             unexpected_types: leg.unexpected_types,
             ssrc_changes: snapshot.ssrc_changes,
             round_trip_ms: leg.rtcp.round_trip.map(millis),
+            untranslated: leg.untranslated,
+            unsent: leg.unsent,
+            rtcp: (leg.rtcp.packets, leg.rtcp.relayed, leg.own_rtcp().0),
+            told: leg.reports.metrics,
             forged: leg.crypto_account().forged,
             replayed: leg.crypto_account().replayed,
             first: snapshot.first,
@@ -113,19 +131,27 @@ impl LegQuality {
 
 /// Mouth to ear, one way: half of what RTCP measured on either leg (nothing where it measured nothing), and the
 /// terminals'.
-fn delay(leg: &LegMedia, across: &LegMedia) -> Duration {
+pub(crate) fn delay(leg: &LegMedia, across: &LegMedia) -> Duration {
     let half = |leg: &LegMedia| leg.rtcp.round_trip.unwrap_or_default() / 2;
     half(leg) + half(across) + TERMINAL_DELAY
 }
 
-fn score(leg: &LegMedia, loss: f64, burst_ratio: f64, delay: Duration) -> (Option<f64>, Option<f64>) {
-    let score = leg.codec.map(|codec| Score::of(codec, Measured { loss, burst_ratio, delay }));
-    (score.map(|score| score.r), score.map(|score| score.mos))
+/// R, and what it means for a conversation and for a listener.
+fn score(
+    leg: &LegMedia,
+    loss: f64,
+    burst_ratio: f64,
+    delay: Duration,
+) -> (Option<f64>, Option<f64>, Option<f64>) {
+    let score = |delay| leg.codec.map(|codec| Score::of(codec, Measured { loss, burst_ratio, delay }));
+    let (here, listening) = (score(delay), score(Duration::ZERO));
+    (here.map(|score| score.r), here.map(|score| score.mos), listening.map(|score| score.mos))
 }
 
 fn received(leg: &LegMedia, snapshot: &Snapshot, delay: Duration) -> StreamQuality {
     let loss = snapshot.loss();
-    let (r, mos) = loss.map_or((None, None), |loss| score(leg, loss, snapshot.burst_ratio, delay));
+    let (r, mos, mos_lq) =
+        loss.map_or((None, None, None), |loss| score(leg, loss, snapshot.burst_ratio, delay));
     StreamQuality {
         packets: snapshot.packets,
         octets: snapshot.octets,
@@ -140,20 +166,26 @@ fn received(leg: &LegMedia, snapshot: &Snapshot, delay: Duration) -> StreamQuali
         burst_ratio: loss.map(|_| snapshot.burst_ratio),
         r,
         mos,
+        mos_lq,
+        course: leg.judged.received,
     }
 }
 
 /// What the peer's reports say of the stream relayed to it: its whole path, from the other peer through us.
 fn sent(leg: &LegMedia, across: &LegMedia, delay: Duration) -> StreamQuality {
-    let mut stream =
-        StreamQuality { packets: leg.sent_packets, octets: leg.sent_octets, ..StreamQuality::default() };
+    let mut stream = StreamQuality {
+        packets: leg.sent_packets,
+        octets: leg.sent_octets,
+        course: leg.judged.sent,
+        ..StreamQuality::default()
+    };
     let Some(block) = leg.rtcp.reported else { return stream };
     stream.lost = u64::try_from(block.lost).unwrap_or(0);
     let expected = stream.lost + leg.sent_packets;
     if expected > 0 {
         let loss = stream.lost as f64 / expected as f64;
         stream.loss_percent = Some(loss * 100.0);
-        (stream.r, stream.mos) = score(leg, loss, 1.0, delay);
+        (stream.r, stream.mos, stream.mos_lq) = score(leg, loss, 1.0, delay);
     }
     stream.jitter_ms = Some(f64::from(block.jitter) * 1000.0 / f64::from(across.receiver.clock()));
     stream
@@ -229,6 +261,16 @@ counters! {
     rtcp_received,
     /// RTCP compound packets passed on to peers.
     rtcp_sent,
+    /// RTCP compound packets of the gateway's own sent to peers.
+    rtcp_own_sent,
+    /// Times that the gateway took another SSRC for its reports since a peer had the same.
+    rtcp_collisions,
+    /// RTP packets not sent since no buffer was free or they could not be sealed.
+    rtp_unsent,
+    /// Seconds of audio from peers for which R was calculated.
+    quality_seconds,
+    /// Those of them whose MOS was below 3.6.
+    quality_seconds_poor,
     /// SRTP and SRTCP packets refused since they were not authentic: in the clear, under another key, or changed.
     srtp_forged,
     /// SRTP and SRTCP packets refused since they had come before.
@@ -293,6 +335,12 @@ impl MediaStats {
             self.srtp_unsealed += crypto.unsealed;
             self.rtcp_received += leg.rtcp.packets;
             self.rtcp_sent += leg.rtcp.relayed;
+            let (own, collisions) = leg.own_rtcp();
+            self.rtcp_own_sent += own;
+            self.rtcp_collisions += collisions;
+            self.rtp_unsent += leg.unsent;
+            self.quality_seconds += u64::from(leg.judged.received.seconds);
+            self.quality_seconds_poor += u64::from(leg.judged.received.poor);
         }
     }
 

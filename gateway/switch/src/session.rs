@@ -7,6 +7,7 @@ use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
 use crate::keys::{self, Dtmf};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
+use crate::leg_reports::Reporting;
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::security::{LegSecurity, Said};
@@ -43,6 +44,8 @@ pub(crate) struct LegSession {
     pub(crate) asked: Option<u8>,
     /// Of which streams of our own are numbered.
     pub(crate) seed: u32,
+    /// What is reported to its peer.
+    pub(crate) reporting: Reporting,
 }
 
 impl LegSession {
@@ -60,6 +63,7 @@ impl LegSession {
             dtmf: Dtmf::Pass,
             asked: None,
             seed: id as u32,
+            reporting: Reporting::PASSED,
         }
     }
 
@@ -111,8 +115,17 @@ impl LegSession {
     ) -> Result<Vec<u8>, Refusal> {
         let (_, audio) = anchored(session)?;
         let (protocol, crypto) = self.security.write(audio.profile())?;
-        let relay =
-            Relay { address: self.address, ports, codecs, events, direction, protocol, crypto: &crypto };
+        let extended_reports = self.reporting.attribute();
+        let relay = Relay {
+            address: self.address,
+            ports,
+            codecs,
+            events,
+            direction,
+            protocol,
+            crypto: &crypto,
+            extended_reports,
+        };
         let mut out = Vec::with_capacity(512);
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
             .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
@@ -362,6 +375,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     let session = &mut media.sessions[at(side)];
     let Ok(agreed) = session.security.commit(&described.security) else { return };
     media.bridge.protect(side.into(), &agreed);
+    media.bridge.set_reporting(side.into(), session.reporting);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
     session.last = sdp::keep_crypto(&session.written, session.security.tag());
     let resolved = described.rtp.map(|rtp| {
@@ -396,6 +410,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
 
 /// The media part of a call's record.
 pub(crate) fn summary(media: &CallMedia) -> link::Media {
+    let (one_way, no_audio) = media.bridge.troubles();
     let leg = |side: Side| {
         let quality = LegQuality::of(&media.bridge, side.into());
         link::LegMedia {
@@ -407,9 +422,22 @@ pub(crate) fn summary(media: &CallMedia) -> link::Media {
             srtp: media.bridge.leg(side.into()).suite().map_or("", |suite| suite.name()).into(),
             forged: quality.forged,
             replayed: quality.replayed,
+            round_trip_ms: quality.round_trip_ms.map(|ms| ms as f32),
+            early: quality.early,
+            flooded: quality.flooded,
+            withheld: quality.withheld,
+            untranslated: quality.untranslated,
+            unsent: quality.unsent,
+            rtcp_received: quality.rtcp.0,
+            rtcp_passed: quality.rtcp.1,
+            rtcp_own: quality.rtcp.2,
+            peer_r: quality.told.and_then(|told| told.r),
+            peer_mos_lq: quality.told.and_then(|told| told.mos_lq).map(|tenths| f32::from(tenths) / 10.0),
+            peer_mos_cq: quality.told.and_then(|told| told.mos_cq).map(|tenths| f32::from(tenths) / 10.0),
+            silent: one_way == Some(side.into()),
         }
     };
-    link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee) }
+    link::Media { caller: leg(Side::Caller), callee: leg(Side::Callee), no_audio }
 }
 
 /// The codec that a side speaks, as its SDP names it.
@@ -425,6 +453,7 @@ fn above(rtp: SocketAddr) -> Option<SocketAddr> {
 }
 
 fn facts(stream: &StreamQuality) -> link::StreamFacts {
+    let mean = stream.course.mean();
     link::StreamFacts {
         packets: stream.packets,
         bytes: stream.octets,
@@ -435,6 +464,13 @@ fn facts(stream: &StreamQuality) -> link::StreamFacts {
         longest_gap_ms: stream.longest_gap_ms.map(|ms| ms as u32),
         r: stream.r.map(|r| r as f32),
         mos: stream.mos.map(|mos| mos as f32),
+        mos_lq: stream.mos_lq.map(|mos| mos as f32),
+        r_mean: mean.map(|(r, _)| r as f32),
+        mos_mean: mean.map(|(_, mos)| mos as f32),
+        r_min: mean.map(|_| stream.course.r_min as f32),
+        mos_min: mean.map(|_| stream.course.mos_min as f32),
+        seconds: stream.course.seconds,
+        poor_seconds: stream.course.poor,
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     Media(Key),
     /// Packets of keys are due.
     Keys(Key),
+    /// A call's second is over, or reports about its media are due.
+    Watch(Key),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -107,6 +109,10 @@ pub struct Shard {
     pub(crate) random: Random,
     /// Of which SRTP keys are made.
     pub(crate) secrets: Secrets,
+    /// By which intervals between reports are varied: a stream of its own, which leaves everything else as it is.
+    pub(crate) reports: Random,
+    /// Of which the SSRCs and names of reports are made.
+    pub(crate) report_secrets: Secrets,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
     /// Calls by their public id, for commands.
@@ -165,6 +171,8 @@ pub struct Shard {
     pub(crate) overload_told: Option<Time>,
     /// When the last alarm about RTP ports was raised.
     pub(crate) ports_told: Option<Time>,
+    /// When the last alarm about a call without audio was raised.
+    pub(crate) trouble_told: Option<Time>,
     pub(crate) stats: Stats,
     /// Media counters of calls that are over.
     pub(crate) media_stats: MediaStats,
@@ -234,6 +242,7 @@ impl Shard {
     /// A shard ready to run; it opens its RTP ports and greets control with its first input.
     pub fn new(now: Time, start: Start) -> Self {
         let mut random = Random::new(start.seed);
+        let report_secrets = start.secrets.clone().fork();
         let sip =
             sip::Config { tls: start.tls, ..endpoint_config(&start.config, &start.table, start.shards) };
         let mut endpoint = Endpoint::new(sip, random.fork(), now);
@@ -300,6 +309,7 @@ impl Shard {
             dials: 0,
             overload_told: None,
             ports_told: None,
+            trouble_told: None,
             stats: Stats::default(),
             media_stats: MediaStats::default(),
             thread_figures: None,
@@ -315,6 +325,8 @@ impl Shard {
             table: start.table,
             registrar: start.registrar,
             random,
+            reports: Random::new(start.seed ^ 0x7274_6370),
+            report_secrets,
             secrets: start.secrets,
         }
     }
@@ -344,8 +356,8 @@ impl Shard {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
             let resync = call.resync.as_ref().and_then(|it| it.timer);
-            [call.timer, call.media_timer, call.keys_timer, resync].iter().flatten().count()
-                + call.transferring.timers().count()
+            let timers = [call.timer, call.media_timer, call.keys_timer, call.watch_timer, resync];
+            timers.iter().flatten().count() + call.transferring.timers().count()
         };
         Census {
             calls: self.calls.len(),
@@ -471,6 +483,7 @@ impl Shard {
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Keys(call) => self.keys_due(now, call, out),
+                Timer::Watch(call) => self.watch_media(now, call, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {

@@ -88,6 +88,10 @@ counters! {
     joins_refused,
     /// Calls ended because one side sent no media.
     calls_media_timeout,
+    /// Calls in which one side sent no RTP for a while, `media.one_way_after`, and the other did.
+    calls_one_way,
+    /// Calls in which neither side sent RTP for so long.
+    calls_no_audio,
     /// Peers tried.
     attempts,
     /// Peers tried after another one failed the same call.

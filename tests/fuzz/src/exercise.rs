@@ -231,6 +231,7 @@ pub fn sdp(bytes: &[u8]) {
         direction: Direction::SendRecv,
         protocol: Some("RTP/SAVP"),
         crypto: &crypto,
+        extended_reports: None,
     };
     if rewrite(&session, &relay, &mut LocalOrigin::new(1), &mut out).is_ok() {
         let again = Session::parse(&out).expect("what was written parses");

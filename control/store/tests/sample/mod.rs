@@ -79,7 +79,7 @@ pub fn ended(call: u64) -> Cdr {
         pdd_us: Some(1),
         setup_us: Some(2),
         end: End { side: Side::Callee, status: 200, q850: Some(16), cause: "normal".into() },
-        media: Some(Media { caller: leg.clone(), callee: leg }),
+        media: Some(Media { caller: leg.clone(), callee: leg, no_audio: false }),
         session_id: Some("ab30317f1a784dc48ff824d0d3715d86;remote=47755a9de7794ba387653f2099600ef2".into()),
         identity: Some(Identity {
             verstat: Some("TN-Validation-Failed".into()),

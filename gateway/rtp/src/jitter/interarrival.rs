@@ -44,6 +44,11 @@ impl Jitter {
         self.last = None;
     }
 
+    /// The packet taken last: when it came, and its timestamp.
+    pub const fn last(&self) -> Option<(Time, u32)> {
+        self.last
+    }
+
     /// The estimate now.
     pub const fn current(&self) -> Duration {
         Duration::from_nanos(self.scaled >> 4)

@@ -1,8 +1,12 @@
 //! RTCP: compound packets read without copying, written onto a buffer (RFC 3550 §6).
 
+mod extended;
+mod interval;
 mod report;
 mod write;
 
+pub use extended::{Answers, Block, Blocks, Extended, LastReceived, VoipMetrics};
+pub use interval::{MINIMUM, Session};
 pub use report::{ReportBlock, Reports, SenderInfo, ntp_middle, ntp_short, round_trip};
 pub use write::Writer;
 
@@ -93,7 +97,14 @@ pub enum Packet<'a> {
         /// What the application makes of it.
         data: &'a [u8],
     },
-    /// XR, feedback, and whatever else: passed on as it is.
+    /// XR (RFC 3611 §2).
+    ExtendedReport {
+        /// Who reports.
+        ssrc: u32,
+        /// What it reports.
+        blocks: Blocks<'a>,
+    },
+    /// Feedback, and whatever else: passed on as it is.
     Other {
         /// The packet type.
         packet_type: u8,
@@ -224,6 +235,9 @@ fn read(packet: &[u8]) -> Option<Packet<'_>> {
             name: *body.get(8..)?.first_chunk()?,
             data: body.get(12..)?,
         },
+        packet_type::XR if body.len() >= HEADER + 4 => {
+            Packet::ExtendedReport { ssrc: word(body, 4)?, blocks: Blocks::new(body.get(8..)?) }
+        }
         packet_type => Packet::Other { packet_type, count, body: &body[HEADER..] },
     })
 }

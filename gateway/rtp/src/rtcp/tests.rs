@@ -121,10 +121,10 @@ fn application_and_extended_reports_come_through() {
         packets[0],
         Packet::Application { subtype: 1, ssrc: 9, name: [b't', b'e', b's', b't'], data: [1, 2, 3, 4] }
     ));
-    assert!(matches!(
-        packets[1],
-        Packet::Other { packet_type: packet_type::XR, count: 0, body: [0, 0, 0, 9, 4, 0, 0, 0] }
-    ));
+    let Packet::ExtendedReport { ssrc: 9, blocks } = packets[1] else { panic!("XR") };
+    assert!(matches!(blocks.iter().next(), Some(Block::Other { block_type: 4, body: [] })));
+    let short = Compound::parse(&[0x80, packet_type::XR, 0, 0]).unwrap();
+    assert!(matches!(short.packets().next(), Some(Packet::Other { packet_type: packet_type::XR, .. })));
 }
 
 #[test]
@@ -190,6 +190,13 @@ fn walk(bytes: &[u8]) {
             }
             Packet::Goodbye(bye) => {
                 let _ = (bye.sources().count(), bye.reason());
+            }
+            Packet::ExtendedReport { blocks, .. } => {
+                for block in blocks.iter() {
+                    if let Block::LastReceived(answers) = block {
+                        let _ = answers.iter().count();
+                    }
+                }
             }
             Packet::Application { .. } | Packet::Other { .. } => {}
         }

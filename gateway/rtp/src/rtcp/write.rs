@@ -64,7 +64,12 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn packet(&mut self, packet_type: u8, count: usize, body: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+    pub(super) fn packet(
+        &mut self,
+        packet_type: u8,
+        count: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> &mut Self {
         let start = self.out.len();
         self.out.extend([0x80 | count as u8, packet_type, 0, 0]); // at most 31
         body(self.out);

@@ -41,6 +41,8 @@ pub struct Relay<'r> {
     pub protocol: Option<&'r str>,
     /// Values of `a=crypto` to write for them: the relay's own keys (RFC 4568).
     pub crypto: &'r [String],
+    /// The value of `a=rtcp-xr` (RFC 3611 §5.1) to write for them in place of what is there, empty for none; `None`: it stays.
+    pub extended_reports: Option<&'r str>,
 }
 
 /// Appends the description to `out` with the relay's addresses: `o=` is ours (see [`LocalOrigin`]), one
@@ -89,7 +91,8 @@ fn head(session: &Session<'_>, relay: &Relay<'_>, out: &mut Vec<u8>) -> usize {
     }
     for (kind, value) in kept(b"a") {
         // The direction is said of each stream below.
-        if !leads_around(value) && super::media::direction_of(value).is_none() {
+        let reports = attribute(value).0 == b"rtcp-xr" && relay.extended_reports.is_some();
+        if !reports && !leads_around(value) && super::media::direction_of(value).is_none() {
             line(out, kind, value);
         }
     }
@@ -141,7 +144,8 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
                 let of_payload = matches!(name, b"rtpmap" | b"fmtp" | b"rtcp-fb");
                 let dropped =
                     of_payload && text.and_then(payload_of).is_some_and(|(payload, _)| !keeps(payload));
-                !dropped && !leads_around(value) && super::media::direction_of(value).is_none()
+                let reports = name == b"rtcp-xr" && relay.extended_reports.is_some();
+                !dropped && !reports && !leads_around(value) && super::media::direction_of(value).is_none()
             }
             _ => true,
         };
@@ -152,6 +156,9 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     if let Events::With { payload, clock } = events {
         line(out, b'a', format!("rtpmap:{payload} telephone-event/{clock}").as_bytes());
         line(out, b'a', format!("fmtp:{payload} 0-16").as_bytes());
+    }
+    if let Some(value) = relay.extended_reports.filter(|value| !value.is_empty()) {
+        line(out, b'a', format!("rtcp-xr:{value}").as_bytes());
     }
     for value in relay.crypto {
         line(out, b'a', format!("crypto:{value}").as_bytes());
@@ -220,6 +227,7 @@ mod tests {
             direction,
             protocol: None,
             crypto: &[],
+            extended_reports: None,
         };
         let mut out = Vec::new();
         rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -258,6 +266,7 @@ mod tests {
                 direction: Direction::SendRecv,
                 protocol: None,
                 crypto: &[],
+                extended_reports: None,
             };
             let mut out = b"kept".to_vec();
             rewrite(&session, &relay, &mut origin, &mut out).unwrap();
@@ -282,6 +291,7 @@ mod tests {
                 direction: Direction::SendRecv,
                 protocol,
                 crypto,
+                extended_reports: None,
             };
             let mut out = Vec::new();
             rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -313,6 +323,7 @@ mod tests {
                 direction: Direction::SendRecv,
                 protocol: None,
                 crypto: &[],
+                extended_reports: None,
             };
             let mut out = Vec::new();
             rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -329,6 +340,34 @@ mod tests {
     }
 
     #[test]
+    fn rfc_3611_section_5_1_what_is_reported_is_the_relays_to_say() {
+        let offer = b"v=0\no=- 1 1 IN IP4 10.9.8.7\ns=-\na=rtcp-xr:stat-summary\nm=audio 4000 RTP/AVP 8\na=rtcp-xr:pkt-loss-rle\n";
+        let session = Session::parse(offer).unwrap();
+        let written = |extended_reports| {
+            let address = "192.0.2.1".parse().unwrap();
+            let (codecs, crypto) = (&[][..], &[][..]);
+            let direction = Direction::SendRecv;
+            let relay = Relay {
+                address,
+                ports: &[6000],
+                codecs,
+                events: Events::AsDescribed,
+                direction,
+                protocol: None,
+                crypto,
+                extended_reports,
+            };
+            let mut out = Vec::new();
+            rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            text.lines().filter(|line| line.contains("rtcp-xr")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(written(None), ["a=rtcp-xr:stat-summary", "a=rtcp-xr:pkt-loss-rle"]);
+        assert!(written(Some("")).is_empty());
+        assert_eq!(written(Some("voip-metrics")), ["a=rtcp-xr:voip-metrics"]);
+    }
+
+    #[test]
     fn nothing_is_written_when_no_codec_is_left() {
         let session = Session::parse(OFFER).unwrap();
         let relay = Relay {
@@ -339,6 +378,7 @@ mod tests {
             direction: Direction::SendRecv,
             protocol: None,
             crypto: &[],
+            extended_reports: None,
         };
         let mut out = b"kept".to_vec();
         let mut origin = LocalOrigin::new(7);

@@ -460,10 +460,10 @@ fn the_round_trip_to_a_peer_is_known_from_its_answer_to_a_relayed_report() {
     assert_eq!((quality.sent.packets, quality.sent.lost, quality.sent.loss_percent), (1, 1, Some(50.0)));
     assert!(quality.sent.mos.unwrap() < 2.0);
     assert_eq!(bench.quality(Side::Caller).round_trip_ms, None, "nobody measured that one");
-    // Half of it is in R, beside the terminals' delay: 93.2 - 0.024 × 185 - 0.11 × 7.7.
+    // Half of it is in R, beside the terminals' delay: Id of ITU-T G.107 for 185 ms.
     bench.rtp(Side::Caller, CALLER, 2);
     let received = bench.quality(Side::Caller).received;
-    assert!((received.r.unwrap() - (93.2 - 4.44 - 0.847)).abs() < 0.001, "{received:?}");
+    assert!((received.r.unwrap() - (93.2 - 5.8176)).abs() < 0.001, "{received:?}");
     // An answer to a report that did not pass here says nothing, nor does one about another stream.
     let other = ReportBlock { last_sr: 1, ..answer };
     bench.send(Side::Callee, true, CALLEE_RTCP, &receiver_report(2, &[other]));
@@ -573,8 +573,8 @@ fn quality_is_none_until_measured_then_says_what_was_lost() {
     assert_eq!(quality.received.loss_percent, Some(2.0));
     assert_eq!(quality.received.longest_gap_ms, Some(40.0));
     assert_eq!(quality.received.jitter_ms, Some(0.0));
-    // 93.2 - 0.024 × 60 - 95 × 2 / (2 + 4.3)
-    assert!((quality.received.r.unwrap() - (93.2 - 1.44 - 30.1587)).abs() < 0.001);
+    // 93.2 less Id of ITU-T G.107 for 60 ms, and 95 × 2 / (2 + 4.3).
+    assert!((quality.received.r.unwrap() - (93.2 - 1.6823 - 30.1587)).abs() < 0.001);
     bench.change(Side::Caller, |remote| remote.formats = vec![format(8, 8000, None)]);
     assert_eq!(bench.quality(Side::Caller).received.mos, None, "a codec without figures has no score");
     let mut stats = MediaStats::default();

@@ -108,6 +108,7 @@ impl Bridge {
         let (from, to) = self.legs(side);
         let Some(mut way) = from.keys.way.take() else { return };
         let header = *packet.header();
+        to.note_made(now);
         let mut room = [0; crate::translator::PAYLOAD_MAX];
         if let Some(payload) = way.take(now, packet, &mut room).and_then(|length| room.get(..length)) {
             match &mut from.translator {

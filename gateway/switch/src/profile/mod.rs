@@ -18,6 +18,7 @@ pub use number::{NumberFormat, NumberPlan, PlanError};
 pub use template::{Template, TemplateError};
 
 use crate::keys::Dtmf;
+use crate::leg_reports::Reporting;
 use crate::outside::Passing;
 use crate::security::MediaSecurity;
 use crate::transfer::TransferPolicy;
@@ -66,6 +67,8 @@ pub struct Profile {
     pub dtmf: Option<Dtmf>,
     /// Whether keys in its calls are hidden from whoever looks at traces: card numbers and PINs.
     pub dtmf_hidden: bool,
+    /// What is reported on its legs; none: as on all other legs.
+    pub reporting: Option<Reporting>,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -140,6 +143,7 @@ impl Profile {
             security: None,
             dtmf: None,
             dtmf_hidden: false,
+            reporting: None,
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

@@ -200,6 +200,7 @@ impl Shard {
         let address = if tied { local } else { self.places[listener].media.advertised };
         let mut fresh = LegSession::new(self.random.u64() >> 16, address, self.security_of(now, flow));
         fresh.dtmf = self.dtmf_of(now, flow);
+        fresh.reporting = self.reporting_of(now, flow);
         if let Some(offer) = offer {
             fresh.security.hear_offer(offer.security())?;
         }
