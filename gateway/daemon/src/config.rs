@@ -275,6 +275,10 @@ pub struct Media {
     pub srtp_keys_in_clear: bool,
     /// How peers say keys (DTMF) whose trunk's profile does not say, and phones: `pass`, `rfc4733`, `info`, `info-plain` or `inband`.
     pub dtmf: String,
+    /// Whether video passes, beside speech; a trunk's profile may say otherwise.
+    pub video: bool,
+    /// Whether fax over UDPTL (T.38) passes; likewise.
+    pub t38: bool,
 }
 
 impl Default for Media {
@@ -288,6 +292,8 @@ impl Default for Media {
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,
             dtmf: "pass".into(),
+            video: false,
+            t38: true,
         }
     }
 }

@@ -74,6 +74,12 @@ pub struct Profile {
     /// Whether keys in its calls are hidden in traces and copies: card numbers and PINs.
     #[serde(default)]
     pub dtmf_hidden: Option<bool>,
+    /// Whether video passes from and to it.
+    #[serde(default)]
+    pub video: Option<bool>,
+    /// Whether fax over UDPTL (T.38) passes from and to it.
+    #[serde(default)]
+    pub t38: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -204,6 +210,8 @@ fn build(
         made.security = Some(crate::security::resolve(base, said, key)?);
     }
     made.dtmf_hidden = profile.dtmf_hidden.unwrap_or(made.dtmf_hidden);
+    made.allowed.video = profile.video.or(made.allowed.video);
+    made.allowed.t38 = profile.t38.or(made.allowed.t38);
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {
         made.requests =

@@ -416,6 +416,8 @@ fn shard_config(
         latch,
         security: crate::security::of_all(file, at)?,
         dtmf,
+        video: file.media.video,
+        t38: file.media.t38,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),
         no_progress: file.calls.no_progress.0,

@@ -12,6 +12,7 @@ use crate::profile::{EarlyDialogs, Redirects};
 use crate::redirect::Redirected;
 use crate::resync::Resync;
 use crate::session::{Described, LegSession};
+use crate::streams::Stream;
 use crate::transfer::Transferring;
 use crate::translation::Translating;
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
@@ -109,6 +110,8 @@ pub(crate) struct CallMedia {
     pub(crate) bridge: Bridge,
     pub(crate) pairs: [PairId; 2],
     pub(crate) sessions: [LegSession; 2],
+    /// Its streams beside speech.
+    pub(crate) streams: Vec<Stream>,
     /// Whether the callee tried now may be offered codecs that the caller does not speak.
     pub(crate) translates: bool,
     /// The offer that was made so last.

@@ -46,6 +46,10 @@ pub struct Config {
     pub security: MediaSecurity,
     /// How peers say keys (DTMF) whose trunk does not say, and phones.
     pub dtmf: Dtmf,
+    /// Whether video passes from and to peers whose trunk does not say, and phones.
+    pub video: bool,
+    /// The same of fax over UDPTL (T.38).
+    pub t38: bool,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -113,6 +117,8 @@ impl Default for Config {
             latch: LatchPolicy::default(),
             security: MediaSecurity::default(),
             dtmf: Dtmf::default(),
+            video: false,
+            t38: true,
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

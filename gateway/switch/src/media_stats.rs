@@ -3,6 +3,7 @@
 use crate::bridge::{Bridge, Side};
 use crate::leg_media::LegMedia;
 use crate::ports::PortStats;
+use crate::streams::Stream;
 use core::net::SocketAddr;
 use core::time::Duration;
 use rtp::Snapshot;
@@ -225,6 +226,10 @@ counters! {
     keys_dropped,
     /// RTP packets in whose place a key was said, or whose tone was hidden.
     keys_covered,
+    /// UDPTL datagrams (T.38) received from peers.
+    udptl_received,
+    /// UDPTL datagrams passed on to peers.
+    udptl_sent,
     /// RTCP compound packets received from peers.
     rtcp_received,
     /// RTCP compound packets passed on to peers.
@@ -294,6 +299,14 @@ impl MediaStats {
             self.rtcp_received += leg.rtcp.packets;
             self.rtcp_sent += leg.rtcp.relayed;
         }
+    }
+
+    /// Adds a stream beside speech.
+    pub(crate) fn add_stream(&mut self, stream: &Stream) {
+        self.add_bridge(&stream.bridge);
+        self.udptl_received += stream.fax.received;
+        self.udptl_sent += stream.fax.sent;
+        self.media_strangers += stream.fax.strangers;
     }
 
     /// Adds a pool's counters.

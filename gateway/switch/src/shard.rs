@@ -34,6 +34,9 @@ pub(crate) const MEDIA_SOCKETS: u32 = 1 << 16;
 /// Sockets of one media address's ports are numbered within a span of this.
 pub(crate) const MEDIA_SPAN: u32 = 1 << 17;
 
+/// Who holds a pair of ports: a call, of its side, for its speech (0) or for which of the streams beside it.
+pub(crate) type Holder = (Key, Side, u8);
+
 /// What a timer of the shard is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -116,8 +119,8 @@ pub struct Shard {
     pub(crate) legs: Vec<Option<LegSlot>>,
     /// One pool per media address.
     pub(crate) pools: Vec<PortPool>,
-    /// Which call and side holds a pair, by pool and pair.
-    pub(crate) holders: Vec<Vec<Option<(Key, Side)>>>,
+    /// Who holds a pair, by pool and pair.
+    pub(crate) holders: Vec<Vec<Option<Holder>>>,
     /// Call-IDs of callee legs with the number sent, to know a call that comes back.
     pub(crate) own_call_ids: BTreeMap<Box<str>, Box<str>>,
     /// Probes awaiting their answer, by request.
@@ -406,8 +409,11 @@ impl Shard {
     fn media(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
         let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
         let holder = self.holders.get(pool).and_then(|pairs| pairs.get(pair)).copied().flatten();
+        if let Some(holder) = holder.filter(|holder| holder.2 != 0) {
+            return self.beside_speech(holder, rtcp, &datagram, out);
+        }
         let media =
-            holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
+            holder.and_then(|(key, side, _)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
         let Some((media, side, key)) = media else {
             self.stats.media_unclaimed += 1;
             return;
@@ -545,7 +551,7 @@ impl Shard {
         self.legs[index] = Some(slot);
     }
 
-    pub(crate) fn hold_pair(&mut self, pair: PairId, holder: Option<(Key, Side)>) {
+    pub(crate) fn hold_pair(&mut self, pair: PairId, holder: Option<Holder>) {
         if let Some(place) = self.holders.get_mut(pair.pool()).and_then(|pairs| pairs.get_mut(pair.index())) {
             *place = holder;
         }

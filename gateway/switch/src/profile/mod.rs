@@ -20,6 +20,7 @@ pub use template::{Template, TemplateError};
 use crate::keys::Dtmf;
 use crate::outside::Passing;
 use crate::security::MediaSecurity;
+use crate::streams::Allowed;
 use crate::transfer::TransferPolicy;
 use core::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Profile {
     pub dtmf: Option<Dtmf>,
     /// Whether keys in its calls are hidden from whoever looks at traces: card numbers and PINs.
     pub dtmf_hidden: bool,
+    /// Which streams beside speech pass.
+    pub allowed: Allowed,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -140,6 +143,7 @@ impl Profile {
             security: None,
             dtmf: None,
             dtmf_hidden: false,
+            allowed: Allowed::default(),
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),
