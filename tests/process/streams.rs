@@ -266,8 +266,7 @@ fn a_hold_and_another_codec_leave_no_gap(io: &str) {
     let (offer, answer) = (both(row.near.sdp("sendrecv")), both(row.far.sdp("sendrecv")));
     let (offered, _, call, mut callee) = row.call(&offer, &answer);
     let to = place(&offered, "audio");
-    let (ear, voice) = (row.near.port(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)));
-    let _ = ear;
+    let voice = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     // The callee speaks without a pause in a thread of its own, while it holds the caller and takes him back.
     let mut far = std::mem::replace(&mut row.far, Voice::new([127, 0, 0, 1].into(), 9));
     let speaks = voice.clone();

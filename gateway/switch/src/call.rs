@@ -77,8 +77,8 @@ pub(crate) struct Call {
     pub(crate) timer: Option<TimerId>,
     /// Whether its keys are hidden from whoever looks on.
     pub(crate) hides_keys: bool,
-    /// When packets of keys are due.
-    pub(crate) keys_timer: Option<TimerId>,
+    /// When the bridge has packets of its own to send.
+    pub(crate) bridge_timer: Option<TimerId>,
     /// Media check timer.
     pub(crate) media_timer: Option<TimerId>,
     pub(crate) media: Option<CallMedia>,

@@ -68,7 +68,7 @@ impl Shard {
             self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
-        for timer in [call.timer, call.media_timer, call.keys_timer, resync].into_iter().flatten() {
+        for timer in [call.timer, call.media_timer, call.bridge_timer, resync].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         for leg in [Some(call.caller), call.callee].into_iter().flatten() {

@@ -36,6 +36,7 @@ mod mask;
 mod media;
 pub mod media_stats;
 mod nat;
+mod noise;
 mod observe;
 mod offer;
 mod outside;

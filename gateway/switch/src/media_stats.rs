@@ -210,6 +210,8 @@ counters! {
     rtp_translated,
     /// RTP packets that could not be translated: late, doubled, or of a codec that the other side has no counterpart for.
     rtp_untranslated,
+    /// RTP packets of noise sent to codecs that cannot say silence, while nothing came.
+    rtp_filled,
     /// Keys (DTMF) that came as telephone events and were translated.
     keys_from_events,
     /// Keys that came in INFO and were translated.
@@ -282,6 +284,7 @@ impl MediaStats {
             self.rtp_unexpected_types += leg.unexpected_types;
             self.rtp_translated += leg.translated;
             self.rtp_untranslated += leg.untranslated;
+            self.rtp_filled += leg.filled;
             let keys = leg.keys_account();
             self.keys_from_events += keys.from_events;
             self.keys_from_info += keys.from_info;

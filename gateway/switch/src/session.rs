@@ -362,6 +362,9 @@ fn rewrite(
     if offering.is_some() {
         streams::place(session, media, towards, &mut ports);
     }
+    if ports.iter().all(|port| *port == 0) {
+        return Err(Refusal::sdp("nothing of what it describes passes"));
+    }
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
     let ports = &ports[..session.media.len().min(sdp::MEDIA_MAX)];
     media.sessions[at(towards)].write(session, ports, &names, events, direction)

@@ -52,8 +52,8 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
-    /// Packets of keys are due.
-    Keys(Key),
+    /// A bridge has packets of its own to send.
+    Bridge(Key),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -347,7 +347,7 @@ impl Shard {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
             let resync = call.resync.as_ref().and_then(|it| it.timer);
-            [call.timer, call.media_timer, call.keys_timer, resync].iter().flatten().count()
+            [call.timer, call.media_timer, call.bridge_timer, resync].iter().flatten().count()
                 + call.transferring.timers().count()
         };
         Census {
@@ -419,9 +419,9 @@ impl Shard {
             return;
         };
         media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
-        if media.bridge.keys_wait {
+        if media.bridge.tends {
             self.endpoint.note_time(now);
-            self.tend_keys(now, key, out);
+            self.tend_bridge(now, key, out);
             self.settle(now, out);
         }
     }
@@ -476,7 +476,7 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
-                Timer::Keys(call) => self.keys_due(now, call, out),
+                Timer::Bridge(call) => self.bridge_due(now, call, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {

@@ -200,7 +200,7 @@ impl Stream {
         }
         self.fax.received += 1;
         from.heard = Some(received);
-        let target = sources[at(across(side))].or(to.latch.expected());
+        let target = sources[at(across(side))].or_else(|| to.latch.expected());
         let Some(target) = target.filter(|_| from.direction.sends && to.direction.receives) else { return };
         let waiting = out.sends_waiting();
         out.send(to.rtp_socket, target, payload);
