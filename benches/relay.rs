@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use switch::RtpPorts;
 use switch::bridge::{Bridge, Side};
+use switch::keys::{Dtmf, Speaker};
 use switch::leg_media::{Direction, Format, PayloadMap, Remote};
 use switch::ports::{Pair, PortPool};
 use switch::translator::Spoken;
@@ -144,6 +145,21 @@ fn relay(c: &mut Criterion) {
         calls.bridges[0].set_payload_map(side, map);
     }
     group.bench_function("packet_payload_type_rewritten", |b| b.iter(|| calls.relay(0)));
+
+    // What sound costs where keys are translated: looked at for telephone events, listened to for tones.
+    for (name, dtmf, events) in
+        [("events_to_info", Dtmf::Rfc4733, Some((101, 101))), ("tones_to_info", Dtmf::Inband, None)]
+    {
+        let mut calls = Calls::new(1);
+        let codecs = vec![(8, Codec::Pcma)];
+        let from = Speaker { dtmf, events, codecs: codecs.clone() };
+        let to = Speaker { dtmf: Dtmf::Info, events: None, codecs };
+        let speakers = if calls.streams[0].side == Side::Caller { [&from, &to] } else { [&to, &from] };
+        calls.bridges[0].set_speakers(speakers[0], speakers[1], 1);
+        group.bench_function(format!("packet_{name}"), |b| {
+            b.iter(|| assert_eq!(calls.relay(0), HEADER_LEN + PAYLOAD));
+        });
+    }
 
     let mut calls = Calls::new(1);
     calls.streams[0].source.set_port(9);

@@ -52,6 +52,7 @@ mod replaced;
 mod revocation;
 mod srtp;
 mod stir;
+mod streams;
 mod tls;
 mod torture;
 mod trace;

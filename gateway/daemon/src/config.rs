@@ -281,6 +281,10 @@ pub struct Media {
     pub rtcp_xr: bool,
     /// A side that sends no RTP for this long, while the other does or both do not, is told of; 0s: never.
     pub one_way_after: Span,
+    /// Whether video passes, beside speech; a trunk's profile may say otherwise.
+    pub video: bool,
+    /// Whether fax over UDPTL (T.38) passes; likewise.
+    pub t38: bool,
 }
 
 impl Default for Media {
@@ -297,6 +301,8 @@ impl Default for Media {
             rtcp: "auto".into(),
             rtcp_xr: false,
             one_way_after: Span::from_millis(5000),
+            video: false,
+            t38: true,
         }
     }
 }

@@ -80,6 +80,12 @@ pub struct Profile {
     /// Whether reports of the gateway's own on its legs are extended.
     #[serde(default)]
     pub rtcp_xr: Option<bool>,
+    /// Whether video passes from and to it.
+    #[serde(default)]
+    pub video: Option<bool>,
+    /// Whether fax over UDPTL (T.38) passes from and to it.
+    #[serde(default)]
+    pub t38: Option<bool>,
     /// Requests outside of calls that pass from and to the trunk.
     #[serde(default)]
     pub requests: Option<Vec<String>>,
@@ -218,6 +224,8 @@ fn build(
         made.reporting =
             Some(crate::reporting::resolve(base, profile.rtcp.as_deref(), profile.rtcp_xr, key)?);
     }
+    made.allowed.video = profile.video.or(made.allowed.video);
+    made.allowed.t38 = profile.t38.or(made.allowed.t38);
     made.session_id = profile.session_id.unwrap_or(made.session_id);
     if let Some(names) = &profile.requests {
         made.requests =

@@ -418,6 +418,8 @@ fn shard_config(
         dtmf,
         reporting: crate::reporting::of_all(file, at)?,
         one_way_after: file.media.one_way_after.0,
+        video: file.media.video,
+        t38: file.media.t38,
         no_response: file.calls.no_response.0,
         no_response_suspect: file.calls.no_response_suspect.0.min(file.calls.no_response.0),
         no_progress: file.calls.no_progress.0,

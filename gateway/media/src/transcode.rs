@@ -85,6 +85,14 @@ impl Transcoder {
         }
     }
 
+    /// Nothing was sent for `samples`, since there was silence: noise as it was described takes their place. To be taken as what comes is.
+    pub fn fill(&mut self, samples: usize) {
+        let mut room = [0; PIECE_SAMPLES];
+        let count = samples.min(self.from().samples(PIECE));
+        let given = self.decoder.conceal(&mut room[..count]);
+        self.hold(&room[..given]);
+    }
+
     fn hold(&mut self, samples: &[i16]) {
         let room = self.held.capacity() - self.held.len();
         let Some(resampler) = &mut self.resampler else {

@@ -16,6 +16,7 @@ use crate::security::LegSecurity;
 use crate::session;
 use crate::shard::{Shard, Timer};
 use crate::status::{More, Refusal};
+use crate::streams::{self, Allowed};
 use crate::transfer::{TIE, joining};
 use crate::trunk::{
     Attempt, Dry, Evidence, HealthState, Hunt, Peer, Seizure, Transition, Trunk, TrunkConfig,
@@ -230,10 +231,18 @@ impl Shard {
             media.sessions[1].dtmf = dtmf;
             let reporting = way.profile.reporting.unwrap_or(self.config.reporting);
             media.sessions[1].reporting = if tied { Reporting::PASSED } else { reporting };
+            media.sessions[1].allowed = if tied { Allowed::default() } else { way.profile.allowed };
             if tied {
                 // Between shards, RTP stays on this host.
                 media.sessions[1].name_address(local);
             }
+        }
+        let (body, offered) = (call.invite.body().to_vec(), call.offer.clone());
+        self.ensure_streams(now, key, &body, out);
+        let origin = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller));
+        let Some(call) = self.calls.get_mut(key) else { return Err(Refusal::internal("call is gone")) };
+        if let (Some(media), Some(offer), Some(origin)) = (call.media.as_mut(), &offered, origin) {
+            streams::apply(now, media, Side::Caller, offer.streams(), origin);
         }
         let offer = match call.media.as_mut() {
             Some(media) if !call.late_offer => {

@@ -127,8 +127,14 @@ impl Shard {
             }
             Event::Bye { message, .. } => self.on_bye(now, key, side, &message, out),
             Event::Lost { why, .. } => self.on_lost(now, key, side, why, out),
-            Event::Reinvite { message, .. } => self.on_change(now, key, side, Change::Reinvite, &message),
-            Event::Update { message, .. } => self.on_change(now, key, side, Change::Update, &message),
+            Event::Reinvite { message, .. } => {
+                self.ensure_streams(now, key, message.body(), out);
+                self.on_change(now, key, side, Change::Reinvite, &message);
+            }
+            Event::Update { message, .. } => {
+                self.ensure_streams(now, key, message.body(), out);
+                self.on_change(now, key, side, Change::Update, &message);
+            }
             Event::ReinviteDone { status, message, .. } | Event::UpdateDone { status, message, .. } => {
                 if !self.mended(now, key, side, status, message.as_ref(), out) {
                     self.on_change_done(now, key, side, status, message.as_ref());

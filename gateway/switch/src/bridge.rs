@@ -58,10 +58,10 @@ pub struct Bridge {
     legs: [LegMedia; 2],
     /// Since when silence counts.
     clock: Option<Time>,
-    /// Whether [`Self::say_keys`] is to be called, though it is not yet the time that was last asked for.
-    pub(crate) keys_wait: bool,
+    /// Whether [`Self::tend`] is to be called, though it is not yet the time that was last asked for.
+    pub(crate) tends: bool,
     /// When it was last asked to be.
-    pub(crate) keys_at: Option<Time>,
+    pub(crate) due_at: Option<Time>,
     pub(crate) watch: Watch,
 }
 
@@ -71,8 +71,8 @@ impl Bridge {
         Self {
             legs: [LegMedia::new(caller), LegMedia::new(callee)],
             clock: None,
-            keys_wait: false,
-            keys_at: None,
+            tends: false,
+            due_at: None,
             watch: Watch::default(),
         }
     }
@@ -112,7 +112,7 @@ impl Bridge {
         for bridge in [self, other] {
             for leg in &mut bridge.legs {
                 leg.payload_map = PayloadMap::default();
-                leg.translator = None;
+                (leg.translator, leg.noise_due) = (None, None);
                 leg.end_keys();
                 // Who it is expected to send to is another.
                 leg.expected_since = None;
@@ -147,6 +147,7 @@ impl Bridge {
         for (leg, way) in [(from, (here, there)), (to, (there, here))] {
             if leg.translator.as_ref().is_none_or(|it| !it.is(way.0, way.1)) {
                 leg.translator = Some(Box::new(Translator::new(way.0, way.1)));
+                leg.noise_due = None;
             }
         }
     }
@@ -154,7 +155,7 @@ impl Bridge {
     /// From now on nothing is translated.
     pub fn pass(&mut self) {
         for leg in &mut self.legs {
-            leg.translator = None;
+            (leg.translator, leg.noise_due) = (None, None);
         }
     }
 
@@ -272,6 +273,8 @@ impl Bridge {
                 translator.translate(&packet, |header, payload| to.send(target, header, payload, out));
             from.translated += u64::from(taken);
             from.untranslated += u64::from(!taken);
+            let quiet = translator.is_quiet();
+            self.expect_noise(side, received, quiet);
             return;
         }
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);

@@ -13,6 +13,7 @@ use crate::profile::{EarlyDialogs, Redirects};
 use crate::redirect::Redirected;
 use crate::resync::Resync;
 use crate::session::{Described, LegSession};
+use crate::streams::Stream;
 use crate::transfer::Transferring;
 use crate::translation::Translating;
 use crate::trunk::{Hunt, Peer, Seizure, TrunkTable};
@@ -77,8 +78,8 @@ pub(crate) struct Call {
     pub(crate) timer: Option<TimerId>,
     /// Whether its keys are hidden from whoever looks on.
     pub(crate) hides_keys: bool,
-    /// When packets of keys are due.
-    pub(crate) keys_timer: Option<TimerId>,
+    /// When the bridge has packets of its own to send.
+    pub(crate) bridge_timer: Option<TimerId>,
     /// Media check timer.
     pub(crate) media_timer: Option<TimerId>,
     /// When its media is looked at next, once it was answered.
@@ -113,6 +114,8 @@ pub(crate) struct CallMedia {
     pub(crate) bridge: Bridge,
     pub(crate) pairs: [PairId; 2],
     pub(crate) sessions: [LegSession; 2],
+    /// Its streams beside speech.
+    pub(crate) streams: Vec<Stream>,
     /// Whether the callee tried now may be offered codecs that the caller does not speak.
     pub(crate) translates: bool,
     /// The offer that was made so last.

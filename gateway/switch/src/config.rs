@@ -51,6 +51,10 @@ pub struct Config {
     pub reporting: Reporting,
     /// A side that sends no RTP for this long is told of while the other one sends, and so are both; zero: never.
     pub one_way_after: Duration,
+    /// Whether video passes from and to peers whose trunk does not say, and phones.
+    pub video: bool,
+    /// The same of fax over UDPTL (T.38).
+    pub t38: bool,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -120,6 +124,8 @@ impl Default for Config {
             dtmf: Dtmf::default(),
             reporting: Reporting::default(),
             one_way_after: Duration::from_secs(5),
+            video: false,
+            t38: true,
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

@@ -68,7 +68,7 @@ impl Shard {
             self.certificates.forget(url, Waiter::Call(key));
         }
         let resync = call.resync.as_ref().and_then(|resync| resync.timer);
-        let timers = [call.timer, call.media_timer, call.keys_timer, call.watch_timer, resync];
+        let timers = [call.timer, call.media_timer, call.bridge_timer, call.watch_timer, resync];
         for timer in timers.into_iter().flatten() {
             self.wheel.cancel(timer);
         }

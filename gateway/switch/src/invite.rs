@@ -266,7 +266,7 @@ impl Shard {
                 last_failure: None,
                 timer: None,
                 hides_keys,
-                keys_timer: None,
+                bridge_timer: None,
                 media_timer: None,
                 watch: None,
                 watch_timer: None,

@@ -184,6 +184,10 @@ pub struct LegMedia {
     pub(crate) payload_map: PayloadMap,
     /// What its packets become if the other peer speaks another codec.
     pub(crate) translator: Option<Box<Translator>>,
+    /// When noise is due in the place of what the peer does not send; `None` while it sends.
+    pub(crate) noise_due: Option<Time>,
+    /// Packets of such noise sent to the other peer.
+    pub(crate) filled: u64,
     /// The keys that it says.
     pub(crate) keys: LegKeys,
     /// What became of them before the present way of saying them.
@@ -280,6 +284,8 @@ impl LegMedia {
             sent_octets: 0,
             payload_map: PayloadMap::default(),
             translator: None,
+            noise_due: None,
+            filled: 0,
             keys: LegKeys::default(),
             keys_account: KeysAccount::default(),
             translated: 0,

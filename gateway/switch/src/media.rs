@@ -10,6 +10,7 @@ use crate::security::LegSecurity;
 use crate::session::{self, LegSession, Origin};
 use crate::shard::Shard;
 use crate::status::Refusal;
+use crate::streams::Allowed;
 use link::{AlarmKind, Side};
 use sansio::{Key, Outbox, Time};
 use sip::Flow;
@@ -30,6 +31,7 @@ impl Shard {
         {
             // What the peer tried before said of its media is void.
             media.bridge.forget_remote(now, Leg::Callee);
+            media.streams.iter_mut().for_each(|stream| stream.forget_remote(now, Side::Callee));
             return Ok(());
         }
         self.release_media(now, key);
@@ -39,10 +41,10 @@ impl Shard {
             return Err(Refusal::ports());
         };
         for (pair, side) in pairs.iter().zip([Side::Caller, Side::Callee]) {
-            self.hold_pair(pair.id, Some((key, side)));
+            self.hold_pair(pair.id, Some((key, side, 0)));
         }
         // The callee's protection is set when it is asked.
-        let dtmf = self.dtmf_of(now, &flow);
+        let (dtmf, allowed) = (self.dtmf_of(now, &flow), self.allowed_of(now, &flow));
         let securities = [self.security_of(now, &flow), LegSecurity::off(self.secrets.fork())];
         let reporting = self.reporting_of(now, &flow);
         let mut sessions = [listener, towards].into_iter().zip(securities).map(|(at, security)| {
@@ -53,10 +55,12 @@ impl Shard {
         };
         caller.dtmf = dtmf;
         caller.reporting = reporting;
+        caller.allowed = allowed;
         let sessions = [caller, callee];
         let bridge = Bridge::new(pairs[0], pairs[1]);
         let pairs = pairs.map(|pair| pair.id);
-        let mut media = CallMedia { bridge, pairs, sessions, translates: false, translating: None };
+        let (streams, translating) = (Vec::new(), None);
+        let mut media = CallMedia { bridge, pairs, sessions, streams, translates: false, translating };
         let origin = self.calls.get(key).map(|call| self.origin_of(call, Side::Caller));
         if let (Some(call), Some(origin)) = (self.calls.get_mut(key), origin) {
             if let Some(offer) = &call.offer {
@@ -153,6 +157,12 @@ impl Shard {
         trunk.and_then(|trunk| trunk.config.profile.dtmf).unwrap_or(self.config.dtmf)
     }
 
+    /// Which streams beside speech pass from and to who is behind a flow, if his trunk's profile says so.
+    pub(crate) fn allowed_of(&self, now: Time, flow: &Flow) -> Allowed {
+        let trunk = self.trunk_behind(now, flow).filter(|_| !self.is_tied(flow));
+        trunk.map_or_else(Allowed::default, |trunk| trunk.config.profile.allowed)
+    }
+
     /// Gives a call's ports back.
     pub(crate) fn release_media(&mut self, now: Time, key: Key) {
         let Some(media) = self.calls.get_mut(key).and_then(|call| call.media.take()) else { return };
@@ -161,6 +171,7 @@ impl Shard {
 
     pub(crate) fn release_pairs(&mut self, now: Time, media: &CallMedia) {
         self.media_stats.add_bridge(&media.bridge);
+        self.release_streams(now, &media.streams);
         for pair in media.pairs {
             self.hold_pair(pair, None);
             if let Some(pool) = self.pools.get_mut(pair.pool()) {

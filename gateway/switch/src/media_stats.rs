@@ -4,6 +4,7 @@ use crate::bridge::{Bridge, Side};
 use crate::leg_media::LegMedia;
 use crate::leg_quality::Course;
 use crate::ports::PortStats;
+use crate::streams::Stream;
 use core::net::SocketAddr;
 use core::time::Duration;
 use rtp::Snapshot;
@@ -241,6 +242,8 @@ counters! {
     rtp_translated,
     /// RTP packets that could not be translated: late, doubled, or of a codec that the other side has no counterpart for.
     rtp_untranslated,
+    /// RTP packets of noise sent to codecs that cannot say silence, while nothing came.
+    rtp_filled,
     /// Keys (DTMF) that came as telephone events and were translated.
     keys_from_events,
     /// Keys that came in INFO and were translated.
@@ -257,6 +260,10 @@ counters! {
     keys_dropped,
     /// RTP packets in whose place a key was said, or whose tone was hidden.
     keys_covered,
+    /// UDPTL datagrams (T.38) received from peers.
+    udptl_received,
+    /// UDPTL datagrams passed on to peers.
+    udptl_sent,
     /// RTCP compound packets received from peers.
     rtcp_received,
     /// RTCP compound packets passed on to peers.
@@ -319,6 +326,7 @@ impl MediaStats {
             self.rtp_unexpected_types += leg.unexpected_types;
             self.rtp_translated += leg.translated;
             self.rtp_untranslated += leg.untranslated;
+            self.rtp_filled += leg.filled;
             let keys = leg.keys_account();
             self.keys_from_events += keys.from_events;
             self.keys_from_info += keys.from_info;
@@ -342,6 +350,14 @@ impl MediaStats {
             self.quality_seconds += u64::from(leg.judged.received.seconds);
             self.quality_seconds_poor += u64::from(leg.judged.received.poor);
         }
+    }
+
+    /// Adds a stream beside speech.
+    pub(crate) fn add_stream(&mut self, stream: &Stream) {
+        self.add_bridge(&stream.bridge);
+        self.udptl_received += stream.fax.received;
+        self.udptl_sent += stream.fax.sent;
+        self.media_strangers += stream.fax.strangers;
     }
 
     /// Adds a pool's counters.

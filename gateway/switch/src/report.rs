@@ -113,8 +113,9 @@ impl Shard {
             figures.push(Figure::counter(format!("sip_{name}_total"), help, value));
         });
         let mut media = self.media_stats;
-        for bridge in self.calls.iter().filter_map(|(_, call)| Some(&call.media.as_ref()?.bridge)) {
-            media.add_bridge(bridge);
+        for held in self.calls.iter().filter_map(|(_, call)| call.media.as_ref()) {
+            media.add_bridge(&held.bridge);
+            held.streams.iter().for_each(|stream| media.add_stream(stream));
         }
         let mut gauges = [0u64; 3];
         for pool in &self.pools {

@@ -1,7 +1,8 @@
 //! The session descriptions of a call's legs: what each side said, and what the gateway says in its place.
 //!
 //! A description goes through with the gateway's addresses in it and its payload type numbers untouched, so
-//! that packets need no rewriting. Only the first audio stream is anchored; others are refused (port 0).
+//! that packets need no rewriting. The first audio stream is anchored, video and fax beside it where they pass (`streams`); others are
+//! refused (port 0).
 
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
@@ -12,6 +13,7 @@ use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::security::{LegSecurity, Said};
 use crate::status::Refusal;
+use crate::streams::{self, Allowed};
 use crate::translation;
 use core::hash::{Hash as _, Hasher as _};
 use core::net::{IpAddr, SocketAddr};
@@ -42,6 +44,8 @@ pub(crate) struct LegSession {
     pub(crate) dtmf: Dtmf,
     /// The payload type of telephone events in what its peer described or offered last.
     pub(crate) asked: Option<u8>,
+    /// Which streams beside speech its trunk lets pass.
+    pub(crate) allowed: Allowed,
     /// Of which streams of our own are numbered.
     pub(crate) seed: u32,
     /// What is reported to its peer.
@@ -62,6 +66,7 @@ impl LegSession {
             security,
             dtmf: Dtmf::Pass,
             asked: None,
+            allowed: Allowed { video: None, t38: None },
             seed: id as u32,
             reporting: Reporting::PASSED,
         }
@@ -113,8 +118,10 @@ impl LegSession {
         events: Events,
         direction: sdp::Direction,
     ) -> Result<Vec<u8>, Refusal> {
-        let (_, audio) = anchored(session)?;
-        let (protocol, crypto) = self.security.write(audio.profile())?;
+        let (protocol, crypto) = match anchored(session)? {
+            Some((_, audio)) => self.security.write(audio.profile())?,
+            None => (None, Vec::new()),
+        };
         let extended_reports = self.reporting.attribute();
         let relay = Relay {
             address: self.address,
@@ -163,6 +170,10 @@ pub(crate) struct Described {
     codecs: Vec<(u8, String)>,
     /// What it says of protection.
     security: Said,
+    /// Whether there is speech at all.
+    speech: bool,
+    /// The streams beside it.
+    streams: Vec<streams::Said>,
     /// A hash of all it says but who says it and in which version (`o=`).
     substance: u64,
     /// It itself.
@@ -189,7 +200,8 @@ impl Described {
     /// Reads a description.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let session = parse(body)?;
-        let (_, audio) = anchored(&session)?;
+        let streams = streams::Said::all(&session);
+        let Some((_, audio)) = anchored(&session)? else { return Ok(Self::silent(body, streams)) };
         let all: Vec<_> = audio.codecs().collect();
         let speech = || all.iter().filter(|codec| !codec.is_auxiliary());
         let codecs: Vec<_> = speech().map(|codec| (codec.payload, text(codec.name))).collect();
@@ -215,9 +227,34 @@ impl Described {
             event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
             security: Said::of(audio),
+            speech: true,
+            streams,
             substance: substance(body),
             body: body.into(),
         })
+    }
+
+    /// One without speech.
+    fn silent(body: &[u8], streams: Vec<streams::Said>) -> Self {
+        Self {
+            rtp: None,
+            rtcp: None,
+            direction: Direction::INACTIVE,
+            payload_types: 0,
+            formats: Vec::new(),
+            event_type: None,
+            codecs: Vec::new(),
+            security: Said::default(),
+            speech: false,
+            streams,
+            substance: substance(body),
+            body: body.into(),
+        }
+    }
+
+    /// The streams beside speech.
+    pub(crate) fn streams(&self) -> &[streams::Said] {
+        &self.streams
     }
 
     /// What it says of protection.
@@ -284,9 +321,9 @@ fn anchor_as(
     offering: bool,
 ) -> Result<Vec<u8>, Refusal> {
     let session = parse(body)?;
-    let bound =
-        if is_nowhere(anchored(&session)?.1) { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
-    rewrite(&session, media, towards, codecs, bound, offering)
+    let nowhere = anchored(&session)?.is_some_and(|(_, audio)| is_nowhere(audio));
+    let bound = if nowhere { sdp::Direction::SendOnly } else { sdp::Direction::SendRecv };
+    rewrite(&session, media, towards, codecs, bound, Some(offering))
 }
 
 /// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
@@ -317,7 +354,7 @@ pub(crate) fn mirror(
         (false, true) => sdp::Direction::SendOnly,
         (false, false) => sdp::Direction::Inactive,
     };
-    rewrite(&parse(&crate::transfer::open(body))?, media, towards, codecs, direction, false)
+    rewrite(&parse(&crate::transfer::open(body))?, media, towards, codecs, direction, None)
 }
 
 fn rewrite(
@@ -326,12 +363,21 @@ fn rewrite(
     towards: Side,
     codecs: &[String],
     direction: sdp::Direction,
-    offering: bool,
+    offering: Option<bool>,
 ) -> Result<Vec<u8>, Refusal> {
-    let (index, audio) = anchored(session)?;
-    let events = keys::events(media, towards, audio, offering);
+    let mut events = Events::AsDescribed;
     let mut ports = [0u16; sdp::MEDIA_MAX];
-    ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
+    if let Some((index, audio)) = anchored(session)? {
+        events = keys::events(media, towards, audio, offering.unwrap_or(false));
+        ports[index] = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
+    }
+    // Of its own offer nobody else was asked.
+    if offering.is_some() {
+        streams::place(session, media, towards, &mut ports);
+    }
+    if ports.iter().all(|port| *port == 0) {
+        return Err(Refusal::sdp("nothing of what it describes passes"));
+    }
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
     let ports = &ports[..session.media.len().min(sdp::MEDIA_MAX)];
     media.sessions[at(towards)].write(session, ports, &names, events, direction)
@@ -362,10 +408,14 @@ pub(crate) fn answer(
         return translation::answer(now, body, media, from, origin);
     }
     let described = Described::read(body)?;
-    media.sessions[at(from)].security.takes(&described.security)?;
+    if described.speech {
+        media.sessions[at(from)].security.takes(&described.security)?;
+    }
     let out = anchor(body, media, across(from), &[])?;
     apply(now, media, from, &described, origin);
-    media.bridge.pass();
+    if described.speech {
+        media.bridge.pass();
+    }
     keys::arrange(media);
     Ok(out)
 }
@@ -373,8 +423,10 @@ pub(crate) fn answer(
 /// The media of `side` is where and what it described, unless that cannot be agreed to: then all stays as it was.
 pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
     let session = &mut media.sessions[at(side)];
-    let Ok(agreed) = session.security.commit(&described.security) else { return };
-    media.bridge.protect(side.into(), &agreed);
+    if described.speech {
+        let Ok(agreed) = session.security.commit(&described.security) else { return };
+        media.bridge.protect(side.into(), &agreed);
+    }
     media.bridge.set_reporting(side.into(), session.reporting);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
     session.last = sdp::keep_crypto(&session.written, session.security.tag());
@@ -402,9 +454,13 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     };
     media.sessions[at(side)].heard = Some(described.substance);
     media.sessions[at(side)].said.clone_from(&described.body);
-    media.sessions[at(side)].codecs.clone_from(&described.codecs);
+    // A fax in the place of speech is for a while.
+    if described.speech {
+        media.sessions[at(side)].codecs.clone_from(&described.codecs);
+    }
     media.sessions[at(side)].asked = described.event_type;
     media.bridge.set_remote(now, side.into(), &remote);
+    streams::apply(now, media, side, &described.streams, origin);
     keys::arrange(media);
 }
 
@@ -488,12 +544,14 @@ pub(crate) fn parse(body: &[u8]) -> Result<Session<'_>, Refusal> {
     Session::parse(body).map_err(|error| Refusal::sdp(&format!("{error:?}")))
 }
 
-/// The stream that is anchored: the first audio stream over RTP.
-fn anchored<'a, 'b>(session: &'b Session<'a>) -> Result<(usize, &'b Media<'a>), Refusal> {
-    session
-        .audio()
-        .filter(|(_, media)| media.is_rtp())
-        .ok_or_else(|| Refusal::sdp("it offers no audio over RTP"))
+/// The stream of speech: the first audio stream over RTP; none if there is a fax in its place.
+fn anchored<'a, 'b>(session: &'b Session<'a>) -> Result<Option<(usize, &'b Media<'a>)>, Refusal> {
+    let audio = session.audio().filter(|(_, media)| media.is_rtp());
+    let is_fax = |media: &Media<'_>| media.port != 0 && streams::Kind::of(media) == Some(streams::Kind::Fax);
+    if audio.is_none() && !session.media.iter().any(is_fax) {
+        return Err(Refusal::sdp("it offers no audio over RTP"));
+    }
+    Ok(audio)
 }
 
 /// A header's or attribute's bytes as one line of text.

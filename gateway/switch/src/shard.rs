@@ -34,6 +34,9 @@ pub(crate) const MEDIA_SOCKETS: u32 = 1 << 16;
 /// Sockets of one media address's ports are numbered within a span of this.
 pub(crate) const MEDIA_SPAN: u32 = 1 << 17;
 
+/// Who holds a pair of ports: a call, of its side, for its speech (0) or for which of the streams beside it.
+pub(crate) type Holder = (Key, Side, u8);
+
 /// What a timer of the shard is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -49,10 +52,10 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
-    /// Packets of keys are due.
-    Keys(Key),
     /// A call's second is over, or reports about its media are due.
     Watch(Key),
+    /// A bridge has packets of its own to send.
+    Bridge(Key),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -122,8 +125,8 @@ pub struct Shard {
     pub(crate) legs: Vec<Option<LegSlot>>,
     /// One pool per media address.
     pub(crate) pools: Vec<PortPool>,
-    /// Which call and side holds a pair, by pool and pair.
-    pub(crate) holders: Vec<Vec<Option<(Key, Side)>>>,
+    /// Who holds a pair, by pool and pair.
+    pub(crate) holders: Vec<Vec<Option<Holder>>>,
     /// Call-IDs of callee legs with the number sent, to know a call that comes back.
     pub(crate) own_call_ids: BTreeMap<Box<str>, Box<str>>,
     /// Probes awaiting their answer, by request.
@@ -356,7 +359,7 @@ impl Shard {
         let seizures = self.legs.iter().flatten().filter(|slot| slot.seizure.is_some()).count();
         let per_call = |call: &Call| {
             let resync = call.resync.as_ref().and_then(|it| it.timer);
-            let timers = [call.timer, call.media_timer, call.keys_timer, call.watch_timer, resync];
+            let timers = [call.timer, call.media_timer, call.bridge_timer, call.watch_timer, resync];
             timers.iter().flatten().count() + call.transferring.timers().count()
         };
         Census {
@@ -418,16 +421,19 @@ impl Shard {
     fn media(&mut self, now: Time, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
         let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
         let holder = self.holders.get(pool).and_then(|pairs| pairs.get(pair)).copied().flatten();
+        if let Some(holder) = holder.filter(|holder| holder.2 != 0) {
+            return self.beside_speech(holder, rtcp, &datagram, out);
+        }
         let media =
-            holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
+            holder.and_then(|(key, side, _)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
         let Some((media, side, key)) = media else {
             self.stats.media_unclaimed += 1;
             return;
         };
         media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
-        if media.bridge.keys_wait {
+        if media.bridge.tends {
             self.endpoint.note_time(now);
-            self.tend_keys(now, key, out);
+            self.tend_bridge(now, key, out);
             self.settle(now, out);
         }
     }
@@ -482,8 +488,8 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
-                Timer::Keys(call) => self.keys_due(now, call, out),
                 Timer::Watch(call) => self.watch_media(now, call, out),
+                Timer::Bridge(call) => self.bridge_due(now, call, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
@@ -558,7 +564,7 @@ impl Shard {
         self.legs[index] = Some(slot);
     }
 
-    pub(crate) fn hold_pair(&mut self, pair: PairId, holder: Option<(Key, Side)>) {
+    pub(crate) fn hold_pair(&mut self, pair: PairId, holder: Option<Holder>) {
         if let Some(place) = self.holders.get_mut(pair.pool()).and_then(|pairs| pairs.get_mut(pair.index())) {
             *place = holder;
         }

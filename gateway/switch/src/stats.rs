@@ -118,6 +118,10 @@ counters! {
     handovers_in,
     /// INFO of our own that say keys (DTMF) and could not be sent, were refused or not answered.
     keys_unsaid,
+    /// Streams beside speech (video, T.38) that were given ports.
+    streams_added,
+    /// Those that were offered and refused for want of ports, or since a call had too many.
+    streams_refused,
     /// RTP or RTCP packets for a port that no call holds.
     media_unclaimed,
     /// Call records dropped because control did not acknowledge them and the spool was full.

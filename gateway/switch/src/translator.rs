@@ -3,15 +3,17 @@
 //! The gateway is then a translator (RFC 3550 §7.1): SSRC, losses and the sender's clock go through; payload types are the other
 //! leg's, and so are sequence numbers where packets are gathered or divided. Nothing is allocated once it is made.
 
-use media::codec::Codec;
-use media::g711;
+use media::codec::{Codec, Silence};
 use media::transcode::Transcoder;
+use media::{g711, g729};
 use rtp::{Header, Packet};
 
 /// Losses in a row over which a decoder is led; more are no loss, but silence or another stream.
 const LED: i16 = 5;
 /// Packets further back than this begin anew, as do those further ahead.
 const NEAR: i16 = 1000;
+/// Milliseconds of noise in a packet in the place of one that is not sent.
+pub(crate) const FILLED_MS: u32 = 20;
 /// Most octets of a payload written.
 pub(crate) const PAYLOAD_MAX: usize = 1400;
 /// A difference of timestamps after which a new origin is taken, long before it would not be told from its opposite.
@@ -82,6 +84,18 @@ impl Translator {
             && self.noise == both(from.noise_type, to.noise_type)
     }
 
+    /// Whether what came last says that nothing follows until there is speech again (G.729 Annex B), which the other codec cannot say.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(&self.way, Way::Through(stream) if stream.quiet)
+    }
+
+    /// Gives `send` 20 ms of noise in the place of what is not sent. Only while [`Self::is_quiet`].
+    pub(crate) fn fill(&mut self, send: impl FnMut(Header, &[u8])) {
+        if let Way::Through(stream) = &mut self.way {
+            stream.fill(self.to, send);
+        }
+    }
+
     /// Gives `send` what becomes of a packet: header and payload. False if nothing can: it is late, doubled, too long, or of a payload type
     /// that the other leg has no word for.
     pub(crate) fn translate(&mut self, packet: &Packet<'_>, send: impl FnMut(Header, &[u8])) -> bool {
@@ -136,6 +150,8 @@ struct Stream {
     samples: usize,
     /// When the first sample that is held was spoken, in our clock.
     held_at: u32,
+    /// Whether nothing is sent since there is silence.
+    quiet: bool,
 }
 
 impl Stream {
@@ -148,6 +164,7 @@ impl Stream {
             shift: 0,
             samples: 0,
             held_at: 0,
+            quiet: false,
         }
     }
 
@@ -178,6 +195,11 @@ impl Stream {
         }
         self.samples = self.transcoder.from().samples_of(payload.len());
         self.transcoder.put(payload);
+        // RFC 3551 §4.5.6: a description of silence ends a packet; both sides of G.729 say it so.
+        let (from, to) = (self.transcoder.from().silence(), self.transcoder.to().silence());
+        self.quiet = from == Silence::InBand
+            && to != from
+            && payload.len() % g729::SPEECH_OCTETS == g729::SILENCE_OCTETS;
         let mut room = [0; PAYLOAD_MAX];
         let mut marker = header.marker;
         while let Some((octets, samples)) = self.transcoder.take(&mut room) {
@@ -190,6 +212,18 @@ impl Stream {
         // The packet itself: none became of it, one, or several.
         self.shift = self.shift.wrapping_sub(1);
         true
+    }
+
+    fn fill(&mut self, payload_type: u8, mut send: impl FnMut(Header, &[u8])) {
+        let Some((ssrc, last)) = self.last.filter(|_| self.quiet) else { return };
+        self.transcoder.fill(self.transcoder.from().samples(FILLED_MS));
+        let mut room = [0; PAYLOAD_MAX];
+        while let Some((octets, samples)) = self.transcoder.take(&mut room) {
+            self.shift = self.shift.wrapping_add(1);
+            let (sequence, timestamp) = (last.wrapping_add(self.shift), self.held_at);
+            send(Header { payload_type, marker: false, sequence, timestamp, ssrc }, &room[..octets]);
+            self.held_at = self.held_at.wrapping_add(self.transcoder.to().ticks(samples));
+        }
     }
 
     /// Whether a packet goes on from the last one, or begins anew; losses in between are made good for the decoder.

@@ -37,7 +37,7 @@ pub struct Relay<'r> {
     pub events: Events,
     /// A bound on the direction of every stream, as seen from the receiver's side of the relay.
     pub direction: Direction,
-    /// The protocol to write in the `m=` lines of streams that are relayed; none: as it is.
+    /// The protocol to write in the `m=` lines of audio streams over RTP that are relayed; none: as it is.
     pub protocol: Option<&'r str>,
     /// Values of `a=crypto` to write for them: the relay's own keys (RFC 4568).
     pub crypto: &'r [String],
@@ -105,8 +105,8 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     if port != 0 && media.is_audio() && media.is_rtp() && !relay.codecs.is_empty() {
         kept = select(media, relay.codecs)?;
     }
-    let events =
-        if port != 0 && media.is_audio() && media.is_rtp() { relay.events } else { Events::default() };
+    let is_speech = port != 0 && media.is_audio() && media.is_rtp();
+    let events = if is_speech { relay.events } else { Events::default() };
     if events != Events::AsDescribed {
         for event in media.codecs().filter(|codec| codec.is("telephone-event")) {
             if let Some(slot) = kept.get_mut(usize::from(event.payload)) {
@@ -118,7 +118,7 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     out.extend_from_slice(b"m=");
     out.extend_from_slice(media.kind);
     out.extend_from_slice(format!(" {port} ").as_bytes());
-    match relay.protocol.filter(|_| port != 0) {
+    match relay.protocol.filter(|_| is_speech) {
         Some(protocol) => out.extend_from_slice(protocol.as_bytes()),
         None => out.extend_from_slice(media.protocol),
     }
@@ -157,10 +157,10 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
         line(out, b'a', format!("rtpmap:{payload} telephone-event/{clock}").as_bytes());
         line(out, b'a', format!("fmtp:{payload} 0-16").as_bytes());
     }
-    if let Some(value) = relay.extended_reports.filter(|value| !value.is_empty()) {
+    if let Some(value) = relay.extended_reports.filter(|value| is_speech && !value.is_empty()) {
         line(out, b'a', format!("rtcp-xr:{value}").as_bytes());
     }
-    for value in relay.crypto {
+    for value in relay.crypto.iter().filter(|_| is_speech) {
         line(out, b'a', format!("crypto:{value}").as_bytes());
     }
     let direction = media.direction.and(relay.direction);

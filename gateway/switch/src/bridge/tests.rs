@@ -641,3 +641,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn noise_is_sent_at_its_time_while_a_silent_leg_sends_nothing() {
+    use crate::translator::Spoken;
+    use media::codec::Codec;
+    let spoken = |codec, payload_type| Spoken { codec, payload_type, event_type: None, noise_type: None };
+    let mut bench = Bench::new();
+    bench.change(Side::Caller, |remote| remote.payload_types |= 1 << 18);
+    bench.bridge.translate(Side::Caller, spoken(Codec::G729, 18), spoken(Codec::Pcma, 8));
+    let packet = |sequence: u16, octets: usize| {
+        let mut bytes = vec![0x35; HEADER_LEN + octets];
+        let timestamp = u32::from(sequence) * 160;
+        Header { payload_type: 18, marker: false, sequence, timestamp, ssrc: 1 }.write(&mut bytes).unwrap();
+        bytes
+    };
+    assert!(bench.send(Side::Caller, false, CALLER, &packet(1, 20)).is_some());
+    assert_eq!((bench.bridge.deadline(), bench.bridge.tends), (None, false));
+    bench.pass(20);
+    assert!(bench.send(Side::Caller, false, CALLER, &packet(2, 12)).is_some());
+    assert!(bench.bridge.tends, "a timer is wanted");
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        let due = bench.bridge.deadline().unwrap();
+        bench.bridge.tend(due, &mut bench.out);
+        while let Some(send) = bench.out.next_send() {
+            let bytes = bench.out.pool().bytes(&send.packet).to_vec();
+            heard.push((due.since(bench.now), Packet::parse(&bytes).unwrap().header().sequence, bytes.len()));
+            bench.out.pool().release(send.packet);
+        }
+    }
+    let ms = Duration::from_millis;
+    let expected: Vec<_> = (0..10).map(|n| (ms(40 + 20 * u64::from(n)), 3 + n, HEADER_LEN + 160)).collect();
+    assert_eq!(heard, expected);
+    // Speech again: it goes on behind the noise, and nothing is due.
+    bench.pass(230);
+    let sent = bench.send(Side::Caller, false, CALLER, &packet(3, 20)).unwrap();
+    assert_eq!(Packet::parse(&sent.2).unwrap().header().sequence, 13);
+    assert_eq!(bench.bridge.deadline(), None);
+    // On hold nothing is filled.
+    bench.send(Side::Caller, false, CALLER, &packet(4, 12)).unwrap();
+    bench.change(Side::Callee, |remote| remote.direction = Direction::SEND_ONLY);
+    bench.bridge.tend(bench.now + ms(500), &mut bench.out);
+    assert!(bench.out.next_send().is_none() && bench.bridge.deadline().is_none());
+}

@@ -54,7 +54,7 @@ impl Bridge {
             from.keys.way = Some(Box::new(Way::new(*plan, seed ^ side as u32)));
         }
         let taken = from.keys.way.as_mut().is_some_and(|way| way.press(now, event, length));
-        self.keys_wait = true;
+        self.tends = true;
         taken
     }
 
@@ -78,21 +78,23 @@ impl Bridge {
         self.legs(side).0.keys.way.as_mut()?.info()
     }
 
-    /// When [`Self::say_keys`] is to be called.
-    pub fn keys_deadline(&self) -> Option<Time> {
-        self.both().filter_map(|leg| leg.keys.way.as_ref()?.deadline()).min()
+    /// When [`Self::tend`] is to be called.
+    pub fn deadline(&self) -> Option<Time> {
+        let keys = self.both().filter_map(|leg| leg.keys.way.as_ref()?.deadline());
+        keys.chain(self.both().filter_map(|leg| leg.noise_due)).min()
     }
 
-    /// Sends what is due of keys.
-    pub fn say_keys<M>(&mut self, now: Time, out: &mut Outbox<M>) {
-        self.keys_wait = false;
+    /// Sends what is due of keys, and of noise in the place of what is not sent.
+    pub fn tend<M>(&mut self, now: Time, out: &mut Outbox<M>) {
+        self.tends = false;
         for side in [Side::Caller, Side::Callee] {
+            self.make_noise(side, now, out);
             let (from, to) = self.legs(side);
             if let Some(way) = &mut from.keys.way {
                 say(way, to, now, out);
             }
         }
-        self.keys_at = self.keys_deadline();
+        self.due_at = self.deadline();
     }
 
     /// Passes on what is to pass of a packet from a side whose keys are translated.
@@ -130,10 +132,12 @@ impl Bridge {
             }
         }
         say(&mut way, to, now, out);
+        let quiet = from.translator.as_ref().is_some_and(|it| it.is_quiet());
         let due = way.deadline();
-        let waits = way.has_info() || due.is_some_and(|due| self.keys_at.is_none_or(|at| due < at));
+        let waits = way.has_info() || due.is_some_and(|due| self.due_at.is_none_or(|at| due < at));
         self.legs(side).0.keys.way = Some(way);
-        self.keys_wait |= waits;
+        self.tends |= waits;
+        self.expect_noise(side, now, quiet);
     }
 }
 

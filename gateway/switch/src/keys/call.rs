@@ -30,31 +30,31 @@ impl Shard {
         let event = event_of(press.key)?;
         let seed = media.sessions[0].seed;
         let taken = media.bridge.press(now, side.into(), event, press.duration, seed);
-        self.tend_keys(now, key, out);
+        self.tend_bridge(now, key, out);
         // Not now: on hold, or too many wait.
         Some(if taken { 200 } else { 480 })
     }
 
     /// Does what is due of a call's keys.
-    pub(crate) fn tend_keys(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+    pub(crate) fn tend_bridge(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         let Some(media) = self.calls.get_mut(key).and_then(|call| call.media.as_mut()) else { return };
-        media.bridge.say_keys(now, out);
-        let deadline = media.bridge.keys_deadline();
+        media.bridge.tend(now, out);
+        let deadline = media.bridge.deadline();
         for side in [Side::Caller, Side::Callee] {
             self.say_info(now, key, side);
         }
-        let timer = deadline.and_then(|at| self.set_timer(at, Timer::Keys(key)));
+        let timer = deadline.and_then(|at| self.set_timer(at, Timer::Bridge(key)));
         let Some(call) = self.calls.get_mut(key) else { return };
-        if let Some(before) = core::mem::replace(&mut call.keys_timer, timer) {
+        if let Some(before) = core::mem::replace(&mut call.bridge_timer, timer) {
             self.wheel.cancel(before);
         }
     }
 
     /// A call's timer of keys is due.
-    pub(crate) fn keys_due(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
+    pub(crate) fn bridge_due(&mut self, now: Time, key: Key, out: &mut Outbox<Mail>) {
         if let Some(call) = self.calls.get_mut(key) {
-            call.keys_timer = None;
-            self.tend_keys(now, key, out);
+            call.bridge_timer = None;
+            self.tend_bridge(now, key, out);
         }
     }
 
@@ -91,6 +91,6 @@ impl Shard {
     ) {
         let Some((key, _)) = self.key_infos.remove(&id) else { return };
         self.stats.keys_unsaid += u64::from(status.is_none_or(|status| status >= 300));
-        self.tend_keys(now, key, out);
+        self.tend_bridge(now, key, out);
     }
 }

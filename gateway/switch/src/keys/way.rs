@@ -178,6 +178,14 @@ impl Way {
         })
     }
 
+    /// Whether a key is being said: a packet that would go out now is not sent, and has no number.
+    pub(crate) const fn covers(&mut self) -> bool {
+        if self.saying.is_some() {
+            self.numbering.take_out();
+        }
+        self.saying.is_some()
+    }
+
     /// The header under which a packet goes on; `None` if its number is another's.
     pub(crate) fn pass(&mut self, now: Time, header: Header) -> Option<Header> {
         self.numbering.pass(now, header)

@@ -21,6 +21,7 @@ use crate::keys::Dtmf;
 use crate::leg_reports::Reporting;
 use crate::outside::Passing;
 use crate::security::MediaSecurity;
+use crate::streams::Allowed;
 use crate::transfer::TransferPolicy;
 use core::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct Profile {
     pub dtmf_hidden: bool,
     /// What is reported on its legs; none: as on all other legs.
     pub reporting: Option<Reporting>,
+    /// Which streams beside speech pass.
+    pub allowed: Allowed,
     /// How the number called is written.
     pub called: NumberFormat,
     /// How the calling number is written.
@@ -144,6 +147,7 @@ impl Profile {
             dtmf: None,
             dtmf_hidden: false,
             reporting: None,
+            allowed: Allowed::default(),
             called: numbers,
             calling: numbers,
             plan: NumberPlan::default(),

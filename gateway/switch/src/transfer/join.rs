@@ -58,14 +58,19 @@ impl Shard {
         let Some(kept) = self.calls.get_mut(to).and_then(|call| call.media.take()) else { return false };
         let (mut given, mut kept) = (given, kept);
         let summary = session::summary(&given);
+        // What they had beside speech was between others.
+        for media in [&mut given, &mut kept] {
+            let streams = core::mem::take(&mut media.streams);
+            self.release_streams(now, &streams);
+        }
         given.bridge.swap_leg(now, side.into(), &mut kept.bridge, place.into());
         core::mem::swap(&mut given.pairs[at(side)], &mut kept.pairs[at(place)]);
         core::mem::swap(&mut given.sessions[at(side)], &mut kept.sessions[at(place)]);
         // Its place is empty: what was heard there is in the record already.
         given.bridge.silence(now, side.into());
         crate::keys::arrange(&mut kept);
-        self.hold_pair(given.pairs[at(side)], Some((from, side)));
-        self.hold_pair(kept.pairs[at(place)], Some((to, place)));
+        self.hold_pair(given.pairs[at(side)], Some((from, side, 0)));
+        self.hold_pair(kept.pairs[at(place)], Some((to, place, 0)));
         let mut tolls = Vec::new();
         let alarms = self.calls.get_mut(from).map(|call| call.charge_tolls(now)).unwrap_or_default();
         let session = self.calls.get(from).map(|call| call.ends.record());

@@ -199,8 +199,8 @@ impl Shard {
         let local = self.pools[here.pool()].address();
         let address = if tied { local } else { self.places[listener].media.advertised };
         let mut fresh = LegSession::new(self.random.u64() >> 16, address, self.security_of(now, flow));
-        fresh.dtmf = self.dtmf_of(now, flow);
         fresh.reporting = self.reporting_of(now, flow);
+        (fresh.dtmf, fresh.allowed) = (self.dtmf_of(now, flow), self.allowed_of(now, flow));
         if let Some(offer) = offer {
             fresh.security.hear_offer(offer.security())?;
         }
@@ -221,6 +221,7 @@ impl Shard {
         match told {
             Ok(told) => {
                 media.bridge.forget_remote(now, side.into());
+                media.streams.iter_mut().for_each(|stream| stream.forget_remote(now, side));
                 if let Some(offer) = offer {
                     session::apply(now, media, side, offer, origin);
                 }

@@ -138,3 +138,57 @@ fn another_source_begins_anew() {
     let sent = feed(&mut way, other, &[0xff; 160]).unwrap();
     assert_eq!((sent[0].0.ssrc, sent[0].0.sequence, sent[0].0.timestamp), (9, 990, 42));
 }
+
+#[test]
+fn noise_fills_what_g729_does_not_send_and_speech_goes_on_behind_it() {
+    // RFC 3551 §4.5.6, G.729 Annex B: speech, a description of silence, 5 packets of nothing, speech.
+    let mut encoder = media::codec::Encoder::new(Codec::G729, true);
+    let mut way = Translator::new(spoken(Codec::G729, 18), spoken(Codec::Pcma, 8));
+    let (mut seed, mut sequence, mut silent, mut sent) = (1u32, 0u16, 0, Vec::new());
+    for n in 0..200u32 {
+        let mut samples = [0i16; 160];
+        for (k, sample) in samples.iter_mut().enumerate() {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let tone = ((160 * n + k as u32) as f64 * 0.3).sin() * 8000.0;
+            *sample = if !(60..120).contains(&n) { tone as i16 } else { ((seed >> 16) as i16) >> 9 };
+        }
+        let mut payload = [0; 20];
+        let encoded = encoder.encode(&samples, &mut payload);
+        if encoded.octets == 0 {
+            silent += 1;
+            assert!(way.is_quiet());
+            way.fill(|header, payload| sent.push((header, payload.to_vec())));
+            continue;
+        }
+        sequence += 1;
+        let timestamp = 160 * n + encoded.skipped as u32;
+        sent.extend(feed(&mut way, header(18, sequence, timestamp), &payload[..encoded.octets]).unwrap());
+    }
+    assert!(silent > 20, "{silent} packets not sent");
+    assert!(!way.is_quiet());
+    for pair in sent.windows(2) {
+        assert_eq!(pair[1].0.sequence.wrapping_sub(pair[0].0.sequence), 1);
+        let step = pair[1].0.timestamp.wrapping_sub(pair[0].0.timestamp);
+        assert!((80..=320).contains(&step), "{step}");
+    }
+    // It is as loud as what it stands for, which is some 60 of 32 768.
+    let level = |from: u32, to: u32| {
+        let within = sent.iter().filter(|it| (160 * from..160 * to).contains(&it.0.timestamp));
+        let samples: Vec<f64> =
+            within.flat_map(|it| &it.1).map(|octet| f64::from(g711::alaw_decode(*octet))).collect();
+        (samples.iter().map(|it| it * it).sum::<f64>() / samples.len() as f64).sqrt()
+    };
+    let quiet = level(80, 118);
+    assert!((5.0..300.0).contains(&quiet), "{quiet}");
+    assert!(level(10, 50) > 1000.0);
+}
+
+#[test]
+fn nothing_is_filled_where_both_say_silence_or_nobody_does() {
+    for (from, to) in [(Codec::G729, Codec::G729), (Codec::Pcma, Codec::G722)] {
+        let mut way = Translator::new(spoken(from, 18), spoken(to, 9));
+        feed(&mut way, header(18, 1, 0), &[0x55; 12]).unwrap();
+        assert!(!way.is_quiet());
+        way.fill(|_, _| panic!("nothing to be filled"));
+    }
+}
