@@ -49,6 +49,7 @@ mod redirects;
 mod register;
 mod replaced;
 mod revocation;
+mod rtcp;
 mod srtp;
 mod stir;
 mod tls;
