@@ -180,6 +180,10 @@ fn try_text(attempt: &Try, settings: &Settings) -> String {
     }
     let _ = write!(text, ", REFER {}", attempt.profile.transfer.name());
     let _ = write!(text, ", redirections: {}", attempt.profile.redirects.word());
+    if let Some(rule) = trunk.and_then(|trunk| trunk.quality) {
+        let (mos, seconds) = (f64::from(rule.min_mos) / 1000.0, rule.hold_off.as_secs());
+        let _ = write!(text, ", chosen last for {seconds} s while its calls have a MOS below {mos}");
+    }
     text
 }
 

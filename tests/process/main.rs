@@ -50,6 +50,7 @@ mod redirects;
 mod register;
 mod replaced;
 mod revocation;
+mod rtcp;
 mod srtp;
 mod stir;
 mod streams;

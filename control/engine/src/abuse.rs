@@ -21,7 +21,7 @@ pub(crate) struct Abuse {
     /// Bans not listed since there were too many.
     pub(crate) unlisted: u64,
     /// Alarms, by kind.
-    pub(crate) alarmed: [u64; 3],
+    pub(crate) alarmed: [u64; link::AlarmKind::ALL.len()],
 }
 
 impl Abuse {
@@ -40,7 +40,8 @@ impl Abuse {
 
     /// A shard raised an alarm.
     pub(crate) fn take_alarm(&mut self, alarm: Alarm) {
-        self.alarmed[alarm.kind as usize] += 1;
+        let kinds = self.alarmed.iter_mut().zip(link::AlarmKind::ALL);
+        kinds.filter(|(_, (kind, _))| *kind == alarm.kind).for_each(|(count, _)| *count += 1);
         if self.alarms.len() == ALARMS {
             self.alarms.pop_front();
         }
@@ -134,6 +135,6 @@ mod tests {
             });
         }
         let alarms = abuse.alarms();
-        assert_eq!((alarms.len(), alarms[0].at, abuse.alarmed), (256, UnixMicros(299), [300, 0, 0]));
+        assert_eq!((alarms.len(), alarms[0].at, abuse.alarmed), (256, UnixMicros(299), [300, 0, 0, 0]));
     }
 }

@@ -460,7 +460,7 @@ impl Engine {
             let figure = Figure::counter("bans_total", "Sources banned, by reason.", value);
             figures.push(figure.labelled("reason", reason.name()));
         }
-        for (kind, value) in ["fraud", "overload", "ports"].into_iter().zip(it.alarmed) {
+        for ((_, kind), value) in link::AlarmKind::ALL.into_iter().zip(it.alarmed) {
             figures.push(
                 Figure::counter("alarms_total", "Alarms raised, by kind.", value).labelled("kind", kind),
             );

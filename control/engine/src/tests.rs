@@ -105,6 +105,7 @@ fn facts() -> TrunkFacts {
         peers: Vec::new(),
         registration: None,
         names: Vec::new(),
+        heard: link::TrunkHeard::default(),
     }
 }
 
@@ -276,6 +277,7 @@ fn a_view_adds_up_the_shards() {
             peer: None,
             started: UnixMicros(started),
             answered: None,
+            media: None,
         };
         ShardReport {
             ticket: asked.ticket,

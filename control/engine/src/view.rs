@@ -3,7 +3,7 @@
 use crate::{Attempts, Performance, Quality};
 use link::{
     Figure, LiveCall, LocatedName, PeerFacts, RegistrationFacts, ShardId, ShardReport, TrunkChange,
-    TrunkFacts, TrunkName, TrunkState,
+    TrunkFacts, TrunkHeard, TrunkName, TrunkState,
 };
 use std::collections::BTreeMap;
 
@@ -53,6 +53,8 @@ pub struct TrunkView {
     pub registration: Option<RegistrationFacts>,
     /// The names among them, and what is known of those.
     pub names: Vec<LocatedName>,
+    /// How calls to it sounded in the last five minutes.
+    pub heard: TrunkHeard,
     /// The last hour.
     pub recent: Quality,
     /// Since the start.
@@ -87,6 +89,7 @@ impl View {
                 it.state = facts.state;
                 it.peers = facts.peers;
                 it.registration = facts.registration;
+                it.heard = facts.heard;
                 if !facts.names.is_empty() {
                     it.names = facts.names;
                 }
@@ -103,6 +106,7 @@ impl View {
                     peers: facts.peers,
                     registration: facts.registration,
                     names: facts.names,
+                    heard: facts.heard,
                     recent: Quality::default(),
                     total: Quality::default(),
                     performance: Default::default(),

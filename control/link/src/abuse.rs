@@ -83,3 +83,13 @@ pub enum AlarmKind {
     /// A call in which one side hears nothing, or both.
     OneWay,
 }
+
+impl AlarmKind {
+    /// All of them, in order, with their names.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Fraud, "fraud"),
+        (Self::Overload, "overload"),
+        (Self::Ports, "ports"),
+        (Self::OneWay, "one_way"),
+    ];
+}

@@ -25,7 +25,8 @@ pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros}
 pub use identity::{Certificate, Chain, Identity};
 pub use registration::{Binding, Connection, FlowName, Registration};
 pub use report::{
-    Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkState,
+    Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkHeard,
+    TrunkState,
 };
 pub use snapshot::{RouteEntry, RouteTable, Routed, RoutingError, RoutingSnapshot, Selection, TrunkGroup};
 pub use trace::{Trace, TraceAsked, TraceLeg, TraceMessage, TraceOf};

@@ -1,6 +1,6 @@
 //! What a shard sees when it is asked: live calls, counters and its trunks.
 
-use crate::{CallId, RegistrationFacts, ShardId, Text, Ticket, TrunkName, UnixMicros};
+use crate::{CallId, Media, RegistrationFacts, ShardId, Text, Ticket, TrunkName, UnixMicros};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -46,6 +46,9 @@ pub struct LiveCall {
     pub started: UnixMicros,
     /// When it was answered.
     pub answered: Option<UnixMicros>,
+    /// What was heard so far; `None` before there are ports for it.
+    #[serde(default)]
+    pub media: Option<Box<Media>>,
 }
 
 /// How far a call is.
@@ -129,6 +132,34 @@ pub struct TrunkFacts {
     /// The names among its peers, and what is known of them; only the first shard knows.
     #[serde(default)]
     pub names: Vec<LocatedName>,
+    /// How calls to it sounded in the last five minutes, to all shards of the process.
+    #[serde(default)]
+    pub heard: TrunkHeard,
+}
+
+/// How calls to a trunk sounded lately. Scores, jitter and round trip are means; `None` before there was anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkHeard {
+    /// Seconds of audio from it for which R was calculated.
+    pub seconds: u64,
+    /// Those of them whose MOS was below 3.6.
+    pub poor_seconds: u64,
+    /// R in thousandths.
+    pub r_milli: Option<u32>,
+    /// Conversational quality in thousandths.
+    pub mos_milli: Option<u32>,
+    /// Packets expected from it.
+    pub expected: u64,
+    /// Those of them lost.
+    pub lost: u64,
+    /// Jitter in microseconds.
+    pub jitter_us: Option<u32>,
+    /// Round trip by RTCP in microseconds.
+    pub round_trip_us: Option<u32>,
+    /// Calls in which one side was not heard.
+    pub one_way: u64,
+    /// Whether it is chosen last because of it.
+    pub avoided: bool,
 }
 
 /// A peer's name and what it stands for.

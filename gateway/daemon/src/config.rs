@@ -529,6 +529,16 @@ pub struct Trunk {
     /// The realm its peers are in; the one whose networks hold their addresses if left out.
     #[serde(default)]
     pub realm: Option<String>,
+    /// The MOS that calls to it have to have in the mean: below it, it is chosen last. 0: whatever it is.
+    #[serde(default)]
+    pub quality_min_mos: f64,
+    /// How long it is chosen last then, at least.
+    #[serde(default = "hold_off")]
+    pub quality_hold_off: Span,
+}
+
+const fn hold_off() -> Span {
+    Span::from_millis(300_000)
 }
 
 impl Trunk {
@@ -555,6 +565,8 @@ impl Trunk {
             profile: None,
             stir: TrunkStir::default(),
             realm: None,
+            quality_min_mos: 0.0,
+            quality_hold_off: hold_off(),
         }
     }
 }

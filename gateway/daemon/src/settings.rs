@@ -14,8 +14,9 @@ use locate::Target;
 use sip::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use switch::leg_media::LatchPolicy;
-use switch::trunk::{GroupConfig, HealthConfig, NamedPeer, PeerConfig, TrunkConfig, TrunkTable};
+use switch::trunk::{GroupConfig, HealthConfig, NamedPeer, PeerConfig, QualityRule, TrunkConfig, TrunkTable};
 use switch::{Dtmf, Network, RtpPorts};
 
 /// What a gateway runs by.
@@ -206,11 +207,28 @@ fn trunks(file: &File, at: &dyn Fn(&str) -> String) -> Result<Vec<TrunkConfig>, 
                 register,
                 identity: trunk_identity(trunk, at)?,
                 realm: trunk.realm.clone(),
+                quality: quality(trunk, &key)?,
                 health: health(trunk.health.as_ref().unwrap_or(&file.health)),
                 profile,
             })
         })
         .collect()
+}
+
+/// When a trunk is chosen last for how calls to it sound.
+fn quality(trunk: &config::Trunk, key: &dyn Fn(&str) -> String) -> Result<Option<QualityRule>, ConfigError> {
+    let (mos, hold_off) = (trunk.quality_min_mos, trunk.quality_hold_off.0);
+    if mos == 0.0 {
+        return Ok(None);
+    }
+    if !(1.0..=4.2).contains(&mos) {
+        let error = "no mean opinion score that calls can be held to; write 3.6, at most 4.2, or 0 for whatever it is";
+        return Err(ConfigError::new(key("quality_min_mos"), format!("{mos} is {error}")));
+    }
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&hold_off) {
+        return Err(ConfigError::new(key("quality_hold_off"), "must be from 1s to 24h; 5m is usual"));
+    }
+    Ok(Some(QualityRule { min_mos: (mos * 1000.0).round() as u32, hold_off }))
 }
 
 /// A peer as written.

@@ -63,6 +63,11 @@ fn rtcp() {
 }
 
 #[test]
+fn extended_reports() {
+    mutations("xr", bodies::xr);
+}
+
+#[test]
 fn events() {
     mutations("event", bodies::event);
 }

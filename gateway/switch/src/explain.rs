@@ -194,7 +194,7 @@ impl Question<'_> {
         let mut first: Vec<(String, u32)> = Vec::new();
         if let Some(index) = table.group(name) {
             for _ in 0..TURNS {
-                let order = table.order(index, self.from);
+                let order = table.order(Time::ZERO, index, self.from);
                 let Some(trunk) = order.first().map(|trunk| &trunk.config.name) else { break };
                 match first.iter_mut().find(|(name, _)| name == trunk) {
                     Some((_, count)) => *count += 1,

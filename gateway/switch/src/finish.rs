@@ -81,6 +81,7 @@ impl Shard {
         if let Some(recorder) = self.endpoint.recorder_mut() {
             Self::bind_again(recorder, &call);
         }
+        self.charge_trunk_at_end(now, &mut call);
         let ntp = self.ntp(now);
         if let Some(media) = &mut call.media {
             media.bridge.say_goodbye((now, ntp), &mut self.report_secrets, out);

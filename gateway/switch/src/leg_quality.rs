@@ -3,6 +3,7 @@
 use crate::bridge::{Bridge, Side};
 use crate::leg_media::LegMedia;
 use crate::media_stats::delay;
+use crate::trunk::Heard;
 use core::time::Duration;
 use rtp::quality::{self, Score};
 use sansio::Time;
@@ -55,6 +56,8 @@ pub(crate) struct Judged {
     pub(crate) sent: Course,
     /// Expected and lost when last looked at.
     before: (u64, u64),
+    /// What of it the trunk was charged with.
+    told: (Course, u64, u64),
 }
 
 /// What is wrong with a call's audio.
@@ -74,6 +77,8 @@ pub(crate) struct Watch {
     /// What was told: each kind once.
     one_way: Option<Side>,
     no_audio: bool,
+    /// Whether the trunk was told of it.
+    one_way_charged: bool,
 }
 
 impl LegMedia {
@@ -108,6 +113,35 @@ impl Bridge {
         for side in [Side::Caller, Side::Callee] {
             self.legs(side).0.judge(now, impairment);
         }
+    }
+
+    /// What of a side was not told before, if anything was judged: a piece of what is known of its trunk.
+    pub(crate) fn piece(&mut self, side: Side) -> Option<Heard> {
+        let one_way =
+            self.watch.one_way.is_some() && !core::mem::replace(&mut self.watch.one_way_charged, true);
+        let leg = self.legs(side).0;
+        let (expected, lost) = (leg.receiver.expected(), leg.receiver.counts().lost);
+        let course = leg.judged.received;
+        let (before, expected_before, lost_before) =
+            core::mem::replace(&mut leg.judged.told, (course, expected, lost));
+        let seconds = course.seconds - before.seconds;
+        if seconds == 0 && !one_way {
+            return None;
+        }
+        let round_trip = leg.rtcp.round_trip.map(|trip| trip.as_secs_f64() * 1000.0);
+        Some(Heard {
+            seconds: seconds.into(),
+            poor: (course.poor - before.poor).into(),
+            r: course.r_sum - before.r_sum,
+            mos: course.mos_sum - before.mos_sum,
+            expected: expected.saturating_sub(expected_before),
+            lost: lost.saturating_sub(lost_before),
+            jitter_ms: leg.receiver.jitter().as_secs_f64() * 1000.0,
+            pieces: 1,
+            round_trip_ms: round_trip.unwrap_or_default(),
+            round_trips: round_trip.is_some().into(),
+            one_way: one_way.into(),
+        })
     }
 
     /// Since when a side that should send has sent no RTP; `None` if it need not.

@@ -1,5 +1,7 @@
 //! What is done for the media of an answered call now and then: its second is judged, its reports are sent, and a side that is not heard is told of.
 
+use crate::bridge::Side;
+use crate::call::Call;
 use crate::door::QUIET;
 use crate::leg_quality::Trouble;
 use crate::leg_reports::Reporting;
@@ -12,6 +14,8 @@ use sip::Flow;
 
 /// How often quality is judged.
 const SECOND: Duration = Duration::from_secs(1);
+/// Seconds of a call that its trunk is told of at a time.
+const PIECE: u32 = 10;
 /// Seconds between the Unix epoch and that of NTP (RFC 5905 figure 4).
 const NTP_EPOCH: u64 = 2_208_988_800;
 
@@ -19,6 +23,16 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MediaWatch {
     second: Time,
+    /// Seconds so far.
+    seconds: u32,
+}
+
+/// Tells the callee's trunk what was heard of it; whether that was too much, or it is good again.
+fn charge(now: Time, call: &mut Call) -> Option<bool> {
+    let name = call.draft.trunk.as_ref()?;
+    let trunk = call.table.trunk(name.as_str())?.clone();
+    let piece = call.media.as_mut()?.bridge.piece(Side::Callee)?;
+    trunk.quality().learn(now, &piece, trunk.config.quality)
 }
 
 impl Shard {
@@ -41,7 +55,7 @@ impl Shard {
     /// Begins to look after the media of a call that was answered.
     pub(crate) fn start_watch(&mut self, now: Time, key: Key) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.is_some()) else { return };
-        let watched = call.watch.replace(MediaWatch { second: now + SECOND }).is_some();
+        let watched = call.watch.replace(MediaWatch { second: now + SECOND, seconds: 0 }).is_some();
         if !watched {
             self.set_watch(key, now);
         }
@@ -60,17 +74,39 @@ impl Shard {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.watch_timer = None;
         let (Some(media), Some(watch)) = (call.media.as_mut(), call.watch.as_mut()) else { return };
-        let mut trouble = None;
+        let (mut trouble, mut charge) = (None, false);
         if now >= watch.second {
             watch.second = now + SECOND;
             media.bridge.judge(now);
             trouble = media.bridge.trouble(now, limit);
+            watch.seconds += 1;
+            charge = watch.seconds.is_multiple_of(PIECE);
         }
         let due = media.bridge.report((now, ntp), &mut self.reports, &mut self.report_secrets, out);
         let next = due.map_or(watch.second, |due| due.min(watch.second));
         self.set_watch(key, next);
+        if charge {
+            self.charge_trunk(now, key);
+        }
         if let Some(trouble) = trouble {
             self.tell_trouble(now, key, trouble, out);
+        }
+    }
+
+    /// Adds what was heard of the callee since the last time to what is known of its trunk.
+    fn charge_trunk(&mut self, now: Time, key: Key) {
+        let changed = self.calls.get_mut(key).and_then(|call| charge(now, call));
+        match changed {
+            Some(true) => self.stats.trunks_avoided += 1,
+            Some(false) => self.stats.trunks_sound_again += 1,
+            None => {}
+        }
+    }
+
+    /// The same at the call's end.
+    pub(crate) fn charge_trunk_at_end(&mut self, now: Time, call: &mut Call) {
+        if call.watch.is_some() && charge(now, call) == Some(true) {
+            self.stats.trunks_avoided += 1;
         }
     }
 

@@ -2,13 +2,14 @@
 
 use crate::mail::Mail;
 use crate::registrant;
+use crate::session;
 use crate::shard::{Service, Shard};
 use crate::trunk::Trunk;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use link::{
     CallId, Cdr, Event, Figure, LiveCall, PeerFacts, Phase, RegistrationFacts, ReportAsked, ShardId,
-    ShardReport, TrunkFacts, TrunkState,
+    ShardReport, TrunkFacts, TrunkHeard, TrunkState,
 };
 use sansio::{Outbox, Time};
 use std::collections::BTreeMap;
@@ -100,6 +101,7 @@ impl Shard {
                 peer: call.draft.peer,
                 started: call.draft.started_wall,
                 answered: call.draft.answered.map(|at| wall(call, at)),
+                media: call.media.as_ref().map(|media| Box::new(session::summary(media))),
             })
             .collect()
     }
@@ -187,6 +189,7 @@ impl Shard {
                     // Not registered where it has to be: no call is sent to it, however its peers are.
                     state: if trunk.is_callable(now) { trunk.state() } else { TrunkState::Down },
                     registration: self.registration_facts(now, trunk),
+                    heard: heard(now, trunk),
                     names: names
                         .iter()
                         .filter(|name| trunk.config.names.iter().any(|n| n.target.to_string() == *name.name))
@@ -227,5 +230,23 @@ impl Shard {
             failed: read(&counts.failed),
             calls_in: read(&counts.calls_in),
         })
+    }
+}
+
+/// How calls to a trunk sounded lately.
+fn heard(now: Time, trunk: &Trunk) -> TrunkHeard {
+    let it = trunk.quality().heard(now);
+    let mean = |sum: f64, of: u64, scale: f64| (of > 0).then(|| (sum / of as f64 * scale).max(0.0) as u32);
+    TrunkHeard {
+        seconds: it.seconds,
+        poor_seconds: it.poor,
+        r_milli: mean(it.r, it.seconds, 1000.0),
+        mos_milli: mean(it.mos, it.seconds, 1000.0),
+        expected: it.expected,
+        lost: it.lost,
+        jitter_us: mean(it.jitter_ms, it.pieces, 1000.0),
+        round_trip_us: mean(it.round_trip_ms, it.round_trips, 1000.0),
+        one_way: it.one_way,
+        avoided: trunk.is_avoided(now),
     }
 }

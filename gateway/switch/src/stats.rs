@@ -92,6 +92,10 @@ counters! {
     calls_one_way,
     /// Calls in which neither side sent RTP for so long.
     calls_no_audio,
+    /// Times that a trunk came to be chosen last for how calls to it sounded.
+    trunks_avoided,
+    /// Times that such a trunk was found to sound well again.
+    trunks_sound_again,
     /// Peers tried.
     attempts,
     /// Peers tried after another one failed the same call.

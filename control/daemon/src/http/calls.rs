@@ -8,7 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use control::{Ask, Outcome};
-use link::{CallId, LiveCall, Phase, ShardId, UnixMicros};
+use link::{CallId, LiveCall, Media, Phase, ShardId, UnixMicros};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ struct Call {
     answered: Option<Stamp>,
     seconds: f64,
     worker: ShardId,
+    /// As in its record; null before it has ports.
+    media: Option<Box<Media>>,
 }
 
 impl Call {
@@ -52,6 +54,7 @@ impl Call {
             answered: it.answered.map(Stamp),
             seconds: (now.since(it.started) / 1000) as f64 / 1e3,
             worker: it.shard,
+            media: it.media,
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use control::{Performance, Spread, TrunkView, View};
-use link::{Kind, Reason, RegistrationFacts, TrunkState};
+use link::{Kind, Reason, RegistrationFacts, TrunkHeard, TrunkState};
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
@@ -97,12 +97,70 @@ fn trunks(page: &mut Page, trunks: &[TrunkView]) {
             }
         }
     }
+    heard(page, trunks);
     registrations(page, trunks);
     page.head("trunk_peer_up", "1 if calls are sent to the peer.", Kind::Gauge);
     for trunk in trunks {
         for peer in &trunk.peers {
             let address = peer.address.to_string();
             page.line("trunk_peer_up", &[("trunk", trunk.name.as_str()), ("peer", &address)], up(peer.state));
+        }
+    }
+}
+
+/// How calls to each trunk sounded lately.
+fn heard(page: &mut Page, trunks: &[TrunkView]) {
+    type Read = fn(&TrunkHeard) -> Option<f64>;
+    let figures: [(&str, &str, Kind, Read); 8] = [
+        (
+            "trunk_heard_mos",
+            "Mean opinion score of what the trunk sent in the last five minutes.",
+            Kind::Gauge,
+            |it| it.mos_milli.map(|milli| f64::from(milli) / 1e3),
+        ),
+        (
+            "trunk_heard_seconds",
+            "Seconds of the last five minutes that were judged, over all calls.",
+            Kind::Gauge,
+            |it| Some(it.seconds as f64),
+        ),
+        ("trunk_heard_poor_seconds", "Those of them whose MOS was below 3.6.", Kind::Gauge, |it| {
+            Some(it.poor_seconds as f64)
+        }),
+        (
+            "trunk_heard_lost_ratio",
+            "Share of packets lost on the way from the trunk in the last five minutes.",
+            Kind::Gauge,
+            |it| (it.expected > 0).then(|| it.lost as f64 / it.expected as f64),
+        ),
+        (
+            "trunk_heard_jitter_seconds",
+            "Mean jitter of what the trunk sent in the last five minutes.",
+            Kind::Gauge,
+            |it| it.jitter_us.map(|us| f64::from(us) / 1e6),
+        ),
+        (
+            "trunk_heard_round_trip_seconds",
+            "Mean round trip of RTP to the trunk in the last five minutes.",
+            Kind::Gauge,
+            |it| it.round_trip_us.map(|us| f64::from(us) / 1e6),
+        ),
+        (
+            "trunk_heard_one_way",
+            "Calls to the trunk of the last five minutes in which one side was not heard.",
+            Kind::Gauge,
+            |it| Some(it.one_way as f64),
+        ),
+        ("trunk_avoided", "1 while the trunk is chosen last for how calls to it sound.", Kind::Gauge, |it| {
+            Some(u8::from(it.avoided).into())
+        }),
+    ];
+    for (name, help, kind, read) in figures {
+        page.head(name, help, kind);
+        for trunk in trunks {
+            if let Some(value) = read(&trunk.heard) {
+                page.line(name, &[("trunk", trunk.name.as_str())], value);
+            }
         }
     }
 }

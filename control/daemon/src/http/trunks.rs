@@ -7,7 +7,7 @@ use crate::stamp::Stamp;
 use axum::Json;
 use axum::extract::State;
 use control::{Attempts, Performance, Quality, Spread, TrunkView, WINDOW};
-use link::{LocatedName, LocatedPeer, PeerFacts, Reason, Text, TrunkChange, TrunkState};
+use link::{LocatedName, LocatedPeer, PeerFacts, Reason, Text, TrunkChange, TrunkHeard, TrunkState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,6 +37,8 @@ struct Trunk {
     registration: Option<Shown>,
     /// The names among them, and what DNS says of those.
     names: Vec<Named>,
+    /// How calls to it sounded in the last five minutes.
+    heard: Sound,
     #[serde(flatten)]
     recent: Ratios,
     /// How far back the ratios look.
@@ -44,6 +46,38 @@ struct Trunk {
     total: Totals,
     rfc6076: Spans,
     attempts: Tried,
+}
+
+/// How calls sounded: means, null before there was anything.
+#[derive(Serialize)]
+struct Sound {
+    seconds: u64,
+    poor_seconds: u64,
+    r: Option<f64>,
+    mos: Option<f64>,
+    loss: Option<f64>,
+    jitter_ms: Option<f64>,
+    round_trip_ms: Option<f64>,
+    one_way: u64,
+    /// Whether the trunk is chosen last because of it.
+    avoided: bool,
+}
+
+impl From<&TrunkHeard> for Sound {
+    fn from(it: &TrunkHeard) -> Self {
+        let milli = |value: Option<u32>| value.map(|value| f64::from(value) / 1000.0);
+        Self {
+            seconds: it.seconds,
+            poor_seconds: it.poor_seconds,
+            r: milli(it.r_milli),
+            mos: milli(it.mos_milli),
+            loss: (it.expected > 0).then(|| rounded(it.lost as f64 / it.expected as f64)),
+            jitter_ms: milli(it.jitter_us),
+            round_trip_ms: milli(it.round_trip_us),
+            one_way: it.one_way,
+            avoided: it.avoided,
+        }
+    }
 }
 
 /// The metrics of RFC 6076, over three spans.
@@ -222,6 +256,7 @@ impl From<TrunkView> for Trunk {
             peers: it.peers,
             registration: it.registration.map(Shown::from),
             names: it.names.into_iter().map(Named::from).collect(),
+            heard: Sound::from(&it.heard),
             recent: Ratios::from(&it.recent),
             window_seconds: WINDOW.as_secs(),
             total: Totals {

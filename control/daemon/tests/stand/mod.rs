@@ -159,6 +159,7 @@ fn report(shared: &Shared, ticket: link::Ticket) -> ShardReport {
             registration: None,
             peers: vec![PeerFacts { address: peer(), state: TrunkState::Up, why: "".into() }],
             names: Vec::new(),
+            heard: link::TrunkHeard::default(),
         }],
         draining: shared.draining,
     }
@@ -180,6 +181,7 @@ pub fn live(call: u64) -> LiveCall {
         peer: Some(peer()),
         started: UnixMicros(call),
         answered: None,
+        media: None,
     }
 }
 

@@ -74,7 +74,7 @@ impl Bench {
     /// NTP time: a tenth of a second into a second at the start.
     fn ntp(&self) -> u64 {
         let nanos = u128::from(self.now.as_nanos()) + 3_900_000_000_100_000_000;
-        ((nanos / 1_000_000_000) << 32 | ((nanos % 1_000_000_000) << 32) / 1_000_000_000) as u64
+        (((nanos / 1_000_000_000) << 32) | (((nanos % 1_000_000_000) << 32) / 1_000_000_000)) as u64
     }
 
     fn rtp(&mut self, side: Side, sequence: u16, ssrc: u32) {
@@ -153,7 +153,7 @@ fn rfc_3550_section_6_4_1_a_sender_report_says_what_was_sent_on_the_leg() {
     let last = (packets_sent - 1) * 20;
     assert_eq!(info.rtp, packets_sent * 160 + (milliseconds as u32 - last) * 8);
     // 1000 ms of the clock are 3 900 000 001.1 s since 1900 here.
-    assert_eq!((info.ntp >> 32) as u64, 3_900_000_000 + (at.as_nanos() + 100_000_000) / 1_000_000_000);
+    assert_eq!(info.ntp >> 32, 3_900_000_000 + (at.as_nanos() + 100_000_000) / 1_000_000_000);
     let block = blocks.iter().next().unwrap();
     assert_eq!((block.ssrc, block.lost, block.fraction_lost, block.last_sr), (0xb, 0, 0, 0));
     assert_eq!(block.highest_sequence, 7000 + packets_sent);

@@ -131,7 +131,7 @@ impl Hunt {
         loop {
             let Some((trunk, mut order)) = self.trunks.pop() else {
                 let group = self.groups.pop().ok_or_else(|| self.dry())?;
-                for trunk in table.order(group, &self.caller).into_iter().rev() {
+                for trunk in table.order(now, group, &self.caller).into_iter().rev() {
                     self.unlocated |= trunk.is_unlocated();
                     let order = trunk.draw(&mut self.random);
                     self.trunks.push((trunk, order));
@@ -280,6 +280,41 @@ mod tests {
             assert_eq!(first(Time::ZERO), 1);
             assert_eq!(first(Time::from_millis(500)), if required { 2 } else { 1 });
         }
+    }
+
+    #[test]
+    fn what_sounds_bad_is_asked_last_and_asked_all_the_same() {
+        use super::super::{ENOUGH, GroupConfig, Heard, QualityRule};
+        let rule = QualityRule { min_mos: 3600, hold_off: core::time::Duration::from_secs(300) };
+        let trunk = |name: &str, port: u16| {
+            let mut config = TrunkConfig::new(name, format!("192.0.2.1:{port}").parse().unwrap());
+            config.quality = Some(rule);
+            config
+        };
+        let all = GroupConfig {
+            name: "all".into(),
+            trunks: vec!["a".into(), "b".into()],
+            selection: link::Selection::Ordered,
+        };
+        let table = TrunkTable::new(vec![trunk("a", 1), trunk("b", 2)], vec![all], None).unwrap();
+        let ports = |now, group| {
+            let mut hunt = Hunt::new("1", &[table.group(group).unwrap()], 10);
+            core::iter::from_fn(|| hunt.next(now, &table).ok().map(|it| port(&it))).collect::<Vec<_>>()
+        };
+        let (early, late) = (Time::from_millis(1000), Time::from_millis(400_000));
+        assert_eq!(ports(early, "all"), [1, 2]);
+        let bad = Heard { seconds: ENOUGH, mos: 2.0 * ENOUGH as f64, ..Heard::default() };
+        let quality = table.trunk("a").unwrap().quality();
+        assert_eq!(quality.learn(early, &bad, Some(rule)), Some(true));
+        assert_eq!(ports(early, "all"), [2, 1]);
+        assert_eq!(ports(early, "a"), [1], "there is no other");
+        assert_eq!(ports(late, "all"), [1, 2]);
+        // A reload keeps what is known, and a trunk without a rule is not held to one.
+        let mut free = trunk("a", 1);
+        free.quality = None;
+        let again = TrunkTable::new(vec![free, trunk("b", 2)], vec![], Some(&table)).unwrap();
+        assert!(again.trunk("a").unwrap().quality().is_avoided(early));
+        assert!(!again.trunk("a").unwrap().is_avoided(early));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod health;
 mod hunt;
 mod limit;
 mod located;
+mod quality;
 mod registration;
 mod select;
 mod table;
@@ -13,6 +14,7 @@ pub use hunt::{Attempt, Dry, Hunt};
 pub use limit::{CallLimit, RateLimit};
 pub use link::Selection;
 pub use located::{NamedPeer, Version, Written};
+pub use quality::{ENOUGH, Heard, QualityRule, SharedQuality};
 pub(crate) use registration::Counts;
 pub use registration::{RegistrationConfig, RegistrationNews, SharedRegistration};
 pub use table::{

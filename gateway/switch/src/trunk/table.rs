@@ -4,6 +4,7 @@
 //! so that calls made under the old table are still counted under the new.
 
 use super::located::{NamedPeer, Origin, Version};
+use super::quality::{QualityRule, SharedQuality};
 use super::select::{self, Candidate};
 use super::{CallLimit, Evidence, HealthConfig, HealthState, RateLimit, SharedHealth, Transition};
 use super::{RegistrationConfig, SharedRegistration};
@@ -75,6 +76,8 @@ pub struct TrunkConfig {
     pub identity: TrunkIdentity,
     /// The realm its peers are in; none: the one whose networks hold their addresses.
     pub realm: Option<String>,
+    /// When it is chosen last for how calls to it sound; none: never.
+    pub quality: Option<QualityRule>,
 }
 
 impl TrunkConfig {
@@ -98,6 +101,7 @@ impl TrunkConfig {
             profile: Arc::default(),
             identity: TrunkIdentity::default(),
             realm: None,
+            quality: None,
         }
     }
 }
@@ -206,6 +210,7 @@ pub struct Trunk {
     calls: Arc<CallLimit>,
     rate: Arc<RateLimit>,
     registration: Option<Arc<SharedRegistration>>,
+    quality: Arc<SharedQuality>,
     identity: u64,
     /// How each peer came about.
     pub(super) origins: Vec<Origin>,
@@ -245,6 +250,16 @@ impl Trunk {
             || self.registration.as_ref().is_some_and(|shared| shared.is_registered(now))
     }
 
+    /// How calls to it sound.
+    pub fn quality(&self) -> &SharedQuality {
+        &self.quality
+    }
+
+    /// Whether it is chosen last now for how calls to it sound.
+    pub fn is_avoided(&self, now: Time) -> bool {
+        self.config.quality.is_some() && self.quality.is_avoided(now)
+    }
+
     /// Counts a call that its carrier sent to the registered contact.
     pub(crate) fn count_call_in(&self) {
         if let Some(shared) = &self.registration {
@@ -280,6 +295,7 @@ impl Trunk {
             calls: self.calls.clone(),
             rate: self.rate.clone(),
             registration: self.registration.clone(),
+            quality: self.quality.clone(),
             identity: self.identity,
             origins,
         }
@@ -396,8 +412,8 @@ impl TrunkTable {
     }
 
     /// The trunks of a group in the order in which a call of `caller` (a number) tries them, each followed by
-    /// its backups, none twice.
-    pub fn order(&self, group: usize, caller: &str) -> Vec<Arc<Trunk>> {
+    /// its backups, none twice. Those that sound bad `now` come last.
+    pub fn order(&self, now: Time, group: usize, caller: &str) -> Vec<Arc<Trunk>> {
         let Some(group) = self.groups.get(group) else { return Vec::new() };
         let mut candidates: Vec<Candidate> = group
             .trunks
@@ -424,6 +440,7 @@ impl TrunkTable {
                 next = trunk.config.backup.as_deref().and_then(|name| self.trunk(name));
             }
         }
+        order.sort_by_key(|trunk| trunk.is_avoided(now));
         order
     }
 }
@@ -453,6 +470,7 @@ fn make(config: TrunkConfig, before: Option<&TrunkTable>) -> Trunk {
         registration,
         calls: old.map_or_else(Arc::default, |t| t.calls.clone()),
         rate: old.map_or_else(Arc::default, |t| t.rate.clone()),
+        quality: old.map_or_else(Arc::default, |t| t.quality.clone()),
         identity: select::hash(config.name.as_bytes()),
         config,
     }
@@ -517,17 +535,17 @@ mod tests {
         )
         .unwrap();
         let group = table.group("g").unwrap();
-        assert_eq!(names(&table.order(group, "1")), ["a", "c", "d", "b"]);
-        assert_eq!(names(&table.order(group, "1")), ["b", "a", "c", "d"]);
-        assert_eq!(names(&table.order(table.group("c").unwrap(), "1")), ["c", "d"]);
+        assert_eq!(names(&table.order(Time::ZERO, group, "1")), ["a", "c", "d", "b"]);
+        assert_eq!(names(&table.order(Time::ZERO, group, "1")), ["b", "a", "c", "d"]);
+        assert_eq!(names(&table.order(Time::ZERO, table.group("c").unwrap(), "1")), ["c", "d"]);
     }
 
     #[test]
     fn two_trunks_may_back_each_other_up() {
         let table =
             TrunkTable::new(vec![trunk("a", Some("b")), trunk("b", Some("a"))], vec![], None).unwrap();
-        assert_eq!(names(&table.order(table.group("a").unwrap(), "1")), ["a", "b"]);
-        assert_eq!(names(&table.order(table.group("b").unwrap(), "1")), ["b", "a"]);
+        assert_eq!(names(&table.order(Time::ZERO, table.group("a").unwrap(), "1")), ["a", "b"]);
+        assert_eq!(names(&table.order(Time::ZERO, table.group("b").unwrap(), "1")), ["b", "a"]);
     }
 
     #[test]

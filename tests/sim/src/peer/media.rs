@@ -39,6 +39,15 @@ fn sender_report(serial: u64, role: Role, sent: u64) -> Vec<u8> {
     packet
 }
 
+/// Whether RTCP is the gateway's own: a report and a name of 16 characters that is no mark (RFC 7022 §4.2).
+fn is_gateways(packet: &[u8]) -> bool {
+    let Some([first, 200 | 201, high, low]) = packet.first_chunk() else { return false };
+    let at = 4 * (usize::from(u16::from_be_bytes([*high, *low])) + 1);
+    let name = packet.get(at..).unwrap_or_default();
+    let is_name = matches!(name, [0x81, 202, 0, 6, _, _, _, _, 1, 16, ..]);
+    first >> 6 == 2 && is_name && name.get(10..26).is_some_and(|name| !name.starts_with(b"mark "))
+}
+
 /// The audio of one call at this peer.
 #[derive(Clone, Debug)]
 pub(super) struct Media {
@@ -205,7 +214,9 @@ impl Peer {
             && words.next() == Some(other);
         let above = |place: SocketAddr| SocketAddr::new(place.ip(), place.port() + u16::from(report));
         let (from, before) = (media.remote.map(above), media.remote_before.map(above));
-        if right && report {
+        if report && is_gateways(payload) {
+            // It speaks for itself where it does not hear the other side's reports.
+        } else if right && report {
             media.rtcp.1 += 1;
         } else if right {
             media.received += 1;
