@@ -4,6 +4,7 @@
 //! and leaves from the other leg's socket towards the other peer. Sequence numbers, timestamps and SSRCs are left as
 //! they are, so RTCP is relayed as it is too; only a payload type that the legs number differently is rewritten.
 
+use crate::attach;
 use crate::leg_media::{Direction, LegMedia, PayloadMap, Remote};
 use crate::ports::Pair;
 use crate::translator::{Spoken, Translator};
@@ -100,6 +101,9 @@ impl Bridge {
             for leg in &mut bridge.legs {
                 leg.payload_map = PayloadMap::default();
                 leg.translator = None;
+                if let Some(splice) = &mut leg.splice {
+                    splice.stop();
+                }
                 // Who it is expected to send to is another.
                 leg.expected_since = None;
             }
@@ -243,6 +247,9 @@ impl Bridge {
             from.withheld += 1;
             return;
         };
+        if to.splice.is_some() {
+            return attach::relay(from, to, &packet, payload, received, target, out);
+        }
         if let Some(translator) = &mut from.translator {
             let taken =
                 translator.translate(&packet, |header, payload| to.send(target, header, payload, out));
@@ -287,7 +294,15 @@ impl Bridge {
         };
         if let Some(target) = target {
             to.await_answer(received, &compound);
-            to.send_rtcp(out, socket, target, payload);
+            if to.splice.is_none() && from.splice.is_none() {
+                return to.send_rtcp(out, socket, target, payload);
+            }
+            let clock = from.receiver.clock();
+            let splices = (to.splice.take(), from.splice.as_deref());
+            attach::restated((splices.0.as_deref(), splices.1), clock, received, payload, |bytes| {
+                to.send_rtcp(out, socket, target, bytes);
+            });
+            to.splice = splices.0;
         }
     }
 

@@ -1,5 +1,6 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
+use crate::attach::Splice;
 use crate::leg_crypto::{CryptoAccount, LegCrypto};
 use crate::ports::Pair;
 use crate::translator::{PAYLOAD_MAX, Translator};
@@ -179,6 +180,8 @@ pub struct LegMedia {
     pub(crate) payload_map: PayloadMap,
     /// What its packets become if the other peer speaks another codec.
     pub(crate) translator: Option<Box<Translator>>,
+    /// What numbers the packets to the peer, once something was played to it.
+    pub(crate) splice: Option<Box<Splice>>,
     /// Packets from the peer that were translated.
     pub(crate) translated: u64,
     /// Packets from the peer that could not be translated: late, doubled, or of a codec without a counterpart.
@@ -267,6 +270,7 @@ impl LegMedia {
             sent_octets: 0,
             payload_map: PayloadMap::default(),
             translator: None,
+            splice: None,
             translated: 0,
             untranslated: 0,
             receiver: Receiver::new(8000, None),
@@ -334,6 +338,11 @@ impl LegMedia {
     /// The payload type of the speech heard last, else of the preferred codec; `None` before any SDP.
     pub fn payload_type(&self) -> Option<u8> {
         (self.payload_type != NOT_HEARD).then_some(self.payload_type)
+    }
+
+    /// The clock of a payload type agreed upon, in Hz.
+    pub(crate) fn clock_of(&self, payload_type: u8) -> Option<u32> {
+        self.formats.iter().flatten().find(|it| it.payload_type == payload_type).map(|it| it.clock)
     }
 
     /// Whether it is known where its peer takes media.
