@@ -405,9 +405,9 @@ fn the_end_of_a_call_ends_its_prompts(io: &str) {
 }
 
 fn mistakes_are_told(io: &str) {
-    let scene = Scene::new(io, true, "", (8, 8), &[("good.wav", 8000, &noise(7, 800))]);
-    let folder = scene.gateway.json("/api/v1/playbacks");
-    assert_eq!(folder["playbacks"].as_array().unwrap().len(), 0);
+    let mut scene = Scene::new(io, true, "", (8, 8), &[("good.wav", 8000, &noise(7, 800))]);
+    let played = scene.gateway.json("/api/v1/playbacks");
+    assert_eq!(played["playbacks"].as_array().unwrap().len(), 0);
     for (body, status, word) in [
         (r#"{"files": ["missing.wav"], "to": "caller"}"#, 400, "missing.wav: there is no such file"),
         (
@@ -431,6 +431,19 @@ fn mistakes_are_told(io: &str) {
         assert_eq!(given, status, "{said}");
     }
     assert_eq!(scene.gateway.ask("DELETE", &format!("/api/v1/calls/{}/play?to=x", scene.id)).0, 400);
+    // Before the answer it is not settled what is spoken.
+    let (way, sdp) = (Way::Udp(scene.gateway.sip), scene.caller_ear.sdp("sendrecv", 8));
+    let mut early = scene.caller.invite(way, scene.gateway.sip, "4421", &sdp);
+    let invite = scene.callee.expect("INVITE");
+    scene.callee.respond(&invite, 180, "early", "");
+    scene.caller.response(&early, 180);
+    let calls = scene.gateway.json("/api/v1/calls");
+    let ringing = calls["calls"].as_array().unwrap().iter().find(|call| call["phase"] != "answered").unwrap();
+    let path = format!("/api/v1/calls/{}/play", ringing["id"].as_str().unwrap());
+    let (status, said) = scene.gateway.post(&path, order);
+    assert_eq!((status, said.contains("not answered yet")), (409, true), "{said}");
+    scene.callee.respond(&invite, 486, "early", "");
+    assert_eq!(scene.caller.answered(&mut early).status(), Some(486));
     assert_eq!(scene.gateway.metric("trunkline_plays_started_total"), 0.0);
     scene.end();
     let scene = Scene::new(io, false, "", (8, 8), &[]);

@@ -18,8 +18,8 @@ use crate::session;
 use crate::shard::{Shard, Timer};
 use core::time::Duration;
 use link::{
-    CallId, Event, MediaAnswer, MediaRefusal, PlayAsked, Playback, PlaybackState, Side, StopAsked, Text,
-    Ticket,
+    CallId, Event, MediaAnswer, MediaRefusal, Phase, PlayAsked, Playback, PlaybackState, Side, StopAsked,
+    Text, Ticket,
 };
 use media::codec::Codec;
 use media::player::{Player, Turn};
@@ -172,10 +172,10 @@ impl Shard {
             ssrc: self.names.u32(),
             ..Header::default()
         };
-        let Some((id, media)) =
-            self.calls.get_mut(key).and_then(|call| Some((call.id, call.media.as_mut()?)))
-        else {
-            return Err("the call has no media yet".into());
+        // Before the answer it is not settled what is spoken, nor how it is protected.
+        let answered = self.calls.get_mut(key).filter(|call| call.phase == Phase::Answered);
+        let Some((id, media)) = answered.and_then(|call| Some((call.id, call.media.as_mut()?))) else {
+            return Err("the call is not answered yet, or is ending".into());
         };
         let leg = media.bridge.leg(side.into());
         if leg.target().is_none() || !leg.direction().receives {
