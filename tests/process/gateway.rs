@@ -240,6 +240,25 @@ impl Gateway {
         (status.unwrap(), body.to_owned())
     }
 
+    /// POST of JSON: status and body of the answer.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.http,
+            body.len()
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {text}"));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (status.unwrap(), body.to_owned())
+    }
+
     /// GET of JSON.
     pub(crate) fn json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);

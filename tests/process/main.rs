@@ -44,6 +44,7 @@ mod paths;
 mod phone;
 mod phones;
 mod profiles;
+mod prompts;
 mod real_nat;
 mod realms;
 mod redirects;

@@ -5,15 +5,16 @@ use crate::certificates::{Asked, Certificates, Fetch};
 use crate::gather::{Gather, Gathers};
 use crate::ledger::{Ledger, Recent};
 use crate::performance::Performance;
+use crate::playbacks::{self, Playbacks};
 use crate::quality::{History, Quality};
 use crate::registrations::Registrations;
 use crate::traces::{Answered, Traces};
 use crate::{Answer, Ask, Mail, Order, Outcome, Query, Record};
 use core::time::Duration;
 use link::{
-    BanReason, CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, Reason, Registration,
-    ReportAsked, RouteAsked, RouteTable, RoutingSnapshot, ShardId, Ticket, TraceAsked, TraceOf, TrunkChange,
-    TrunkName, UnixMicros,
+    BanReason, CallAnswered, CallId, Cdr, Command, Decision, Event, Figure, Hello, PlayAsked, Reason,
+    Registration, ReportAsked, RouteAsked, RouteTable, RoutingSnapshot, ShardId, StopAsked, Ticket,
+    TraceAsked, TraceOf, TrunkChange, TrunkName, UnixMicros,
 };
 use sansio::{Input, Machine, Mailbox, Outbox, Time};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -34,6 +35,8 @@ pub struct Config {
     pub epoch: UnixMicros,
     /// How long shards have for a report. Default 1 s.
     pub patience: Duration,
+    /// How long a shard has to begin to play something, which takes a look at the disk. Default 7 s.
+    pub media_patience: Duration,
     /// Questions open at the same time. Default 64; each costs the reports it gathers.
     pub questions: usize,
     /// Writes on their way to the store. Default 100 000, about 1 KB each.
@@ -53,6 +56,7 @@ impl Default for Config {
             fetcher: Mailbox(1002),
             epoch: UnixMicros(0),
             patience: Duration::from_secs(1),
+            media_patience: Duration::from_secs(7),
             questions: 64,
             writes: 100_000,
             trunks: 10_000,
@@ -88,6 +92,7 @@ pub struct Engine {
     draining: bool,
     gathers: Gathers,
     traces: Traces,
+    playbacks: Playbacks,
     ledger: Ledger,
     trunks: BTreeMap<TrunkName, History>,
     changes: VecDeque<TrunkChange>,
@@ -115,6 +120,7 @@ impl Engine {
             draining: false,
             gathers: Gathers::new(config.questions, config.patience),
             traces: Traces::new(config.questions, config.patience),
+            playbacks: Playbacks::new(config.questions, config.media_patience),
             ledger: Ledger::new(config.writes),
             trunks: BTreeMap::new(),
             changes: VecDeque::with_capacity(CHANGES),
@@ -218,6 +224,12 @@ impl Engine {
                     self.say_trace(answered, out);
                 }
             }
+            Event::MediaAnswered(answer) => {
+                if let Some(answered) = self.playbacks.answer(*answer) {
+                    self.say_media(answered, out);
+                }
+            }
+            Event::Playback(playback) => self.playbacks.take(*playback),
             Event::Released(releases) => {
                 for release in &releases {
                     self.count(&release.trunk, |history| {
@@ -365,8 +377,42 @@ impl Engine {
                 self.tell_all(&Command::Unban(source), out);
                 Outcome::Lifted(self.abuse.lift(self.wall(now), source))
             }
+            Ask::Play { call, side, files, repeated } => {
+                let order =
+                    |ticket| Command::Play(Box::new(PlayAsked { ticket, call, side, files, repeated }));
+                return self.order_media(now, ticket, call, order, out);
+            }
+            Ask::StopPlaying(call, side) => {
+                let order = |ticket| Command::StopPlaying(Box::new(StopAsked { ticket, call, side }));
+                return self.order_media(now, ticket, call, order, out);
+            }
+            Ask::Playbacks(call) => Outcome::Playbacks(self.playbacks.recent(call)),
             Ask::Alarms => Outcome::Alarms(self.abuse.alarms()),
         };
+        self.say(Answer { ticket, outcome }, out);
+    }
+
+    /// An order about what is played in a call: to its shard, whose answer goes to who asked.
+    fn order_media(
+        &mut self,
+        now: Time,
+        asker: Ticket,
+        call: CallId,
+        order: impl FnOnce(Ticket) -> Command,
+        out: &mut Outbox<Mail>,
+    ) {
+        let shard = call.shard();
+        if !self.shards.contains(&shard) {
+            return self.say(Answer { ticket: asker, outcome: Outcome::NoShard(shard) }, out);
+        }
+        match self.playbacks.open(now, asker) {
+            Some(ticket) => self.tell(shard, order(ticket), out),
+            None => self.say(Answer { ticket: asker, outcome: Outcome::Busy }, out),
+        }
+    }
+
+    fn say_media(&self, (ticket, result): playbacks::Answered, out: &mut Outbox<Mail>) {
+        let outcome = result.map_or(Outcome::Busy, Outcome::Media);
         self.say(Answer { ticket, outcome }, out);
     }
 
@@ -434,6 +480,9 @@ impl Engine {
         }
         while let Some(answered) = self.traces.expire(now) {
             self.say_trace(answered, out);
+        }
+        while let Some(answered) = self.playbacks.expire(now) {
+            self.say_media(answered, out);
         }
         if self.alive_due.is_some_and(|due| due <= now) {
             self.alive_due = None;
@@ -505,7 +554,7 @@ impl Engine {
             Figure::counter(
                 "control_questions_refused_total",
                 "API questions refused since too many were open.",
-                self.gathers.refused + self.traces.refused,
+                self.gathers.refused + self.traces.refused + self.playbacks.refused,
             ),
             Figure::counter(
                 "control_questions_incomplete_total",
@@ -579,7 +628,10 @@ impl Machine for Engine {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.gathers.deadline(), self.traces.deadline(), self.alive_due].into_iter().flatten().min()
+        [self.gathers.deadline(), self.traces.deadline(), self.playbacks.deadline(), self.alive_due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -12,6 +12,7 @@ mod gather;
 mod ledger;
 mod mail;
 mod performance;
+mod playbacks;
 mod quality;
 mod registrations;
 mod spread;

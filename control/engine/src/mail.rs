@@ -2,8 +2,8 @@
 
 use crate::{Fetch, Fetched, View};
 use link::{
-    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, Registration, RouteTable, ShardId,
-    Ticket, Trace, TraceOf, UnixMicros,
+    Alarm, Ban, CallAnswered, CallId, CallRecord, Cdr, Command, Event, MediaRefusal, Playback, Registration,
+    RouteTable, ShardId, Side, Ticket, Trace, TraceOf, UnixMicros,
 };
 use std::net::IpAddr;
 
@@ -97,6 +97,21 @@ pub enum Ask {
     Unban(Option<IpAddr>),
     /// The last alarms.
     Alarms,
+    /// Play files to a side of a call.
+    Play {
+        /// The call.
+        call: CallId,
+        /// Who hears them.
+        side: Side,
+        /// By name.
+        files: Vec<String>,
+        /// Over and over.
+        repeated: bool,
+    },
+    /// Play no more to a side of a call, or to both.
+    StopPlaying(CallId, Option<Side>),
+    /// What is played or was lately, of one call or of all.
+    Playbacks(Option<CallId>),
 }
 
 /// The answer to a [`Query`].
@@ -125,6 +140,10 @@ pub enum Outcome {
     Lifted(usize),
     /// The last alarms, newest first.
     Alarms(Vec<Alarm>),
+    /// What plays now, by number; of a stop, how many were stopped.
+    Media(Result<u64, MediaRefusal>),
+    /// What is played or was lately, newest first.
+    Playbacks(Vec<Playback>),
     /// No shard could have such a call.
     NoShard(ShardId),
     /// Too many questions at once: ask again.

@@ -1,6 +1,9 @@
 //! What control tells a gateway shard.
 
-use crate::{CallId, Certificate, GroupName, Registration, RoutingSnapshot, Text, Ticket, TraceAsked};
+use crate::{
+    CallId, Certificate, GroupName, PlayAsked, Registration, RoutingSnapshot, StopAsked, Text, Ticket,
+    TraceAsked,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +36,10 @@ pub enum Command {
     Registrations(Vec<Registration>),
     /// Listen again to this source, or to all that are banned.
     Unban(Option<IpAddr>),
+    /// Play something in a call: answered with [`Event::MediaAnswered`](crate::Event::MediaAnswered).
+    Play(Box<PlayAsked>),
+    /// Play no more in a call: answered likewise.
+    StopPlaying(Box<StopAsked>),
     /// End this call.
     Hangup {
         /// The call.

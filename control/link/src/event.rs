@@ -1,8 +1,8 @@
 //! What a gateway shard tells control.
 
 use crate::{
-    Alarm, Ban, CallId, Cdr, Registration, RegistrationChange, ShardId, ShardReport, Text, Trace, TrunkName,
-    TrunkState, UnixMicros,
+    Alarm, Ban, CallId, Cdr, MediaAnswer, Playback, Registration, RegistrationChange, ShardId, ShardReport,
+    Text, Trace, TrunkName, TrunkState, UnixMicros,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -30,6 +30,10 @@ pub enum Event {
     Registered(Box<Registration>),
     /// The answer to [`Command::TraceAsked`](crate::Command::TraceAsked).
     Trace(Box<Trace>),
+    /// The answer to [`Command::Play`](crate::Command::Play) and [`Command::StopPlaying`](crate::Command::StopPlaying).
+    MediaAnswered(Box<MediaAnswer>),
+    /// Something is played in a call, or is not any more.
+    Playback(Box<Playback>),
     /// Sessions on trunks that are over on the wire as well; told in batches.
     Released(Vec<Release>),
     /// A source is listened to no more; every shard of the gateway knows.

@@ -11,6 +11,7 @@ mod command;
 mod event;
 mod id;
 mod identity;
+mod playback;
 mod registration;
 mod report;
 mod snapshot;
@@ -23,6 +24,7 @@ pub use command::{Command, Decision, ReportAsked};
 pub use event::{CallAnswered, CallRecord, Event, Hello, Release, RouteAsked, TrunkChange};
 pub use id::{CallId, CallIds, GroupName, ShardId, Ticket, TrunkName, UnixMicros};
 pub use identity::{Certificate, Chain, Identity};
+pub use playback::{MediaAnswer, MediaRefusal, PlayAsked, Playback, PlaybackState, StopAsked};
 pub use registration::{Binding, Connection, FlowName, Registration};
 pub use report::{
     Figure, Kind, LiveCall, LocatedName, LocatedPeer, PeerFacts, Phase, ShardReport, TrunkFacts, TrunkHeard,

@@ -267,6 +267,12 @@ pub struct Media {
     /// Whose RTP is taken besides that from the address in SDP: `auto` another port's where SDP shows a NAT,
     /// `strict` nobody's, `same-ip` another port's of that address, `any` anybody's until the first stream.
     pub latch: String,
+    /// The folder of prompts (WAV files) that may be played in calls by order; none: no prompts.
+    pub prompts: Option<PathBuf>,
+    /// Memory for prompts that are ready to be played, in MiB.
+    pub prompt_cache_mib: u32,
+    /// A WAV file that those hear who are held; none: what the other side sends.
+    pub hold_music: Option<PathBuf>,
     /// Whether RTP is protected (SRTP): `off`, `optional`, `required`; a trunk's profile may say otherwise.
     pub srtp: String,
     /// By what, the preferred first (RFC 4568 §6.2, RFC 6188, RFC 7714).
@@ -294,6 +300,9 @@ impl Default for Media {
             advertise: Vec::new(),
             timeout: Span::from_millis(30_000),
             latch: "auto".into(),
+            prompts: None,
+            prompt_cache_mib: 64,
+            hold_music: None,
             srtp: "off".into(),
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,

@@ -14,6 +14,7 @@ mod nat;
 mod outside;
 mod process;
 mod profile;
+mod prompts;
 mod realm;
 mod registration;
 mod reporting;

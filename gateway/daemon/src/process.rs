@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::listeners;
+use crate::prompts::{self, Prompts};
 use crate::realm::RealmAddresses;
 use crate::settings::Settings;
 use driver::mailbox::{Receiver, Sender, mailbox};
@@ -93,6 +94,8 @@ pub struct Gateway {
     policy: Shared,
     table: Arc<TrunkTable>,
     fraud: Arc<FraudTable>,
+    /// Ends after the shards.
+    prompts: Prompts,
     /// The realms' names, in order.
     realms: Vec<String>,
 }
@@ -132,6 +135,8 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         senders.push(sender);
         receivers.push(receiver);
     }
+    let prompts = Prompts::start(senders.clone(), settings.prompt_cache)
+        .map_err(|error| StartError::System("starting the thread of prompts", error))?;
     let tallies = guard_of_all(&settings.shard.guard, count);
     let cpus = driver::affinity::available();
     let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
@@ -158,7 +163,8 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
             secrets: secrets.fork(),
         };
         let mut posts: Vec<_> = senders.iter().cloned().map(Some).collect();
-        posts.push(Some(control.clone()));
+        posts.extend([Some(control.clone()), Some(prompts.sender())]);
+        let counts = (me == 0).then(|| prompts.counts());
         let sockets = Sockets {
             both: opened.iter_mut().filter_map(|o| Some((o.listener, o.udp.pop()?, o.tcp.pop()?))).collect(),
             streams: opened_streams.iter_mut().filter_map(|o| Some((o.listener, o.tcp.pop()?))).collect(),
@@ -168,7 +174,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         let options = Options { io: settings.io, cpu, scheduling: settings.scheduling, ..Options::default() };
         let ready = ready.clone();
         let thread = driver::spawn(&format!("shard-{me}"), cpu, move || {
-            run_shard(options, inbox, posts, sockets, secured, start, &ready)
+            run_shard(options, inbox, posts, sockets, (secured, counts), start, &ready)
         });
         threads.push(thread.map_err(|error| StartError::System("starting a thread", error))?);
     }
@@ -186,6 +192,7 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
         policy,
         table,
         fraud: settings.shard.fraud.clone(),
+        prompts,
         realms: settings.realms.iter().map(|realm| realm.name.clone()).collect(),
     };
     gateway.await_shards(count, &started)?;
@@ -258,7 +265,7 @@ fn run_shard(
     inbox: Receiver<Mail>,
     posts: Vec<Option<Sender<Mail>>>,
     sockets: Sockets,
-    (handshake, policy): (Duration, Shared),
+    ((handshake, policy), counts): ((Duration, Shared), Option<Arc<prompts::Counts>>),
     start: Start,
     ready: &mpsc::Sender<Ready>,
 ) -> Outcome {
@@ -302,6 +309,9 @@ fn run_shard(
     machine.inner_mut().report_also(move || {
         let mut figures = driver_figures(&gauges);
         tls_figures(&sessions, &mut figures);
+        if let Some(counts) = &counts {
+            counts.figures(&mut figures);
+        }
         figures
     });
     // The main thread waits for this; it is gone only if it gave up, and then there is nobody to tell.
@@ -451,7 +461,9 @@ impl Gateway {
 
     /// Waits for the shards to stop.
     pub fn join(self) -> Vec<Outcome> {
-        self.threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        let outcomes = self.threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        drop(self.prompts);
+        outcomes
     }
 
     fn tell(&self, mail: impl Fn() -> Mail) {

@@ -6,6 +6,7 @@ use crate::config::{self, ConfigError, File};
 use crate::guard;
 use crate::names;
 use crate::profile;
+use crate::prompts;
 use crate::realm::{self, RealmAddresses};
 use crate::stir::{StirSettings, trunk_identity};
 use crate::tls::TlsSettings;
@@ -48,6 +49,10 @@ pub struct Settings {
     pub routing: Arc<RoutingSnapshot>,
     /// What each shard runs by.
     pub shard: switch::Config,
+    /// Memory for prompts that are ready to be played, in octets.
+    pub prompt_cache: usize,
+    /// Where the configuration is from, for errors about the files that it names.
+    pub place: String,
     /// Identities of callers: what is configured; what is in its files is in `shard` once they are loaded.
     pub stir: StirSettings,
 }
@@ -116,6 +121,8 @@ impl Settings {
             groups,
             routing: Arc::new(routing),
             shard,
+            prompt_cache: prompt_cache(file, &at)?,
+            place: place.to_owned(),
             stir,
         })
     }
@@ -125,6 +132,8 @@ impl Settings {
     /// # Errors
     /// Names the key, the file and the cure.
     pub fn load(&mut self) -> Result<(), ConfigError> {
+        let at = |key: &str| format!("{}: {key}", self.place);
+        prompts::check(self.shard.prompts.as_deref(), self.shard.hold_music.as_deref(), &at)?;
         let now = driver::clock::WallAnchor::take().wall(driver::clock::now()).as_secs();
         self.shard.identity = Arc::new(self.stir.load(now)?);
         Ok(())
@@ -355,6 +364,17 @@ fn group(group: &link::TrunkGroup) -> GroupConfig {
     }
 }
 
+/// Memory for prompts, in octets.
+fn prompt_cache(file: &File, at: &dyn Fn(&str) -> String) -> Result<usize, ConfigError> {
+    match file.media.prompt_cache_mib {
+        mib @ 1..=4096 => Ok(mib as usize * (1 << 20)),
+        mib => {
+            let error = format!("{mib} MiB is out of range; 1 to 4096");
+            Err(ConfigError::new(at("media.prompt_cache_mib"), error))
+        }
+    }
+}
+
 /// What is kept of SIP messages, and where copies go.
 fn observing(file: &File, at: &dyn Fn(&str) -> String) -> Result<switch::Observing, ConfigError> {
     let (trace, hep) = (&file.trace, &file.hep);
@@ -432,6 +452,8 @@ fn shard_config(
         overload: guard::overload(file, at)?,
         fraud: guard::fraud(file, at)?,
         latch,
+        prompts: file.media.prompts.clone(),
+        hold_music: prompts::hold_music(&file.media),
         security: crate::security::of_all(file, at)?,
         dtmf,
         reporting: crate::reporting::of_all(file, at)?,

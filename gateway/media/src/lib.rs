@@ -18,7 +18,8 @@
 //! A packet that does not come is made up: by [`plc`] after ITU-T G.711 Appendix I, for G.722 with its predictors following, for G.729
 //! by the Recommendation's own §4.4. [`playout`] carries out what a jitter buffer orders and holds speech to its time by [`stretch`]. [`dtmf`] makes and
 //! recognizes keys, [`signal`] recognizes fax and call progress. Silence is described by [`noise`] (RFC 3389), or in band by G.729. [`resample`] goes between 8, 16 and 48 kHz and
-//! adds up to 3 ms.
+//! adds up to 3 ms. [`prompt`] makes packets of sound files, once for each codec, and [`player`] says when each is due.
+//! [`mixer`] lets many hear each other.
 #![forbid(unsafe_code)]
 
 mod bank;
@@ -27,9 +28,12 @@ pub mod dtmf;
 pub mod g711;
 pub mod g722;
 pub mod g729;
+pub mod mixer;
 pub mod noise;
+pub mod player;
 pub mod playout;
 pub mod plc;
+pub mod prompt;
 pub mod resample;
 pub mod signal;
 pub mod stretch;

@@ -138,6 +138,7 @@ impl Shard {
             Event::ReinviteDone { status, message, .. } | Event::UpdateDone { status, message, .. } => {
                 if !self.mended(now, key, side, status, message.as_ref(), out) {
                     self.on_change_done(now, key, side, status, message.as_ref());
+                    self.review_hold(now, key, out);
                 }
             }
             Event::RefreshDue { .. } => self.on_refresh_due(now, key, side, leg),
@@ -340,7 +341,8 @@ impl Shard {
         let Some(origin) = self.calls.get(key).map(|call| self.origin_of(call, side)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.answer_awaited == Some(side) {
-            return self.on_offer_answered(now, key, side, body);
+            self.on_offer_answered(now, key, side, body);
+            return self.review_hold(now, key, out);
         }
         if call.transferring.offered == Some(side) {
             return self.replacement_answered(now, key, side, body, out);

@@ -4,6 +4,7 @@
 //! and leaves from the other leg's socket towards the other peer. Sequence numbers, timestamps and SSRCs are left as
 //! they are, so RTCP may be relayed as it is too (`leg_reports`); only a payload type that the legs number differently is rewritten.
 
+use crate::attach;
 use crate::leg_media::{Direction, LegMedia, PayloadMap, Remote};
 use crate::leg_quality::Watch;
 use crate::ports::Pair;
@@ -114,6 +115,9 @@ impl Bridge {
                 leg.payload_map = PayloadMap::default();
                 (leg.translator, leg.noise_due) = (None, None);
                 leg.end_keys();
+                if let Some(splice) = &mut leg.splice {
+                    splice.stop();
+                }
                 // Who it is expected to send to is another.
                 leg.expected_since = None;
             }
@@ -269,13 +273,16 @@ impl Bridge {
         }
         if let Some(translator) = &mut from.translator {
             to.note_made(received);
-            let taken =
-                translator.translate(&packet, |header, payload| to.send(target, header, payload, out));
+            let taken = translator
+                .translate(&packet, |header, payload| to.send_on(received, target, header, payload, out));
             from.translated += u64::from(taken);
             from.untranslated += u64::from(!taken);
             let quiet = translator.is_quiet();
             self.expect_noise(side, received, quiet);
             return;
+        }
+        if to.splice.is_some() {
+            return attach::relay(from, to, &packet, payload, received, target, out);
         }
         let marked_type = payload[1] & 0x80 | from.payload_map.of(header.payload_type);
         if to.send_rtp(out, target, payload, marked_type, header) {
@@ -315,7 +322,15 @@ impl Bridge {
         if let Some((socket, target)) = to.rtcp_way() {
             to.note_passed(received);
             to.await_answer(received, &compound);
-            to.send_rtcp(out, socket, target, payload);
+            if to.splice.is_none() && from.splice.is_none() {
+                return to.send_rtcp(out, socket, target, payload);
+            }
+            let clock = from.receiver.clock();
+            let splices = (to.splice.take(), from.splice.as_deref());
+            attach::restated((splices.0.as_deref(), splices.1), clock, received, payload, |bytes| {
+                to.send_rtcp(out, socket, target, bytes);
+            });
+            to.splice = splices.0;
         }
     }
 

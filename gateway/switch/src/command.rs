@@ -35,6 +35,8 @@ impl Shard {
             Command::Certificate(answer) => self.certificate_came(now, &answer, out),
             Command::Revocations(answer) => self.revocations_came(now, &answer, out),
             Command::Drain => self.drain(now, out),
+            Command::Play(asked) => self.play_asked(now, *asked, out),
+            Command::StopPlaying(asked) => self.stop_asked(now, &asked, out),
             Command::Hangup { call } => self.hang_up(now, call, out),
         }
     }

@@ -21,6 +21,7 @@ use link::{RoutingSnapshot, UnixMicros};
 use rtp::srtp::Secrets;
 use sansio::SocketId;
 use sip::Shards;
+use std::path::PathBuf;
 use std::sync::Arc;
 use stir::Replays;
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub calls_max: u32,
     /// Networks that may place calls, besides the trunks' own peers.
     pub allow: Vec<Network>,
+    /// The folder of prompts; none: nothing is played by order.
+    pub prompts: Option<PathBuf>,
+    /// What those hear who are held; none: what the other side sends.
+    pub hold_music: Option<PathBuf>,
     /// Networks in our trust domain besides the peers of trusted trunks: who calls is believed from there (RFC 3325 §5).
     pub trusted: Vec<Network>,
     /// Phones that may register and call with a password.
@@ -114,6 +119,8 @@ impl Default for Config {
         Self {
             calls_max: 10_000,
             allow: Vec::new(),
+            prompts: None,
+            hold_music: None,
             trusted: Vec::new(),
             users: Users::default(),
             guard: guard::Config::default(),

@@ -53,6 +53,7 @@ impl Shard {
         out: &mut Outbox<Mail>,
     ) {
         self.leave_transfer(now, key, out);
+        self.end_plays(now, key, out);
         if self.calls.get(key).is_some_and(|call| call.trying.is_some()) {
             // Given up by the caller or by us: that says nothing of the peer.
             self.drop_attempt(now, key, &end);

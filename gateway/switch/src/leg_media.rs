@@ -1,5 +1,6 @@
 //! The media of one leg: its ports, where its peer is, what came from it and what went to it.
 
+use crate::attach::Splice;
 use crate::keys::{KeysAccount, LegKeys};
 use crate::leg_crypto::{CryptoAccount, LegCrypto};
 use crate::leg_quality::Judged;
@@ -192,6 +193,8 @@ pub struct LegMedia {
     pub(crate) keys: LegKeys,
     /// What became of them before the present way of saying them.
     pub(crate) keys_account: KeysAccount,
+    /// What numbers the packets to the peer, once something was played to it.
+    pub(crate) splice: Option<Box<Splice>>,
     /// Packets from the peer that were translated.
     pub(crate) translated: u64,
     /// Packets from the peer that could not be translated: late, doubled, or of a codec without a counterpart.
@@ -288,6 +291,7 @@ impl LegMedia {
             filled: 0,
             keys: LegKeys::default(),
             keys_account: KeysAccount::default(),
+            splice: None,
             translated: 0,
             untranslated: 0,
             receiver: Receiver::new(8000, None),
@@ -360,6 +364,11 @@ impl LegMedia {
         (self.payload_type != NOT_HEARD).then_some(self.payload_type)
     }
 
+    /// The clock of a payload type agreed upon, in Hz.
+    pub(crate) fn clock_of(&self, payload_type: u8) -> Option<u32> {
+        self.formats.iter().flatten().find(|it| it.payload_type == payload_type).map(|it| it.clock)
+    }
+
     /// Whether it is known where its peer takes media.
     pub(crate) fn is_placed(&self) -> bool {
         self.latch.target().is_some()
@@ -384,6 +393,27 @@ impl LegMedia {
         }
         *count += 1;
         true
+    }
+
+    /// Sends the peer a packet made of the other side's, numbered on if something was ever played here; not while something is.
+    #[inline]
+    pub(crate) fn send_on<M>(
+        &mut self,
+        now: Time,
+        target: SocketAddr,
+        header: rtp::Header,
+        payload: &[u8],
+        out: &mut Outbox<M>,
+    ) {
+        // Both ways of a leg have one clock.
+        let clock = self.receiver.clock();
+        let numbered = match &mut self.splice {
+            Some(splice) => splice.relayed(now, header, clock),
+            None => Some(header),
+        };
+        if let Some(header) = numbered {
+            self.send(target, header, payload, out);
+        }
     }
 
     /// Sends the peer a packet of our own making, of at most [`PAYLOAD_MAX`] octets.

@@ -400,7 +400,7 @@ impl Bridge {
     /// A moment of the stream sent to a side: when, its timestamp then, and its clock.
     fn moment(&self, side: Side) -> Option<(Time, u32, u32)> {
         let (leg, across) = (self.leg(side), self.leg(side.other()));
-        if self.is_changed(side.other()) {
+        if self.is_changed(side.other()) || leg.splice.is_some() {
             let stream = &leg.reports.stream;
             return Some((stream.at, stream.timestamp, leg.receiver.clock()));
         }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod attach;
 mod attempt;
 mod authenticate;
 mod b2bua;
@@ -71,6 +72,7 @@ pub mod trunk;
 mod users;
 
 pub use admission::Network;
+pub use attach::PromptAsked;
 pub use config::{Config, Listener, RtpPorts, Start, StreamListener};
 pub use hep::HepConfig;
 pub use keys::Dtmf;

@@ -1,11 +1,13 @@
 //! What travels between the threads of a gateway process.
 
+use crate::attach::PromptAsked;
 use crate::config::Config;
 use crate::guard::Sentence;
 use crate::transfer::{Afar, Search};
 use crate::trunk::{TrunkTable, Version};
 use core::net::SocketAddr;
 use link::{Command, Event, ShardId};
+use media::prompt::Clip;
 use sansio::{SocketId, StreamId, Time};
 use std::sync::Arc;
 
@@ -95,6 +97,15 @@ pub enum Mail {
         config: Box<Config>,
         /// Trunks and groups.
         table: Arc<TrunkTable>,
+    },
+    /// From a shard to who reads prompts.
+    PromptAsked(Box<PromptAsked>),
+    /// The answer to that.
+    PromptCame {
+        /// As asked.
+        play: u64,
+        /// The files in order, or why they cannot be played: which, and what to do.
+        clips: Result<Vec<Arc<Clip>>, String>,
     },
     /// From the first shard: trunks with the addresses that their peers' names stand for now.
     Table(Arc<TrunkTable>),

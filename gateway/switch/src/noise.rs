@@ -42,7 +42,7 @@ impl Bridge {
                     None => Some(header),
                 };
                 if let Some(header) = header {
-                    to.send(target, header, payload, out);
+                    to.send_on(now, target, header, payload, out);
                 }
             });
         }

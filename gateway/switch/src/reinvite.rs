@@ -4,8 +4,10 @@
 //! session timer of its own, and the other side need not hear of this one's. A re-INVITE without an offer asks the other
 //! side for one, so that it offers all it can (RFC 3261 §14.2, RFC 6337 §5.2.5), and not what a hold has left of it.
 
+use crate::attach::hold;
 use crate::call::{Change, Relayed, across, at};
 use crate::extensions;
+use crate::leg_media::Direction;
 use crate::session::{self, Described};
 use crate::shard::Shard;
 use link::{Phase, Side};
@@ -67,7 +69,9 @@ impl Shard {
             return self.answer_change(now, leg, how, 488, None);
         }
         media.sessions[at(across(side))].security.offering();
-        let Ok(offer) = session::offer(message.body(), media, across(side), &codecs) else {
+        let plays = self.config.hold_music.is_some() && described.direction() == Direction::INACTIVE;
+        let body = if plays { hold::audible(message.body()) } else { message.body().to_vec() };
+        let Ok(offer) = session::offer(&body, media, across(side), &codecs) else {
             return self.answer_change(now, leg, how, 488, None);
         };
         let passed = message.parse().map(|it| extensions::passed(&it)).unwrap_or_default();
@@ -144,8 +148,12 @@ impl Shard {
             return self.on_offer_asked(now, key, side, leg, status, body);
         };
         if (200..300).contains(&status)
-            && let Ok(answer) = session::answer(now, body, media, side, answered_by)
+            && let Ok(mut answer) = session::answer(now, body, media, side, answered_by)
         {
+            if self.config.hold_music.is_some() && offer.direction() == Direction::INACTIVE {
+                answer = hold::silent(&answer);
+                media.sessions[at(from)].restore(answer.clone());
+            }
             session::apply(now, media, from, &offer, offered_by);
             return self.answer_change(now, leg, relayed.how, 200, Some(&answer));
         }

@@ -82,6 +82,11 @@ impl LegSession {
         &self.said
     }
 
+    /// The speech codecs agreed upon, by payload type.
+    pub(crate) fn codecs(&self) -> &[(u8, String)] {
+        &self.codecs
+    }
+
     /// What the gateway said on this leg last.
     pub(crate) fn last(&self) -> Vec<u8> {
         self.last.clone()

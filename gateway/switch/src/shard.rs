@@ -1,5 +1,6 @@
 //! The gateway's machine: routes each input to the endpoint, a call's bridge or a command. It decides nothing itself.
 
+use crate::attach::Plays;
 use crate::call::{Call, LegSlot};
 use crate::config::{Config, Listener, RtpPorts, Start};
 use crate::ends::PastEnds;
@@ -50,6 +51,8 @@ pub(crate) enum Timer {
     Resync(Key),
     /// RTP ports were still being opened when the call came.
     NoPorts(Key),
+    /// The next packet of something that is played.
+    Play(u64),
     /// Look whether both sides of the call still send.
     Media(Key),
     /// A call's second is over, or reports about its media are due.
@@ -151,6 +154,8 @@ pub struct Shard {
     pub(crate) generation: u32,
     /// Certificates of callers' networks, and calls that wait for some.
     pub(crate) certificates: Certificates,
+    /// What is played in calls.
+    pub(crate) plays: Plays,
     pub(crate) spool: Spool,
     pub(crate) service: Service,
     /// The shards that have nothing left to do.
@@ -225,6 +230,8 @@ pub struct Census {
     pub registrants: usize,
     /// Calls that wait for a certificate.
     pub waiting: usize,
+    /// Prompts that are played, or waited for.
+    pub plays: usize,
     /// Records control has not acknowledged.
     pub spooled: usize,
     /// New calls that stand back because there is a queue.
@@ -281,7 +288,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(4).saturating_add(4096).saturating_add(errands)),
+            wheel: Wheel::new(now, calls_max.saturating_mul(4).saturating_add(8192).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -298,6 +305,7 @@ impl Shard {
             generation: 0,
             certificates: Certificates::default(),
             watched_since: now,
+            plays: Plays::default(),
             spool: Spool::default(),
             service: Service::Open,
             others_over: BTreeSet::new(),
@@ -375,6 +383,7 @@ impl Shard {
             outside_timers: self.outside.timers(),
             registrants: self.registrants.len(),
             waiting: self.certificates.waiting(),
+            plays: self.plays.len(),
             spooled: self.spool.len(),
             standing_back: self.backlog.len(),
             setups: self.setups as usize,
@@ -472,7 +481,8 @@ impl Shard {
             }
             Mail::Drain => self.drain(now, out),
             Mail::Quit => self.quit(now, out),
-            Mail::Event(..) => debug_assert!(false, "events are control's"),
+            Mail::PromptCame { play, clips } => self.prompt_came(now, play, clips, out),
+            Mail::Event(..) | Mail::PromptAsked(_) => debug_assert!(false, "events are control's"),
         }
     }
 
@@ -487,6 +497,7 @@ impl Shard {
                 Timer::NoCertificate(waiter) => self.no_certificate(now, waiter, out),
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
+                Timer::Play(play) => self.play_due(now, play, out),
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Watch(call) => self.watch_media(now, call, out),
                 Timer::Bridge(call) => self.bridge_due(now, call, out),

@@ -325,4 +325,14 @@ counters! {
     identity_signed_diversions,
     /// Messages signed (RFC 9475).
     identity_signed_messages,
+    /// Prompts and music that began to be played.
+    plays_started,
+    /// Orders to play that were refused.
+    plays_refused,
+    /// Prompts and music that could not be read.
+    plays_failed,
+    /// Packets of prompts and music sent.
+    play_packets,
+    /// Packet lengths of silence in place of packets of prompts that would have been too late.
+    play_packets_missed,
 }

@@ -70,6 +70,11 @@ impl Translator {
         }
     }
 
+    /// The payload type of the speech that it makes.
+    pub(crate) const fn says(&self) -> u8 {
+        self.to
+    }
+
     /// Whether it is such a way.
     pub(crate) fn is(&self, from: Spoken, to: Spoken) -> bool {
         let both = |from: Option<u8>, to: Option<u8>| from.zip(to).unwrap_or((NONE, NONE));

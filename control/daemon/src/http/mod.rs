@@ -8,6 +8,7 @@ mod health;
 mod ladder;
 mod metrics;
 mod parameters;
+mod playbacks;
 mod problem;
 mod registrations;
 mod trunks;
@@ -16,7 +17,7 @@ use crate::bridge::{Question, Reply};
 use axum::Router;
 use axum::http::{Method, Uri, header};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use connection::Bounded;
 use control::{Ask, Outcome, View};
 use core::time::Duration;
@@ -128,6 +129,8 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/calls/{id}", delete(calls::hang_up))
         .route("/api/v1/calls/{id}/ladder", get(ladder::show))
         .route("/api/v1/calls/{id}/pcap", get(ladder::pcap))
+        .route("/api/v1/calls/{id}/play", post(playbacks::play).delete(playbacks::stop))
+        .route("/api/v1/playbacks", get(playbacks::list))
         .route("/api/v1/trunks", get(trunks::list))
         .route("/api/v1/registrations", get(registrations::list))
         .route("/api/v1/bans", get(abuse::bans).delete(abuse::lift_all))
@@ -165,6 +168,11 @@ GET    /api/v1/calls/{id}/ladder
                            ?format=json|text|svg
 GET    /api/v1/calls/{id}/pcap
                            the same as a pcapng file
+POST   /api/v1/calls/{id}/play
+                           plays files: {\"files\": [\"a.wav\"], \"to\": \"caller|callee|both\", \"repeat\": false}
+DELETE /api/v1/calls/{id}/play
+                           stops that    ?to=caller|callee|both
+GET    /api/v1/playbacks   what is played and was lately   ?call=
 GET    /api/v1/trunks      trunks and their peers: state, calls, ASR, NER, ALOC, PDD, MOS, RFC 6076
 GET    /api/v1/bans        sources that are not listened to: why, until when
 DELETE /api/v1/bans/{address}  listens to one again; without an address: to all

@@ -26,6 +26,10 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, error: error.into() }
     }
 
+    pub(crate) fn conflict(error: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, error: error.into() }
+    }
+
     pub(crate) fn wrong_method(error: impl Into<String>) -> Self {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, error: error.into() }
     }

@@ -117,7 +117,7 @@ impl Bridge {
                 Some(translator) => {
                     let taken = translator.translate_payload(header, payload, |header, payload| {
                         if let Some(header) = way.pass(now, header) {
-                            to.send(target, header, payload, out);
+                            to.send_on(now, target, header, payload, out);
                         }
                     });
                     from.translated += u64::from(taken);
@@ -126,7 +126,7 @@ impl Bridge {
                 None => {
                     let payload_type = from.payload_map.of(header.payload_type);
                     if let Some(header) = way.pass(now, rtp::Header { payload_type, ..header }) {
-                        to.send(target, header, payload, out);
+                        to.send_on(now, target, header, payload, out);
                     }
                 }
             }
@@ -145,7 +145,7 @@ fn say<M>(way: &mut Way, to: &mut LegMedia, now: Time, out: &mut Outbox<M>) {
     let target = to.target().filter(|_| to.direction.receives);
     way.tick(now, |header, payload| {
         if let Some(target) = target {
-            to.send(target, header, payload, out);
+            to.send_on(now, target, header, payload, out);
         }
     });
 }
