@@ -119,6 +119,7 @@ fn description(c: &mut Criterion) {
         direction: Direction::SendRecv,
         protocol: None,
         crypto: &[],
+        added: sip::sdp::Added::default(),
     };
     let mut out = Vec::with_capacity(2048);
     group.bench_function("parse_and_rewrite", |b| {

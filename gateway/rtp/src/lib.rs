@@ -9,11 +9,15 @@
 //! - [`event`] receives and sends keys and flash (RFC 4733).
 //! - [`Latch`] decides which source addresses a port listens to.
 //! - [`srtp`] protects RTP and RTCP and takes the protection off.
+//! - [`Framing`] tells what shares a port, [`ice`] answers checks as a lite agent, [`dtls`] says what a handshake is to bring.
 //! - [`rtcp`] reads and writes compound RTCP packets, [`quality`] turns figures into R and MOS.
 #![forbid(unsafe_code)]
 
 mod burst;
+mod demux;
+pub mod dtls;
 pub mod event;
+pub mod ice;
 pub mod jitter;
 mod latch;
 mod packet;
@@ -25,6 +29,7 @@ mod sequence;
 pub mod srtp;
 
 pub use burst::BurstGap;
+pub use demux::Framing;
 pub use jitter::Jitter;
 pub use latch::{Latch, LatchConfig, Policy, Verdict};
 pub use packet::{HEADER_LEN, Header, Kind, Packet, PacketError, Truncated, classify};

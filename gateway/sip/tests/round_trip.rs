@@ -151,6 +151,7 @@ proptest! {
             direction: Direction::SendRecv,
             protocol: None,
             crypto: &[],
+            added: sip::sdp::Added::default(),
         };
         rewrite(&session, &relay, &mut LocalOrigin::new(10), &mut relayed).unwrap();
         let relayed = Session::parse(&relayed).unwrap();

@@ -43,6 +43,8 @@ pub struct Config {
     pub latch: LatchPolicy,
     /// How media is protected on legs whose trunk does not say, and on those of phones.
     pub security: MediaSecurity,
+    /// What makes keys by DTLS, of all shards; none: nothing is keyed so. A reload does not replace it.
+    pub dtls: Option<Arc<dyn rtp::dtls::Ends>>,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -109,6 +111,7 @@ impl Default for Config {
             fraud: Arc::default(),
             latch: LatchPolicy::default(),
             security: MediaSecurity::default(),
+            dtls: None,
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

@@ -6,6 +6,7 @@
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
+use crate::leg_way::with_rtp;
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
 use crate::security::{LegSecurity, Said};
@@ -17,7 +18,7 @@ use link::Side;
 use rtp::quality::Codec;
 use sansio::Time;
 use sip::message::{Message, Scheme, Uri, unfold};
-use sip::sdp::{self, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
+use sip::sdp::{self, Added, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
 use std::collections::hash_map::DefaultHasher;
 
 /// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
@@ -98,9 +99,22 @@ impl LegSession {
         codecs: &[&str],
         direction: sdp::Direction,
     ) -> Result<Vec<u8>, Refusal> {
-        let (_, audio) = anchored(session)?;
-        let (protocol, crypto) = self.security.write(audio.profile())?;
-        let relay = Relay { address: self.address, ports, codecs, direction, protocol, crypto: &crypto };
+        let (index, audio) = anchored(session)?;
+        let port = ports.get(index).copied().unwrap_or(0);
+        let written = self.security.write(audio.profile(), (self.address, port, index))?;
+        let relay = Relay {
+            address: self.address,
+            ports,
+            codecs,
+            direction,
+            protocol: written.protocol,
+            crypto: &written.crypto,
+            added: Added {
+                session: &written.way.session,
+                media: &written.way.media,
+                mids: &written.way.mids,
+            },
+        };
         let mut out = Vec::with_capacity(512);
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
             .map_err(|_| Refusal::sdp("no codec that the trunk takes"))?;
@@ -173,10 +187,10 @@ impl Described {
             clock: codec.clock.max(1),
             codec: Codec::named(name),
         });
-        let unspecified = audio.connection.is_some_and(|connection| connection.is_unspecified());
+        let unspecified = is_nowhere(audio);
         Ok(Self {
             rtp: audio.rtp_address(),
-            // The gateway never agrees to multiplexing, so what was offered of it is void (RFC 5761 §5.1.1).
+            // Unless multiplexing is agreed upon (RFC 5761 §5.1.1).
             rtcp: match audio.rtcp {
                 Some(_) => audio.rtcp_address(),
                 None => audio.rtp_address().and_then(above),
@@ -189,7 +203,7 @@ impl Described {
             formats: formats.collect(),
             event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
-            security: Said::of(audio),
+            security: Said::of(&session, audio),
             substance: substance(body),
             body: body.into(),
         })
@@ -251,9 +265,10 @@ pub(crate) fn anchor(
     rewrite(&session, media, towards, codecs, bound)
 }
 
-/// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
+/// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same. Where ICE finds the address
+/// it is no hold (RFC 8840 §4.1.1).
 fn is_nowhere(audio: &Media<'_>) -> bool {
-    audio.connection.is_some_and(|connection| connection.is_unspecified())
+    !audio.ice && audio.connection.is_some_and(|connection| connection.is_unspecified())
 }
 
 /// The direction of a stream, however it is said.
@@ -331,7 +346,7 @@ pub(crate) fn answer(
 pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
     let session = &mut media.sessions[at(side)];
     let Ok(agreed) = session.security.commit(&described.security) else { return };
-    media.bridge.protect(side.into(), &agreed);
+    let agreed = media.bridge.agree(side.into(), &agreed);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
     session.last = sdp::keep_crypto(&session.written, session.security.tag());
     let resolved = described.rtp.map(|rtp| {
@@ -347,6 +362,8 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
         }
         (rtcp, _) => rtcp,
     };
+    let rtcp = with_rtp(media.sessions[at(side)].security.way().is_multiplexed(), rtp, rtcp);
+    media.bridge.settle(side.into(), agreed.as_ref(), media.sessions[at(side)].security.way());
     let remote = Remote {
         rtp,
         rtcp,
@@ -491,7 +508,7 @@ mod tests {
             b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 8 101\r\na=rtpmap:96 opus/48000/2\r\n\
             a=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\n";
         let described = Described::read(mux).unwrap();
-        assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "multiplexing is never agreed to");
+        assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "unless multiplexing is agreed to");
         assert_eq!((described.formats.len(), described.event_type), (2, Some(101)));
         assert_eq!(described.codecs, [(96, "opus".to_owned()), (8, "PCMA".to_owned())]);
         let (again, held) = (b"v=0\no=x 1 9 IN IP4 h\nm=", b"v=0\r\no=x 1 2 IN IP4 h\r\na=sendonly\r\nm=");

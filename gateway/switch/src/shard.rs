@@ -6,6 +6,7 @@ use crate::ends::PastEnds;
 use crate::guard::{Backlog, Guard, Known};
 use crate::identity::{Certificates, Waiter};
 use crate::keep::Pings;
+use crate::link_media::Links;
 use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
@@ -49,6 +50,8 @@ pub(crate) enum Timer {
     NoPorts(Key),
     /// Look whether both sides of the call still send.
     Media(Key),
+    /// A leg's ICE or DTLS wants something.
+    Link(PairId),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -105,6 +108,8 @@ pub struct Shard {
     pub(crate) random: Random,
     /// Of which SRTP keys are made.
     pub(crate) secrets: Secrets,
+    /// Legs whose peers are found by ICE, or keyed by DTLS.
+    pub(crate) links: Links,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
     /// Calls by their public id, for commands.
@@ -192,6 +197,8 @@ pub struct Census {
     pub seizures: usize,
     /// Pairs of RTP ports in use.
     pub pairs: usize,
+    /// Handshakes of DTLS under way, and timers of ICE and DTLS.
+    pub links: usize,
     /// Timers of calls.
     pub call_timers: usize,
     /// Probes under way.
@@ -263,6 +270,7 @@ impl Shard {
             endpoint,
             locating,
             routes,
+            links: Links::default(),
             wheel: Wheel::new(now, calls_max.saturating_mul(3).saturating_add(4096).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
@@ -344,6 +352,7 @@ impl Shard {
             legs: self.legs.iter().flatten().count(),
             seizures,
             pairs: self.pools.iter().map(PortPool::in_use).sum(),
+            links: self.links.len(),
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len() + self.pings.len(),
             relays: self.relays.len(),
@@ -398,11 +407,17 @@ impl Shard {
     fn media(&mut self, datagram: Datagram<'_>, out: &mut Outbox<Mail>) {
         let Some((pool, pair, rtcp)) = place(datagram.socket) else { return };
         let holder = self.holders.get(pool).and_then(|pairs| pairs.get(pair)).copied().flatten();
-        let media = holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, side)));
-        let Some((media, side)) = media else {
+        let media =
+            holder.and_then(|(key, side)| Some((self.calls.get_mut(key)?.media.as_mut()?, (key, side))));
+        let Some((media, (key, side))) = media else {
             self.stats.media_unclaimed += 1;
             return;
         };
+        if datagram.payload.first().is_some_and(|first| *first < 64)
+            && media.bridge.leg(side.into()).link.is_some()
+        {
+            return self.link_datagram((key, side), rtcp, datagram, out);
+        }
         media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
     }
 
@@ -456,6 +471,7 @@ impl Shard {
                 Timer::NoPorts(call) => self.ports_opened(now, call, out),
                 Timer::Resync(call) => self.resync_try(now, call),
                 Timer::Media(call) => self.check_media(now, call, out),
+                Timer::Link(pair) => self.link_due(now, pair, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
@@ -493,7 +509,7 @@ impl Shard {
     /// Everything that follows from an input, until nothing does.
     fn settle(&mut self, now: Time, out: &mut Outbox<Mail>) {
         while let Some(event) = self.endpoint.poll_event() {
-            self.on_event(now, event, out);
+            self.on_event_linked(now, event, out);
         }
         let me = self.shards.me;
         self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {

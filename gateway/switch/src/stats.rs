@@ -88,6 +88,10 @@ counters! {
     joins_refused,
     /// Calls ended because one side sent no media.
     calls_media_timeout,
+    /// Calls ended because a leg came to no keys by DTLS, or its peer showed another certificate than SDP names.
+    calls_unkeyed,
+    /// DTLS handshakes that had to wait since as many were under way as may be at a time.
+    dtls_deferred,
     /// Peers tried.
     attempts,
     /// Peers tried after another one failed the same call.

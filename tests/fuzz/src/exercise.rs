@@ -230,6 +230,7 @@ pub fn sdp(bytes: &[u8]) {
         direction: Direction::SendRecv,
         protocol: Some("RTP/SAVP"),
         crypto: &crypto,
+        added: sip::sdp::Added::default(),
     };
     if rewrite(&session, &relay, &mut LocalOrigin::new(1), &mut out).is_ok() {
         let again = Session::parse(&out).expect("what was written parses");
