@@ -128,3 +128,33 @@ fn noise_breaks_nothing_that_has_not_begun() {
 fn what_is_no_key_is_refused() {
     assert!(DtlsEnds::with(vec![1], vec![2]).unwrap_err().contains("key"));
 }
+
+#[path = "../../../tests/fuzz/src/handshake.rs"]
+#[allow(unreachable_pub, missing_docs, clippy::expect_used)]
+mod body;
+
+/// A bounded number of mutations of good datagrams through the body of the fuzz target. A failure names its seed.
+#[test]
+fn no_datagram_panics_or_gets_keys() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/seeds/dtls");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 3);
+    let seeds: Vec<Vec<u8>> = files.into_iter().map(|file| std::fs::read(file).unwrap()).collect();
+    for seed in 0..1500 {
+        let mut random = Random::new(seed);
+        let mut bytes = seeds[seed as usize % seeds.len()].clone();
+        if seed >= seeds.len() as u64 {
+            for _ in 0..=random.below(5) {
+                let at = random.below(bytes.len() as u64) as usize;
+                match random.below(4) {
+                    0 if at > 2 => bytes.truncate(at),
+                    1 => bytes.insert(at, random.u32() as u8),
+                    _ => bytes[at] = random.u32() as u8,
+                }
+            }
+        }
+        let outcome = std::panic::catch_unwind(|| body::dtls(&bytes));
+        assert!(outcome.is_ok(), "seed {seed}: {bytes:02x?}");
+    }
+}

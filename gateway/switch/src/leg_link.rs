@@ -69,6 +69,8 @@ struct Shaking {
     /// When it is to be looked at again.
     wake: Option<Time>,
     tries: u8,
+    /// What was counted of the processor time of this end.
+    spent_us: u64,
     /// Whether the certificate is one of those that signalling named.
     known: bool,
     keyed: bool,
@@ -265,7 +267,6 @@ impl LegMedia {
         let Some(shaking) = self.link.as_mut().and_then(|link| link.shaking.as_mut()) else { return };
         let Some(end) = shaking.end.as_mut() else { return };
         let (mut room, mut keys, mut over) = ([0; DATAGRAM_MAX], None, done.is_err());
-        let before = end.spent();
         shaking.wake = None;
         // An end that is broken may still have to say so.
         for _ in 0..STEPS_MAX {
@@ -294,7 +295,8 @@ impl LegMedia {
                 }
             }
         }
-        self.link_account.spent_us += end.spent().saturating_sub(before);
+        let spent = end.spent();
+        self.link_account.spent_us += spent.saturating_sub(core::mem::replace(&mut shaking.spent_us, spent));
         if over {
             self.end_handshake();
         }
@@ -306,7 +308,7 @@ impl LegMedia {
     /// The handshake is over without a need, or without a way, to go on.
     fn end_handshake(&mut self) {
         let Some(shaking) = self.link.as_mut().and_then(|link| link.shaking.as_mut()) else { return };
-        (shaking.end, shaking.wake) = (None, None);
+        (shaking.end, shaking.wake, shaking.spent_us) = (None, None, 0);
         if shaking.keyed && shaking.fault.is_none() {
             // Keys outlive it; what the peer says of its end is said in signalling.
             return;

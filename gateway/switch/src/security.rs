@@ -356,8 +356,12 @@ impl LegSecurity {
             None => self.policy == SrtpPolicy::Required,
         };
         // A protocol that is none of RTP's profiles is nothing that is known here.
-        let profile =
-            profile.map(|profile| Profile { secure: secure && !lines.is_empty(), dtls: false, ..profile });
+        // Feedback that a browser offers is for browsers: carriers know RTP/AVP.
+        let profile = profile.map(|profile| Profile {
+            secure: secure && !lines.is_empty(),
+            dtls: false,
+            feedback: profile.feedback && !profile.dtls,
+        });
         Ok((profile.map(Profile::as_str), lines.iter().map(Own::value).collect()))
     }
 

@@ -81,9 +81,11 @@ fn head(session: &Session<'_>, relay: &Relay<'_>, out: &mut Vec<u8>) -> usize {
     for (kind, value) in kept(b"trz") {
         line(out, kind, value);
     }
+    let browsers = session.media.iter().filter_map(Media::profile).any(|profile| profile.dtls);
     for (kind, value) in kept(b"a") {
+        let fits = !(browsers && super::way::is_of_browsers(attribute(value).0));
         // The direction is said of each stream below.
-        if !leads_around(value) && super::media::direction_of(value).is_none() {
+        if fits && !leads_around(value) && super::media::direction_of(value).is_none() {
             line(out, kind, value);
         }
     }
@@ -159,7 +161,9 @@ fn stream(
         line(out, b'a', value.as_bytes());
     }
     let direction = media.direction.and(relay.direction);
-    if direction != Direction::SendRecv || has_direction(media.section) {
+    // RFC 9429 §5.3.1: browsers are told it in any case, and some take its absence for none.
+    let told = written.is_some_and(|profile| profile.dtls);
+    if told || direction != Direction::SendRecv || has_direction(media.section) {
         line(out, b'a', direction.as_str().as_bytes());
     }
     Ok(())
@@ -338,7 +342,7 @@ mod tests {
             written("UDP/TLS/RTP/SAVPF", added),
             format!(
                 "{head}a=group:BUNDLE 0\r\nm=audio 6000 UDP/TLS/RTP/SAVPF 8\r\na=mid:0\r\na=rtcp-fb:8 nack\r\n\
-                 a=rtcp-rsize\r\na=rtcp-mux\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n"
+                 a=rtcp-rsize\r\na=rtcp-mux\r\na=sendrecv\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n"
             )
         );
     }

@@ -239,3 +239,6 @@ impl LegSecurity {
         self.dtls.takes() && said.dtls.is_usable() && (profile.dtls || self.choose(said).is_none())
     }
 }
+
+#[cfg(test)]
+mod tests;
