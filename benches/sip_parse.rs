@@ -121,6 +121,7 @@ fn description(c: &mut Criterion) {
         protocol: None,
         crypto: &[],
         extended_reports: None,
+        added: sip::sdp::Added::default(),
     };
     let mut out = Vec::with_capacity(2048);
     group.bench_function("parse_and_rewrite", |b| {

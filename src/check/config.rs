@@ -191,7 +191,10 @@ fn profile_text(profile: &Profile) -> String {
 fn protection(security: &MediaSecurity) -> String {
     match security.srtp {
         SrtpPolicy::Off => "off".to_owned(),
-        policy => format!("{} ({})", policy.word(), words(security.suites.iter().map(|suite| suite.name()))),
+        policy => {
+            let suites = words(security.suites.iter().map(|suite| suite.name()));
+            format!("{} (keys: {}; {suites})", policy.word(), security.keying.word())
+        }
     }
 }
 

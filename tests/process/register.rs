@@ -200,7 +200,12 @@ fn a_phone_registers_and_is_called(io: &str) {
 /// A browser, whose contact names no address, and a phone on TCP that nobody can connect to: reached through the connection
 /// that they opened, from whichever shard; once it is closed, they are unavailable (RFC 5626 §5.3).
 fn phones_are_called_over_the_connection_they_opened(io: &str) {
-    let gateway = Gateway::start(io, &["--workers", "2", "--ws", "127.0.0.1:0", "--user", "bob:secret2"]);
+    // These phones over WebSocket are no browsers.
+    let path = folder("register-ws").join("gateway.toml");
+    std::fs::write(&path, "[media]\nsrtp_keying = \"sdes\"\n").unwrap();
+    let config = path.to_str().unwrap();
+    let arguments = ["--config", config, "--workers", "2", "--ws", "127.0.0.1:0", "--user", "bob:secret2"];
+    let gateway = Gateway::start(io, &arguments);
     let mut caller = Phone::new("127.0.0.2");
     for transport in ["WS", "TCP"] {
         let mut bob = User::new("127.0.0.3", "bob", "secret2");

@@ -4,7 +4,7 @@ use crate::config::{File, Trunk};
 use crate::settings::Settings;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use switch::{Shards, SrtpPolicy};
+use switch::{KeyingPolicy, Shards, SrtpPolicy};
 
 /// How many calls a configuration can carry, and by which limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +121,14 @@ fn protection(file: &File, settings: &Settings, warnings: &mut Vec<String>) {
     }
     let encrypted = [&file.tls_listen, &file.wss_listen].iter().any(|addresses| !addresses.is_empty())
         || settings.realms.iter().flat_map(|realm| &realm.streams).any(|(it, _)| it.is_encrypted());
-    if all.srtp == SrtpPolicy::Required && !all.keys_in_clear && !encrypted {
+    if all.srtp == SrtpPolicy::Required
+        && all.keying != KeyingPolicy::Dtls
+        && !all.keys_in_clear
+        && !encrypted
+    {
         warnings.push(
-            "media.srtp = \"required\" and no tls_listen or wss_listen: SRTP keys go over encrypted signalling only, so \
-             that every call is refused with 488"
+            "media.srtp = \"required\" and no tls_listen or wss_listen: SRTP keys go in SDP over encrypted signalling only, \
+             so that every call not keyed by DTLS is refused with 488"
                 .to_owned(),
         );
     }
@@ -136,11 +140,14 @@ fn protection(file: &File, settings: &Settings, warnings: &mut Vec<String>) {
             let profile = &trunk.profile.name;
             warnings.push(format!("trunk \"{name}\": profile \"{profile}\" sends SRTP keys {READ}"));
         }
-        if security.srtp == SrtpPolicy::Required && !security.keys_in_clear {
+        if security.srtp == SrtpPolicy::Required
+            && security.keying != KeyingPolicy::Dtls
+            && !security.keys_in_clear
+        {
             let peer = open.address;
             warnings.push(format!(
                 "trunk \"{name}\": SRTP is required, and {peer} is not spoken to over TLS, where its keys may go: it \
-                 gets no call; write it as {peer}/tls"
+                 gets no call; write it as {peer}/tls, or take srtp_keying = \"dtls\""
             ));
         }
     }

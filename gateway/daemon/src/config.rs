@@ -275,6 +275,8 @@ pub struct Media {
     pub hold_music: Option<PathBuf>,
     /// Whether RTP is protected (SRTP): `off`, `optional`, `required`; a trunk's profile may say otherwise.
     pub srtp: String,
+    /// How keys come to be: `auto`, `sdes` (in SDP, RFC 4568), `dtls` (RFC 5764).
+    pub srtp_keying: String,
     /// By what, the preferred first (RFC 4568 §6.2, RFC 6188, RFC 7714).
     pub srtp_suites: Vec<String>,
     /// Whether keys go over signalling that is not encrypted.
@@ -304,6 +306,7 @@ impl Default for Media {
             prompt_cache_mib: 64,
             hold_music: None,
             srtp: "off".into(),
+            srtp_keying: "auto".into(),
             srtp_suites: switch::MediaSecurity::SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             srtp_keys_in_clear: false,
             dtmf: "pass".into(),

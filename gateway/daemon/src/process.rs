@@ -10,7 +10,7 @@ use driver::{Driver, Gauges, Io, Options, RunStats};
 use link::{Command, Event, Figure, ShardId, UnixMicros};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sansio::Time;
-use secure::{Secured, Shared};
+use secure::{DtlsEnds, Secured, Shared};
 use sip::Transport;
 use std::fmt;
 use std::io;
@@ -142,12 +142,14 @@ pub fn start(settings: &Settings, seed: u64) -> Result<Gateway, StartError> {
     let wall = driver::clock::WallAnchor::take().wall(Time::ZERO);
     let mut threads = Vec::new();
     let mut secrets = keys_to_come()?;
+    let dtls = Arc::new(DtlsEnds::new().map_err(StartError::Driver)?);
     let (ready, started) = mpsc::channel();
     for (me, inbox) in (0..count).zip(receivers) {
         let start = Start {
             config: switch::Config {
                 realms: joined.clone(),
                 guard: switch::guard::Config { shared: tallies.clone(), ..settings.shard.guard.clone() },
+                dtls: Some(dtls.clone()),
                 ..per_shard(&settings.shard, count)
             },
             shards: Shards { count, me },

@@ -62,6 +62,9 @@ pub struct Profile {
     /// Whether its RTP is protected: `off`, `optional`, `required`.
     #[serde(default)]
     pub srtp: Option<String>,
+    /// How keys come to be: `auto`, `sdes`, `dtls`.
+    #[serde(default)]
+    pub srtp_keying: Option<String>,
     /// By what, the preferred first.
     #[serde(default)]
     pub srtp_suites: Option<Vec<String>>,
@@ -207,12 +210,12 @@ fn build(
     if let Some(text) = &profile.nat {
         made.nat = Some(crate::nat::rule(text).map_err(|error| ConfigError::new(key("nat"), error))?);
     }
-    if profile.srtp.is_some() || profile.srtp_suites.is_some() || profile.srtp_keys_in_clear.is_some() {
+    let said = crate::security::Said::of_profile(profile);
+    if said.is_anything() {
         let base = match &made.security {
             Some(base) => base.clone(),
             None => crate::security::of_all(file, &|key| format!("media.{key}"))?,
         };
-        let said = (profile.srtp.as_deref(), profile.srtp_suites.as_deref(), profile.srtp_keys_in_clear);
         made.security = Some(crate::security::resolve(base, said, key)?);
     }
     made.dtmf_hidden = profile.dtmf_hidden.unwrap_or(made.dtmf_hidden);

@@ -1,8 +1,35 @@
 //! How media is protected, as written in a file: for all legs in `[media]`, for a trunk's in its profile.
 
 use crate::config::{ConfigError, File};
+use crate::profile::Profile;
 use rtp::srtp::Suite;
-use switch::{MediaSecurity, SrtpPolicy};
+use switch::{KeyingPolicy, MediaSecurity, SrtpPolicy};
+
+/// What a place in a file says; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said<'a> {
+    srtp: Option<&'a str>,
+    keying: Option<&'a str>,
+    suites: Option<&'a [String]>,
+    in_clear: Option<bool>,
+}
+
+impl<'a> Said<'a> {
+    /// What a profile says.
+    pub(crate) fn of_profile(profile: &'a Profile) -> Self {
+        Self {
+            srtp: profile.srtp.as_deref(),
+            keying: profile.srtp_keying.as_deref(),
+            suites: profile.srtp_suites.as_deref(),
+            in_clear: profile.srtp_keys_in_clear,
+        }
+    }
+
+    /// Whether it says anything.
+    pub(crate) const fn is_anything(&self) -> bool {
+        self.srtp.is_some() || self.keying.is_some() || self.suites.is_some() || self.in_clear.is_some()
+    }
+}
 
 /// The settings of one place over those of `base`; `key` says where a key stands.
 ///
@@ -10,17 +37,23 @@ use switch::{MediaSecurity, SrtpPolicy};
 /// Names the key and the cure.
 pub(crate) fn resolve(
     base: MediaSecurity,
-    (srtp, suites, in_clear): (Option<&str>, Option<&[String]>, Option<bool>),
+    said: Said<'_>,
     key: &dyn Fn(&str) -> String,
 ) -> Result<MediaSecurity, ConfigError> {
     let mut made = base;
-    if let Some(text) = srtp {
+    if let Some(text) = said.srtp {
         made.srtp = SrtpPolicy::named(text).ok_or_else(|| {
             let words = SrtpPolicy::WORDS.join(", ");
             ConfigError::new(key("srtp"), format!("\"{text}\" is not known; one of {words}"))
         })?;
     }
-    if let Some(names) = suites {
+    if let Some(text) = said.keying {
+        made.keying = KeyingPolicy::named(text).ok_or_else(|| {
+            let words = KeyingPolicy::WORDS.join(", ");
+            ConfigError::new(key("srtp_keying"), format!("\"{text}\" is not known; one of {words}"))
+        })?;
+    }
+    if let Some(names) = said.suites {
         made.suites = Vec::with_capacity(names.len());
         for name in names {
             let suite = Suite::named(name).ok_or_else(|| {
@@ -36,7 +69,7 @@ pub(crate) fn resolve(
             return Err(ConfigError::new(key("srtp_suites"), error));
         }
     }
-    made.keys_in_clear = in_clear.unwrap_or(made.keys_in_clear);
+    made.keys_in_clear = said.in_clear.unwrap_or(made.keys_in_clear);
     Ok(made)
 }
 
@@ -46,7 +79,12 @@ pub(crate) fn resolve(
 /// Names the key and the cure.
 pub(crate) fn of_all(file: &File, at: &dyn Fn(&str) -> String) -> Result<MediaSecurity, ConfigError> {
     let media = &file.media;
-    let said = (Some(&*media.srtp), Some(&*media.srtp_suites), Some(media.srtp_keys_in_clear));
+    let said = Said {
+        srtp: Some(&media.srtp),
+        keying: Some(&media.srtp_keying),
+        suites: Some(&media.srtp_suites),
+        in_clear: Some(media.srtp_keys_in_clear),
+    };
     resolve(MediaSecurity::default(), said, &|key| at(&format!("media.{key}")))
 }
 
@@ -94,6 +132,10 @@ mod tests {
                 "media.srtp_suites: \"AES\" is no suite; known are AEAD_AES_256_GCM",
             ),
             ("[media]\nsrtp_suites = []", "media.srtp_suites: without a suite nothing can be protected"),
+            (
+                "[media]\nsrtp_keying = \"zrtp\"",
+                "media.srtp_keying: \"zrtp\" is not known; one of auto, sdes, dtls",
+            ),
             ("[[profile]]\nname = \"p\"\nsrtp = \"on\"", "profile \"p\": srtp: \"on\" is not known"),
         ] {
             let said = settings(text).unwrap_err();

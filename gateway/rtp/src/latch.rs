@@ -134,6 +134,19 @@ impl Latch {
         Verdict::Stranger
     }
 
+    /// Whether media from here would be taken, or could be once it holds together.
+    pub fn permits(&self, source: SocketAddr) -> bool {
+        let Some(expected) = self.expected else { return false };
+        expected == source
+            || self.locked == Some(source)
+            || match self.config.policy {
+                Policy::Strict => false,
+                Policy::SameIp => source.ip() == expected.ip(),
+                Policy::Also(address) => source.ip() == address,
+                Policy::Any => true,
+            }
+    }
+
     fn lock(&mut self, now: Time, source: SocketAddr) -> Verdict {
         self.relatched += u32::from(self.locked.is_some());
         self.locked = Some(source);

@@ -10,10 +10,14 @@
 //! - [`Latch`] decides which source addresses a port listens to.
 //! - [`srtp`] protects RTP and RTCP and takes the protection off.
 //! - [`rtcp`] reads and writes compound RTCP packets, extended reports among them, [`quality`] turns figures into R and MOS.
+//! - [`Framing`] tells what shares a port, [`ice`] answers checks as a lite agent, [`dtls`] says what a handshake is to bring.
 #![forbid(unsafe_code)]
 
 mod burst;
+mod demux;
+pub mod dtls;
 pub mod event;
+pub mod ice;
 pub mod jitter;
 mod latch;
 mod packet;
@@ -26,6 +30,7 @@ pub mod srtp;
 mod transmission;
 
 pub use burst::BurstGap;
+pub use demux::Framing;
 pub use jitter::Jitter;
 pub use latch::{Latch, LatchConfig, Policy, Verdict};
 pub use packet::{HEADER_LEN, Header, Kind, Packet, PacketError, Truncated, classify};

@@ -4,6 +4,9 @@
 #[path = "../../../tests/fuzz/src/rtp.rs"]
 #[allow(unreachable_pub)]
 mod bodies;
+#[path = "../../../tests/fuzz/src/link.rs"]
+#[allow(unreachable_pub)]
+mod link;
 
 use sansio::Random;
 
@@ -75,4 +78,9 @@ fn events() {
 #[test]
 fn jitter_buffer() {
     mutations("jitter", bodies::jitter);
+}
+
+#[test]
+fn ice() {
+    mutations("ice", link::ice);
 }

@@ -4,11 +4,13 @@
 //! its own: it is fed the bytes that came and gives those that are to go. What this crate is not is a core without IO:
 //! rustls asks the operating system for randomness and for the date that certificates are held against.
 
+mod dtls;
 mod machine;
 mod policy;
 mod session;
 mod stats;
 
+pub use dtls::DtlsEnds;
 pub use machine::{Config, Secured};
 pub use policy::{FileError, Peer, Policy, Shared, Trust, roots, server};
 pub use stats::{Gauges, Stats};

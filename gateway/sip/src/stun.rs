@@ -3,117 +3,40 @@
 //! Nothing else of STUN is spoken: no authentication, no other method, no state. An answer is at most 32 bytes longer than
 //! its request, so it is of no use to whoever forges sources.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
+use stun::{BINDING, Class, Message, Writer};
 
-/// RFC 8489 §5.
-const MAGIC: u32 = 0x2112_a442;
-const HEADER: usize = 20;
-const BINDING_REQUEST: u16 = 0x0001;
-const BINDING_SUCCESS: u16 = 0x0101;
-const BINDING_ERROR: u16 = 0x0111;
-const ERROR_CODE: u16 = 0x0009;
-const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-/// Attributes below this have to be understood (RFC 8489 §14).
-const OPTIONAL_FROM: u16 = 0x8000;
-/// Those that a client may well send although nothing is made of them here: MAPPED-ADDRESS, USERNAME,
-/// MESSAGE-INTEGRITY, PRIORITY.
-const UNDERSTOOD: [u16; 4] = [0x0001, 0x0006, 0x0008, 0x0024];
-/// Attributes looked at; a request with more is not answered.
-const ATTRIBUTES_MAX: usize = 16;
+pub use stun::is_stun;
+
+/// Attributes that a client may well send although nothing is made of them here.
+const UNDERSTOOD: [u16; 4] = [stun::MAPPED_ADDRESS, stun::USERNAME, stun::MESSAGE_INTEGRITY, stun::PRIORITY];
 /// Unknown attributes named in a refusal.
 const UNKNOWN_MAX: usize = 4;
 /// Longest request that is looked at.
 const REQUEST_MAX: usize = 548;
 
-/// Whether a datagram is STUN rather than SIP: SIP begins with a letter, STUN with two zero bits and has its cookie
-/// (RFC 5626 §8, RFC 8489 §6.3).
-pub fn is_stun(datagram: &[u8]) -> bool {
-    datagram.len() >= HEADER
-        && datagram[0] < 4
-        && datagram.get(4..8).is_some_and(|cookie| cookie == MAGIC.to_be_bytes())
-}
-
 /// The answer to a Binding request from `source` (RFC 8489 §7.3.1); `None` for anything that is not one, whole and well
 /// formed.
 pub fn answer(request: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
-    if !is_stun(request) || request.len() > REQUEST_MAX || word(request, 0)? != BINDING_REQUEST {
+    let message = Message::parse(request).filter(|_| request.len() <= REQUEST_MAX)?;
+    if message.class() != Class::Request || message.method() != BINDING {
         return None;
     }
-    let attributes = request.get(HEADER..)?;
-    if usize::from(word(request, 2)?) != attributes.len() {
-        return None;
-    }
-    let unknown = unknown(attributes)?;
-    let mut out = Vec::with_capacity(HEADER + 24);
-    out.extend_from_slice(&if unknown.is_empty() { BINDING_SUCCESS } else { BINDING_ERROR }.to_be_bytes());
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(request.get(4..HEADER)?);
-    if unknown.is_empty() {
-        mapped(&mut out, source);
-    } else {
+    let unknown = message.unknown(&UNDERSTOOD, UNKNOWN_MAX);
+    let answer = |class| Writer::new(class, BINDING, message.transaction());
+    let answer = match unknown.is_empty() {
+        true => answer(Class::Success).mapped(source),
         // RFC 8489 §6.3.1: 420, and what was not understood.
-        attribute(&mut out, ERROR_CODE, &[0, 0, 4, 20]);
-        let names: Vec<u8> = unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
-        attribute(&mut out, UNKNOWN_ATTRIBUTES, &names);
-    }
-    let length = u16::try_from(out.len() - HEADER).ok()?.to_be_bytes();
-    out[2..4].copy_from_slice(&length);
-    Some(out)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
-}
-
-/// The attributes that have to be understood and are not; `None` if they are malformed or too many.
-fn unknown(mut attributes: &[u8]) -> Option<Vec<u16>> {
-    let mut unknown = Vec::new();
-    let mut seen = 0;
-    while !attributes.is_empty() {
-        let (kind, length) = (word(attributes, 0)?, usize::from(word(attributes, 2)?));
-        // Each is padded to four bytes (RFC 8489 §14).
-        attributes = attributes.get(4 + length.next_multiple_of(4)..)?;
-        seen += 1;
-        if seen > ATTRIBUTES_MAX {
-            return None;
-        }
-        if kind < OPTIONAL_FROM && !UNDERSTOOD.contains(&kind) && unknown.len() < UNKNOWN_MAX {
-            unknown.push(kind);
-        }
-    }
-    Some(unknown)
-}
-
-fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    out.extend_from_slice(&kind.to_be_bytes());
-    // Values here are a few bytes long.
-    out.extend_from_slice(&(value.len() as u16).to_be_bytes());
-    out.extend_from_slice(value);
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-/// XOR-MAPPED-ADDRESS (RFC 8489 §14.2).
-fn mapped(out: &mut Vec<u8>, source: SocketAddr) {
-    let cookie = MAGIC.to_be_bytes();
-    let port = source.port() ^ (MAGIC >> 16) as u16;
-    let mut value = vec![0, 1];
-    value.extend_from_slice(&port.to_be_bytes());
-    match source.ip().to_canonical() {
-        IpAddr::V4(v4) => value.extend(v4.octets().iter().zip(cookie).map(|(byte, key)| byte ^ key)),
-        IpAddr::V6(v6) => {
-            value[1] = 2;
-            // Cookie and transaction id, which the header has side by side.
-            let key = out.get(4..HEADER).unwrap_or_default();
-            value.extend(v6.octets().iter().zip(key).map(|(byte, key)| byte ^ key));
-        }
-    }
-    attribute(out, XOR_MAPPED_ADDRESS, &value);
+        false => answer(Class::Error).error(420, "").unknown(&unknown),
+    };
+    Some(answer.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAGIC: u32 = 0x2112_a442;
 
     fn request(kind: u16, attributes: &[u8]) -> Vec<u8> {
         let mut out = kind.to_be_bytes().to_vec();
@@ -154,7 +77,11 @@ mod tests {
         assert_eq!(answer(&request(0x0101, &[]), source), None, "an answer");
         assert_eq!(answer(&request(0x0003, &[]), source), None, "another method");
         assert_eq!(answer(&request(1, &[0x80, 0x22, 0, 9, 0, 0, 0, 0]), source), None);
-        assert_eq!(answer(&request(1, &[0x80, 0, 0, 0].repeat(17)), source), None, "too many attributes");
+        assert_eq!(
+            answer(&request(1, &[0x80, 0, 0, 0].repeat(stun::ATTRIBUTES_MAX + 1)), source),
+            None,
+            "too many attributes"
+        );
         let mut other = request(1, &[]);
         other[7] ^= 1;
         assert_eq!(answer(&other, source), None, "without the cookie (RFC 3489)");

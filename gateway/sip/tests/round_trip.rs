@@ -153,6 +153,7 @@ proptest! {
             protocol: None,
             crypto: &[],
             extended_reports: None,
+            added: sip::sdp::Added::default(),
         };
         rewrite(&session, &relay, &mut LocalOrigin::new(10), &mut relayed).unwrap();
         let relayed = Session::parse(&relayed).unwrap();

@@ -209,7 +209,8 @@ impl Shard {
             LegSecurity::off(secrets)
         } else {
             let config = way.profile.security.as_ref().unwrap_or(&self.config.security);
-            LegSecurity::new(config, way.transport.is_encrypted(), secrets)
+            let print = self.config.dtls.as_deref().map(rtp::dtls::Ends::fingerprint);
+            LegSecurity::new(config, way.transport, print, secrets)
         };
         let dtmf = if tied { Dtmf::Pass } else { way.profile.dtmf.unwrap_or(self.config.dtmf) };
         let local = self.listeners[way.listener].local.ip();

@@ -181,7 +181,7 @@ impl Bridge {
     }
 
     /// Notes since when each side is expected to send; a side that begins to be is given the whole time limit.
-    fn expect(&mut self, now: Time) {
+    pub(crate) fn expect(&mut self, now: Time) {
         for side in [Side::Caller, Side::Callee] {
             let started = self.clock.is_some();
             let (from, to) = self.legs(side);
@@ -202,7 +202,8 @@ impl Bridge {
         payload: &[u8],
         out: &mut Outbox<M>,
     ) {
-        if self.legs[side as usize].crypto.is_some() {
+        let leg = &self.legs[side as usize];
+        if leg.crypto.is_some() || leg.link.is_some() {
             return self.relay_sealed(side, rtcp, received, source, payload, out);
         }
         self.relay_clear(side, rtcp, received, source, payload, out);

@@ -61,6 +61,7 @@ impl Shard {
     ) {
         // What was seen stays seen; whom we trust may have changed.
         config.replays = self.config.replays.clone();
+        config.dtls = self.config.dtls.clone();
         config.guard.shared = self.config.guard.shared.clone();
         self.certificates.clear();
         self.config = config;

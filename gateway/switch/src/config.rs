@@ -60,6 +60,8 @@ pub struct Config {
     pub video: bool,
     /// The same of fax over UDPTL (T.38).
     pub t38: bool,
+    /// What makes keys by DTLS, of all shards; none: nothing is keyed so. A reload does not replace it.
+    pub dtls: Option<Arc<dyn rtp::dtls::Ends>>,
     /// Peers behind NATs.
     pub nat: NatConfig,
     /// The networks that the gateway joins; none: all its addresses are in one.
@@ -133,6 +135,7 @@ impl Default for Config {
             one_way_after: Duration::from_secs(5),
             video: false,
             t38: true,
+            dtls: None,
             nat: NatConfig::default(),
             realms: Vec::new(),
             rtp_advertise: Vec::new(),

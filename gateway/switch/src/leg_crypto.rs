@@ -86,6 +86,8 @@ impl LegMedia {
     pub(crate) fn protect(&mut self, agreed: &Agreed<'_>) {
         match (agreed, &mut self.crypto) {
             (Agreed::Clear, crypto) => *crypto = None,
+            // Until it has come to keys, those before hold.
+            (Agreed::Dtls(_), _) => {}
             (Agreed::Keys(own, peer, mki), Some(crypto)) => crypto.rekey(own, peer, *mki),
             (Agreed::Keys(own, peer, mki), none) => *none = Some(Box::new(LegCrypto::new(own, peer, *mki))),
         }
@@ -124,6 +126,10 @@ impl LegMedia {
         marked_type: u8,
         header: &Header,
     ) -> bool {
+        if self.awaits_keys() {
+            self.link_account.unkeyed += 1;
+            return false;
+        }
         let waiting = out.sends_waiting();
         let Some(crypto) = &mut self.crypto else {
             out.send_with(self.rtp_socket, target, payload.len(), |bytes| {
@@ -163,7 +169,7 @@ impl LegMedia {
         target: SocketAddr,
         payload: &[u8],
     ) {
-        if self.crypto.is_none() {
+        if self.crypto.is_none() && !self.awaits_keys() {
             return out.send(socket, target, payload);
         }
         let mut room = core::mem::take(&mut self.plain);
@@ -181,6 +187,10 @@ impl LegMedia {
         target: SocketAddr,
         room: &mut Vec<u8>,
     ) {
+        if self.awaits_keys() {
+            self.link_account.unkeyed += 1;
+            return;
+        }
         if let Some(crypto) = &mut self.crypto {
             room.resize(room.len() + crypto.sealer.rtcp_overhead(), 0);
             if crypto.sealer.seal_rtcp(room).is_err() {
@@ -193,12 +203,7 @@ impl LegMedia {
 }
 
 impl Bridge {
-    /// A side's media is protected from now on as was agreed.
-    pub(crate) fn protect(&mut self, side: Side, agreed: &Agreed<'_>) {
-        self.legs(side).0.protect(agreed);
-    }
-
-    /// Takes a datagram of a side whose media is protected.
+    /// Takes a datagram of a side whose media is protected, or whose peer ICE finds.
     pub(crate) fn relay_sealed<M>(
         &mut self,
         side: Side,
@@ -213,6 +218,14 @@ impl Bridge {
         if kind == Kind::Other {
             leg.malformed += 1;
             return;
+        }
+        let Some(source) = leg.admit(source) else { return };
+        if leg.awaits_keys() {
+            leg.link_account.unkeyed += 1;
+            return;
+        }
+        if leg.crypto.is_none() {
+            return self.relay_clear(side, rtcp, received, source, payload, out);
         }
         let mut plain = core::mem::take(&mut leg.plain);
         if leg.open(kind == Kind::Rtcp, payload, &mut plain) {

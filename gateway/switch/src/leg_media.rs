@@ -3,6 +3,7 @@
 use crate::attach::Splice;
 use crate::keys::{KeysAccount, LegKeys};
 use crate::leg_crypto::{CryptoAccount, LegCrypto};
+use crate::leg_link::{Link, LinkAccount};
 use crate::leg_quality::Judged;
 use crate::leg_reports::Reports;
 use crate::ports::Pair;
@@ -228,6 +229,9 @@ pub struct LegMedia {
     /// Keys, if the leg is protected.
     pub(crate) crypto: Option<Box<LegCrypto>>,
     pub(crate) crypto_account: CryptoAccount,
+    /// What is settled with the peer beside media: ICE, DTLS.
+    pub(crate) link: Option<Link>,
+    pub(crate) link_account: LinkAccount,
     /// Where packets are opened.
     pub(crate) plain: Vec<u8>,
     pub(crate) reports: Reports,
@@ -314,6 +318,8 @@ impl LegMedia {
             pair,
             crypto: None,
             crypto_account: CryptoAccount::default(),
+            link: None,
+            link_account: LinkAccount::default(),
             plain: Vec::new(),
             reports: Reports::default(),
             judged: Judged::default(),
@@ -324,9 +330,13 @@ impl LegMedia {
     pub(crate) fn set_remote(&mut self, remote: &Remote) {
         // RFC 3264 §5.1, RFC 2543 hold: an unspecified address or port 0 takes nothing.
         let usable = |address: &SocketAddr| !address.ip().is_unspecified() && address.port() != 0;
-        let rtp = remote.rtp.filter(usable);
-        let rtcp = remote.rtcp.filter(usable);
-        self.latch.expect(rtp, remote.policy);
+        let mut rtp = remote.rtp.filter(usable);
+        let mut rtcp = remote.rtcp.filter(usable);
+        let mut policy = remote.policy;
+        if let Some(chosen) = self.way_chosen() {
+            (rtp, rtcp, policy) = (chosen, chosen, Policy::Strict);
+        }
+        self.latch.expect(rtp, policy);
         if self.rtcp_remote != rtcp {
             self.rtcp_remote = rtcp;
             self.rtcp_latched = None;

@@ -145,7 +145,8 @@ impl Shard {
         }
         let trunk = self.trunk_behind(now, flow);
         let own = trunk.as_ref().and_then(|trunk| trunk.config.profile.security.as_ref());
-        LegSecurity::new(own.unwrap_or(&self.config.security), flow.transport.is_encrypted(), secrets)
+        let print = self.config.dtls.as_deref().map(rtp::dtls::Ends::fingerprint);
+        LegSecurity::new(own.unwrap_or(&self.config.security), flow.transport, print, secrets)
     }
 
     /// How who is behind a flow says keys: by the profile of his trunk, or as phones do.
@@ -172,6 +173,9 @@ impl Shard {
     pub(crate) fn release_pairs(&mut self, now: Time, media: &CallMedia) {
         self.media_stats.add_bridge(&media.bridge);
         self.release_streams(now, &media.streams);
+        for pair in media.pairs {
+            self.forget_link(pair);
+        }
         for pair in media.pairs {
             self.hold_pair(pair, None);
             if let Some(pool) = self.pools.get_mut(pair.pool()) {

@@ -1,6 +1,7 @@
 //! What was heard on a leg, for records and figures: plain numbers, `None` where nothing was measured.
 
 use crate::bridge::{Bridge, Side};
+use crate::leg_link::LinkAccount;
 use crate::leg_media::LegMedia;
 use crate::leg_quality::Course;
 use crate::ports::PortStats;
@@ -286,6 +287,32 @@ counters! {
     srtp_exhausted,
     /// RTP packets not sent to a protected leg since their index had been used: doubled, or of a stream that began anew.
     srtp_unsealed,
+    /// RTP and RTCP packets dropped since no authentic ICE check had come from their source.
+    ice_unchecked,
+    /// ICE checks answered with success.
+    ice_checks,
+    /// ICE checks refused since they did not show the password (400, 401).
+    ice_unauthentic,
+    /// ICE checks refused since their sender thought itself controlled (487).
+    ice_role_conflicts,
+    /// ICE checks not answered: no check, without a right fingerprint, said again from elsewhere, or of too many sources; or refused (420).
+    ice_ignored,
+    /// Times that a peer stopped renewing its consent (RFC 7675): nothing was sent to it any more.
+    ice_consent_lapsed,
+    /// STUN and DTLS on media ports not taken: from an unknown source, or on a leg that agreed on neither.
+    link_unwanted,
+    /// RTP and RTCP packets dropped since DTLS had not come to keys yet.
+    dtls_unkeyed,
+    /// DTLS handshakes begun.
+    dtls_begun,
+    /// DTLS handshakes that came to keys.
+    dtls_keyed,
+    /// DTLS handshakes that failed.
+    dtls_failed,
+    /// DTLS handshakes that failed since another certificate was shown than signalling said.
+    dtls_mismatched,
+    /// Microseconds of processor time spent in DTLS.
+    dtls_busy_us,
     /// Pairs of ports lent to calls.
     rtp_pairs_taken,
     /// Calls for which no pair of ports was free.
@@ -349,6 +376,7 @@ impl MediaStats {
             self.rtp_unsent += leg.unsent;
             self.quality_seconds += u64::from(leg.judged.received.seconds);
             self.quality_seconds_poor += u64::from(leg.judged.received.poor);
+            self.add_link(&leg.link_account());
         }
     }
 
@@ -358,6 +386,23 @@ impl MediaStats {
         self.udptl_received += stream.fax.received;
         self.udptl_sent += stream.fax.sent;
         self.media_strangers += stream.fax.strangers;
+    }
+
+    const fn add_link(&mut self, link: &LinkAccount) {
+        let ice = &link.ice;
+        self.ice_unchecked += link.unchecked;
+        self.ice_checks += ice.checks;
+        self.ice_unauthentic += ice.unauthentic;
+        self.ice_role_conflicts += ice.conflicts;
+        self.ice_ignored += ice.ignored + ice.replayed + ice.crowded + ice.unknown;
+        self.ice_consent_lapsed += ice.lapses;
+        self.link_unwanted += link.unwanted;
+        self.dtls_unkeyed += link.unkeyed;
+        self.dtls_begun += link.begun;
+        self.dtls_keyed += link.keyed;
+        self.dtls_failed += link.failed;
+        self.dtls_mismatched += link.mismatched;
+        self.dtls_busy_us += link.spent_us;
     }
 
     /// Adds a pool's counters.

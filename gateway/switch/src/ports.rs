@@ -35,7 +35,7 @@ pub const RECEIVE_BUFFER: u32 = 16 * 1024;
 pub const RETRY: Duration = Duration::from_secs(2);
 
 /// A pair lent to a call; of no use once it was given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PairId {
     pool: u8,
     index: u16,

@@ -1,12 +1,21 @@
 //! SRTP by leg: what is asked of a leg's peer, the keys that are offered, answered and agreed upon (SDES, RFC 4568; between
-//! those who need not have it RFC 8643).
+//! those who need not have it RFC 8643; [`dtls`] where a handshake makes them).
 //!
 //! Each leg has keys of its own, so that one may be protected and the other not. An answer is written to what a peer offered,
 //! an offer is made whenever it offered nothing; what was agreed upon stays until a new exchange has come to its end.
 
+mod dtls;
+
+use crate::leg_way::{LegWay, WaySaid, WayWritten};
 use crate::status::Refusal;
+use core::net::IpAddr;
+use rtp::dtls::Fingerprint;
 use rtp::srtp::{Keying, Mki, Secrets, Suite};
-use sip::sdp::{Media, Profile, crypto_value};
+use sip::Transport;
+use sip::sdp::{Media, Profile, Session, crypto_value};
+
+pub use dtls::KeyingPolicy;
+pub(crate) use dtls::{DtlsSaid, Joint};
 
 /// Whether a leg's media is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +58,8 @@ impl SrtpPolicy {
 pub struct MediaSecurity {
     /// Whether it is.
     pub srtp: SrtpPolicy,
+    /// How both sides come to keys.
+    pub keying: KeyingPolicy,
     /// By what, the preferred first; nothing else is offered or agreed to.
     pub suites: Vec<Suite>,
     /// Whether keys go over signalling that is not encrypted: whoever reads that can hear the call (RFC 4568 §8.3).
@@ -63,7 +74,8 @@ impl MediaSecurity {
 
 impl Default for MediaSecurity {
     fn default() -> Self {
-        Self { srtp: SrtpPolicy::Off, suites: Self::SUITES.to_vec(), keys_in_clear: false }
+        let (srtp, keying) = (SrtpPolicy::Off, KeyingPolicy::Auto);
+        Self { srtp, keying, suites: Self::SUITES.to_vec(), keys_in_clear: false }
     }
 }
 
@@ -82,11 +94,15 @@ pub(crate) struct Named {
 pub(crate) struct Said {
     profile: Option<Profile>,
     keys: Vec<Named>,
+    /// Of keys by DTLS.
+    dtls: DtlsSaid,
+    /// Of the way that media takes.
+    way: WaySaid,
 }
 
 impl Said {
     /// What a stream's description says; keys of suites that are not known here are left out.
-    pub(crate) fn of(media: &Media<'_>) -> Self {
+    pub(crate) fn of(session: &Session<'_>, media: &Media<'_>) -> Self {
         let keys = media.crypto().into_iter().filter_map(|crypto| {
             let name = core::str::from_utf8(crypto.suite).ok()?;
             let keying = Keying::new(Suite::named(name)?, &crypto.secret)?;
@@ -96,7 +112,12 @@ impl Said {
             };
             Some(Named { tag: crypto.tag, name: name.to_owned(), keying, mki })
         });
-        Self { profile: media.profile(), keys: keys.collect() }
+        Self {
+            profile: media.profile(),
+            keys: keys.collect(),
+            dtls: DtlsSaid::of(session, media),
+            way: WaySaid::of(session, media),
+        }
     }
 
     fn demands_srtp(&self) -> bool {
@@ -145,6 +166,19 @@ pub(crate) enum Agreed<'a> {
     Clear,
     /// It is protected: by our key what we send, by the peer's, with its identifier, what it sends.
     Keys(&'a Keying, &'a Keying, Mki),
+    /// It is protected by what a handshake will come to.
+    Dtls(&'a Joint),
+}
+
+/// What is written of a leg's protection and way.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// The protocol, if it is one of RTP's.
+    pub(crate) protocol: Option<&'static str>,
+    /// Values of `a=crypto`.
+    pub(crate) crypto: Vec<String>,
+    /// Further attributes.
+    pub(crate) way: WayWritten,
 }
 
 /// The protection of one leg.
@@ -155,26 +189,45 @@ pub(crate) struct LegSecurity {
     secrets: Secrets,
     exchange: Exchange,
     active: Option<Box<Pair>>,
+    /// Keys by DTLS.
+    dtls: dtls::LegDtls,
+    way: LegWay,
     /// Whether an exchange has come to its end: a leg in the clear is not asked again.
     settled: bool,
 }
 
 impl LegSecurity {
-    /// A leg that nothing was said on yet. `secure`: whether its signalling is encrypted.
-    pub(crate) fn new(config: &MediaSecurity, secure: bool, secrets: Secrets) -> Self {
-        let may = secure || config.keys_in_clear;
+    /// A leg that nothing was said on yet, whose signalling goes so. `print`: of the gateway's certificate, without which
+    /// nothing is keyed by DTLS.
+    pub(crate) fn new(
+        config: &MediaSecurity,
+        transport: Transport,
+        print: Option<&Fingerprint>,
+        secrets: Secrets,
+    ) -> Self {
+        let may = transport.is_encrypted() || config.keys_in_clear;
+        let dtls = dtls::LegDtls::new(config, transport, print);
         let policy = match config.srtp {
-            SrtpPolicy::Optional if !may => SrtpPolicy::Off,
+            SrtpPolicy::Optional if !may && !dtls.takes() => SrtpPolicy::Off,
             policy => policy,
         };
-        let suites = if may { config.suites.clone() } else { Vec::new() };
-        Self { policy, suites, secrets, exchange: Exchange::Open, active: None, settled: false }
+        let by_sdes = may && config.keying != KeyingPolicy::Dtls;
+        let suites = if by_sdes { config.suites.clone() } else { Vec::new() };
+        Self { policy, suites, dtls, ..Self::off(secrets) }
     }
 
     /// A leg in the clear.
     pub(crate) fn off(secrets: Secrets) -> Self {
-        let (policy, suites) = (SrtpPolicy::Off, Vec::new());
-        Self { policy, suites, secrets, exchange: Exchange::Open, active: None, settled: false }
+        Self {
+            policy: SrtpPolicy::Off,
+            suites: Vec::new(),
+            secrets,
+            exchange: Exchange::Open,
+            active: None,
+            dtls: dtls::LegDtls::default(),
+            way: LegWay::default(),
+            settled: false,
+        }
     }
 
     /// The first of the peer's keys that can be agreed to (RFC 4568 §5.1.2: in its order of preference).
@@ -188,10 +241,11 @@ impl LegSecurity {
     /// # Errors
     /// 488, and why.
     pub(crate) fn admits(&self, said: &Said) -> Result<(), Refusal> {
-        let chosen = self.choose(said).is_some();
+        let chosen = self.chooses_dtls(said) || self.choose(said).is_some();
         match self.policy {
             _ if chosen => Ok(()),
-            SrtpPolicy::Required if self.suites.is_empty() => Err(Refusal::sdp(
+            _ if said.profile.is_some_and(|profile| profile.dtls) => Err(self.dtls.refusal()),
+            SrtpPolicy::Required if self.suites.is_empty() && !self.dtls.takes() => Err(Refusal::sdp(
                 "SRTP is required here, and its keys may not go over unencrypted signalling",
             )),
             SrtpPolicy::Required => {
@@ -210,7 +264,11 @@ impl LegSecurity {
     /// It cannot be agreed to: 488, and nothing is changed.
     pub(crate) fn hear_offer(&mut self, said: &Said) -> Result<(), Refusal> {
         self.admits(said)?;
-        let pair = self.choose(said).cloned().map(|peer| {
+        self.way.hear_offer(&said.way, &mut self.secrets);
+        let by_dtls = self.chooses_dtls(said);
+        self.dtls.hear_offer(by_dtls.then_some(&said.dtls), said.demands_srtp(), said.way.ice.is_some());
+        let chosen = if by_dtls { None } else { self.choose(said) };
+        let pair = chosen.cloned().map(|peer| {
             let pending = match &self.exchange {
                 Exchange::Theirs(_, pending) => pending.as_deref(),
                 _ => None,
@@ -239,11 +297,15 @@ impl LegSecurity {
         if matches!(self.exchange, Exchange::Theirs(..)) {
             self.exchange = Exchange::Open;
         }
+        self.way.offering();
+        self.dtls.offering();
     }
 
     /// What was written last is offered as it is.
     pub(crate) fn reoffered(&mut self) {
         self.exchange = Exchange::Ours(self.active.iter().map(|pair| pair.own.clone()).collect());
+        self.way.reoffered();
+        self.dtls.reoffered();
     }
 
     /// The protocol and the keys to write, in place of the other side's `profile`: to the peer's offer its answer, else an offer.
@@ -253,10 +315,25 @@ impl LegSecurity {
     pub(crate) fn write(
         &mut self,
         profile: Option<Profile>,
-    ) -> Result<(Option<&'static str>, Vec<String>), Refusal> {
+        (address, port, index): (IpAddr, u16, usize),
+    ) -> Result<Written, Refusal> {
+        let (protocol, crypto) = self.keys(profile)?;
+        let browser = self.dtls.is_offered();
+        let mut way = self.way.write(address, port, index, browser, &mut self.secrets);
+        way.media.extend(self.dtls.lines());
+        Ok(Written { protocol, crypto, way })
+    }
+
+    /// The protocol, and the keys of SDES.
+    fn keys(&mut self, profile: Option<Profile>) -> Result<(Option<&'static str>, Vec<String>), Refusal> {
         if let Exchange::Theirs(theirs, pair) = &self.exchange {
             let keys = pair.iter().map(|pair| pair.own.value()).collect();
             return Ok((theirs.map(Profile::as_str), keys));
+        }
+        let by_sdes = self.active.is_some();
+        if let Some(offered) = self.dtls.offer(profile.filter(|_| !by_sdes), self.policy, self.settled) {
+            self.exchange = Exchange::Ours(Vec::new());
+            return Ok((offered.map(Profile::as_str), Vec::new()));
         }
         let keep = matches!(&self.exchange, Exchange::Ours(_)) && self.active.is_none() && !self.settled;
         if !keep {
@@ -279,8 +356,12 @@ impl LegSecurity {
             None => self.policy == SrtpPolicy::Required,
         };
         // A protocol that is none of RTP's profiles is nothing that is known here.
-        let profile =
-            profile.map(|profile| Profile { secure: secure && !lines.is_empty(), dtls: false, ..profile });
+        // Feedback that a browser offers is for browsers: carriers know RTP/AVP.
+        let profile = profile.map(|profile| Profile {
+            secure: secure && !lines.is_empty(),
+            dtls: false,
+            feedback: profile.feedback && !profile.dtls,
+        });
         Ok((profile.map(Profile::as_str), lines.iter().map(Own::value).collect()))
     }
 
@@ -308,6 +389,9 @@ impl LegSecurity {
             }
             _ => None,
         };
+        if self.dtls.answered(said)?.is_some() {
+            return Ok(None);
+        }
         if pair.is_none() && (self.policy == SrtpPolicy::Required || said.demands_srtp()) {
             return Err(Refusal::sdp("it answers without the SRTP key that it has to have"));
         }
@@ -330,8 +414,13 @@ impl LegSecurity {
     /// # Errors
     /// It cannot be agreed to: all stays as it was.
     pub(crate) fn commit(&mut self, said: &Said) -> Result<Agreed<'_>, Refusal> {
+        let answers = matches!(self.exchange, Exchange::Ours(_));
         let pair = match &self.exchange {
-            Exchange::Ours(lines) => self.answered(lines, said)?,
+            Exchange::Ours(lines) => {
+                let pair = self.answered(lines, said)?;
+                self.dtls.take_answer(said)?;
+                pair
+            }
             _ => {
                 self.hear_offer(said)?;
                 match &self.exchange {
@@ -340,12 +429,21 @@ impl LegSecurity {
                 }
             }
         };
+        self.way.commit(&said.way, answers, &mut self.secrets);
         self.active = pair;
         self.settled = true;
+        if let Some(joint) = self.dtls.commit() {
+            return Ok(Agreed::Dtls(joint));
+        }
         Ok(self
             .active
             .as_ref()
             .map_or(Agreed::Clear, |pair| Agreed::Keys(&pair.own.keying, &pair.peer.keying, pair.peer.mki)))
+    }
+
+    /// The way that was agreed upon.
+    pub(crate) const fn way(&self) -> &LegWay {
+        &self.way
     }
 
     /// The tag of the key of ours that is in use.

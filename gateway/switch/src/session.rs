@@ -9,9 +9,10 @@ use crate::call::{CallMedia, across, at};
 use crate::keys::{self, Dtmf};
 use crate::leg_media::{Direction, Format, LatchPolicy, Remote};
 use crate::leg_reports::Reporting;
+use crate::leg_way::with_rtp;
 use crate::media_stats::{LegQuality, StreamQuality};
 use crate::profile::Profile;
-use crate::security::{LegSecurity, Said};
+use crate::security::{LegSecurity, Said, Written};
 use crate::status::Refusal;
 use crate::streams::{self, Allowed};
 use crate::translation;
@@ -21,7 +22,7 @@ use link::Side;
 use rtp::quality::Codec;
 use sansio::Time;
 use sip::message::{Message, Scheme, Uri, unfold};
-use sip::sdp::{self, Events, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
+use sip::sdp::{self, Added, Events, Local, LocalOrigin, Media, OfferedCodec, Relay, Session};
 use std::collections::hash_map::DefaultHasher;
 
 /// What a leg's description needs to be continued (RFC 3264 §8): its origin, and what was said last.
@@ -123,20 +124,27 @@ impl LegSession {
         events: Events,
         direction: sdp::Direction,
     ) -> Result<Vec<u8>, Refusal> {
-        let (protocol, crypto) = match anchored(session)? {
-            Some((_, audio)) => self.security.write(audio.profile())?,
-            None => (None, Vec::new()),
+        let written = match anchored(session)? {
+            Some((index, audio)) => {
+                let port = ports.get(index).copied().unwrap_or(0);
+                self.security.write(audio.profile(), (self.address, port, index))?
+            }
+            None => Written::default(),
         };
-        let extended_reports = self.reporting.attribute();
         let relay = Relay {
             address: self.address,
             ports,
             codecs,
             events,
             direction,
-            protocol,
-            crypto: &crypto,
-            extended_reports,
+            protocol: written.protocol,
+            crypto: &written.crypto,
+            extended_reports: self.reporting.attribute(),
+            added: Added {
+                session: &written.way.session,
+                media: &written.way.media,
+                mids: &written.way.mids,
+            },
         };
         let mut out = Vec::with_capacity(512);
         sdp::rewrite(session, &relay, &mut self.origin, &mut out)
@@ -215,10 +223,10 @@ impl Described {
             clock: codec.clock.max(1),
             codec: Codec::named(name),
         });
-        let unspecified = audio.connection.is_some_and(|connection| connection.is_unspecified());
+        let unspecified = is_nowhere(audio);
         Ok(Self {
             rtp: audio.rtp_address(),
-            // The gateway never agrees to multiplexing, so what was offered of it is void (RFC 5761 §5.1.1).
+            // Unless multiplexing is agreed upon (RFC 5761 §5.1.1).
             rtcp: match audio.rtcp {
                 Some(_) => audio.rtcp_address(),
                 None => audio.rtp_address().and_then(above),
@@ -231,7 +239,7 @@ impl Described {
             formats: formats.collect(),
             event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
             codecs,
-            security: Said::of(audio),
+            security: Said::of(&session, audio),
             speech: true,
             streams,
             substance: substance(body),
@@ -331,9 +339,10 @@ fn anchor_as(
     rewrite(&session, media, towards, codecs, bound, Some(offering))
 }
 
-/// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same.
+/// RFC 2543 hold: c=0.0.0.0 cannot pass, since our address replaces it; a direction says the same. Where ICE finds the address
+/// it is no hold (RFC 8840 §4.1.1).
 fn is_nowhere(audio: &Media<'_>) -> bool {
-    audio.connection.is_some_and(|connection| connection.is_unspecified())
+    !audio.ice && audio.connection.is_some_and(|connection| connection.is_unspecified())
 }
 
 /// The direction of a stream, however it is said.
@@ -428,10 +437,13 @@ pub(crate) fn answer(
 /// The media of `side` is where and what it described, unless that cannot be agreed to: then all stays as it was.
 pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &Described, origin: Origin) {
     let session = &mut media.sessions[at(side)];
-    if described.speech {
+    // A fax in the place of speech is for a while: how that is protected stays.
+    let agreed = if described.speech {
         let Ok(agreed) = session.security.commit(&described.security) else { return };
-        media.bridge.protect(side.into(), &agreed);
-    }
+        media.bridge.agree(side.into(), &agreed)
+    } else {
+        None
+    };
     media.bridge.set_reporting(side.into(), session.reporting);
     // RFC 4568 §5.1.2: what was said last has the one key that is used, whether it is said again as offer or as answer.
     session.last = sdp::keep_crypto(&session.written, session.security.tag());
@@ -448,6 +460,10 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
         }
         (rtcp, _) => rtcp,
     };
+    let rtcp = with_rtp(media.sessions[at(side)].security.way().is_multiplexed(), rtp, rtcp);
+    if described.speech {
+        media.bridge.settle(side.into(), agreed.as_ref(), media.sessions[at(side)].security.way());
+    }
     let remote = Remote {
         rtp,
         rtcp,
@@ -622,7 +638,7 @@ mod tests {
             b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 8 101\r\na=rtpmap:96 opus/48000/2\r\n\
             a=rtpmap:101 telephone-event/8000\r\na=rtcp-mux\r\n";
         let described = Described::read(mux).unwrap();
-        assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "multiplexing is never agreed to");
+        assert_eq!(described.rtcp.unwrap().to_string(), "192.0.2.1:4001", "unless multiplexing is agreed to");
         assert_eq!((described.formats.len(), described.event_type), (2, Some(101)));
         assert_eq!(described.codecs, [(96, "opus".to_owned()), (8, "PCMA".to_owned())]);
         let (again, held) = (b"v=0\no=x 1 9 IN IP4 h\nm=", b"v=0\r\no=x 1 2 IN IP4 h\r\na=sendonly\r\nm=");

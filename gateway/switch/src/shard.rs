@@ -7,6 +7,7 @@ use crate::ends::PastEnds;
 use crate::guard::{Backlog, Guard, Known};
 use crate::identity::{Certificates, Waiter};
 use crate::keep::Pings;
+use crate::link_media::Links;
 use crate::locating::Locating;
 use crate::mail::Mail;
 use crate::media_stats::MediaStats;
@@ -59,6 +60,8 @@ pub(crate) enum Timer {
     Watch(Key),
     /// A bridge has packets of its own to send.
     Bridge(Key),
+    /// A leg's ICE or DTLS wants something.
+    Link(PairId),
     /// Who had the other side put through has not hung up.
     Referrer(Key),
     /// Legs that came together try again to agree on a session.
@@ -119,6 +122,8 @@ pub struct Shard {
     pub(crate) reports: Random,
     /// Of which the SSRCs and names of reports are made.
     pub(crate) report_secrets: Secrets,
+    /// Legs whose peers are found by ICE, or keyed by DTLS.
+    pub(crate) links: Links,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) calls: Slab<Call>,
     /// Calls by their public id, for commands.
@@ -214,6 +219,8 @@ pub struct Census {
     pub seizures: usize,
     /// Pairs of RTP ports in use.
     pub pairs: usize,
+    /// Handshakes of DTLS under way, and timers of ICE and DTLS.
+    pub links: usize,
     /// Timers of calls.
     pub call_timers: usize,
     /// Probes under way.
@@ -288,7 +295,8 @@ impl Shard {
             endpoint,
             locating,
             routes,
-            wheel: Wheel::new(now, calls_max.saturating_mul(4).saturating_add(8192).saturating_add(errands)),
+            links: Links::default(),
+            wheel: Wheel::new(now, calls_max.saturating_mul(6).saturating_add(8192).saturating_add(errands)),
             calls: Slab::new(calls_max),
             ids: BTreeMap::new(),
             call_ids: CallIds::new(ShardId(start.shards.me as u8), started),
@@ -375,6 +383,7 @@ impl Shard {
             legs: self.legs.iter().flatten().count(),
             seizures,
             pairs: self.pools.iter().map(PortPool::in_use).sum(),
+            links: self.links.len(),
             call_timers: self.calls.iter().map(|(_, call)| per_call(call)).sum(),
             probes: self.probes.len() + self.pings.len(),
             relays: self.relays.len() + self.key_infos.len(),
@@ -434,11 +443,16 @@ impl Shard {
             return self.beside_speech(holder, rtcp, &datagram, out);
         }
         let media =
-            holder.and_then(|(key, side, _)| Some((self.calls.get_mut(key)?.media.as_mut()?, side, key)));
-        let Some((media, side, key)) = media else {
+            holder.and_then(|(key, side, _)| Some((self.calls.get_mut(key)?.media.as_mut()?, (key, side))));
+        let Some((media, (key, side))) = media else {
             self.stats.media_unclaimed += 1;
             return;
         };
+        if datagram.payload.first().is_some_and(|first| *first < 64)
+            && media.bridge.leg(side.into()).link.is_some()
+        {
+            return self.link_datagram((key, side), rtcp, datagram, out);
+        }
         media.bridge.relay(side.into(), rtcp, datagram.received, datagram.source, datagram.payload, out);
         if media.bridge.tends {
             self.endpoint.note_time(now);
@@ -501,6 +515,7 @@ impl Shard {
                 Timer::Media(call) => self.check_media(now, call, out),
                 Timer::Watch(call) => self.watch_media(now, call, out),
                 Timer::Bridge(call) => self.bridge_due(now, call, out),
+                Timer::Link(pair) => self.link_due(now, pair, out),
                 Timer::Referrer(call) => self.referrer_stays(now, call, out),
                 Timer::Mend(call) => self.mend(now, call, out),
                 Timer::Probe { trunk, peer, since, generation } => {
@@ -538,7 +553,7 @@ impl Shard {
     /// Everything that follows from an input, until nothing does.
     fn settle(&mut self, now: Time, out: &mut Outbox<Mail>) {
         while let Some(event) = self.endpoint.poll_event() {
-            self.on_event(now, event, out);
+            self.on_event_linked(now, event, out);
         }
         let me = self.shards.me;
         self.endpoint.flush_with(out, |holder, stream, remote, bytes, out| {

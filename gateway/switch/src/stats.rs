@@ -96,6 +96,10 @@ counters! {
     trunks_avoided,
     /// Times that such a trunk was found to sound well again.
     trunks_sound_again,
+    /// Calls ended because a leg came to no keys by DTLS, or its peer showed another certificate than SDP names.
+    calls_unkeyed,
+    /// DTLS handshakes that had to wait since as many were under way as may be at a time.
+    dtls_deferred,
     /// Peers tried.
     attempts,
     /// Peers tried after another one failed the same call.

@@ -232,6 +232,7 @@ pub fn sdp(bytes: &[u8]) {
         protocol: Some("RTP/SAVP"),
         crypto: &crypto,
         extended_reports: None,
+        added: sip::sdp::Added::default(),
     };
     if rewrite(&session, &relay, &mut LocalOrigin::new(1), &mut out).is_ok() {
         let again = Session::parse(&out).expect("what was written parses");

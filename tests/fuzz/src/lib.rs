@@ -4,5 +4,7 @@ pub mod answer;
 pub mod datagram;
 pub mod digest;
 pub mod exercise;
+pub mod handshake;
 pub mod identity;
+pub mod link;
 pub mod rtp;

@@ -80,12 +80,14 @@ pub struct Media<'a> {
     /// The connection that holds for it: its own, or the session's.
     pub connection: Option<Connection<'a>>,
     /// The direction that holds for it: its own, the session's, or the default. A stream to the unspecified address, which
-    /// RFC 2543 held a call by, is taken as written by someone who does not receive.
+    /// RFC 2543 held a call by, is taken as written by someone who does not receive, unless ICE finds the address.
     pub direction: Direction,
     /// `a=rtcp`: port, and address if it has one (RFC 3605).
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
+    /// Whether it says credentials of ICE (RFC 8839): its address is then not all there is.
+    pub ice: bool,
     /// `a=ptime` in milliseconds.
     pub ptime: Option<u16>,
     /// Its lines, the `m=` line first.
@@ -97,6 +99,7 @@ impl<'a> Media<'a> {
         section: &'a [u8],
         connection: Option<Connection<'a>>,
         direction: Option<Direction>,
+        ice: bool,
     ) -> Result<Self, ParseError> {
         let mut lines = lines(section);
         let (_, value) = lines.next().ok_or(ParseError::Media)?;
@@ -110,6 +113,7 @@ impl<'a> Media<'a> {
             direction: direction.unwrap_or_default(),
             rtcp: None,
             rtcp_mux: false,
+            ice,
             ptime: None,
             section,
         };
@@ -120,7 +124,7 @@ impl<'a> Media<'a> {
                 _ => {}
             }
         }
-        if media.connection.is_some_and(|connection| connection.is_unspecified()) {
+        if !media.ice && media.connection.is_some_and(|connection| connection.is_unspecified()) {
             media.direction = media.direction.and(Direction::SendOnly);
         }
         Ok(media)
@@ -133,6 +137,7 @@ impl<'a> Media<'a> {
                 self.ptime = number(whole, 1000).map(|ptime| ptime as u16);
             }
             (b"rtcp-mux", _) => self.rtcp_mux = true,
+            (b"ice-ufrag", Some(_)) => self.ice = true,
             (b"rtcp", Some(value)) => {
                 let mut words = words(value);
                 let port = words.next().and_then(|digits| number(digits, 65_535));

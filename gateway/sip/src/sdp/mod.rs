@@ -9,13 +9,15 @@ mod media;
 pub mod offer;
 mod relay;
 mod session;
+mod way;
 mod write;
 
 pub use codec::{Codec, Codecs};
 pub use crypto::{CRYPTO_MAX, Crypto, Profile, crypto_value, keep_crypto};
 pub use media::{Direction, Media};
-pub use relay::{Events, Relay, rewrite};
+pub use relay::{Added, Events, Relay, rewrite};
 pub use session::{Connection, Origin, ParseError, Session};
+pub use way::{FINGERPRINTS_MAX, Setup, Way};
 pub use write::{Chosen, Local, OfferedCodec, WriteError, choose, write_answer, write_offer};
 
 /// Bytes in the longest description read.

@@ -2,7 +2,7 @@
 
 use super::codec::payload_of;
 use super::write::{WriteError, connection_line};
-use super::{Direction, LocalOrigin, Media, Session, attribute, lines, number};
+use super::{Direction, LocalOrigin, Media, Profile, Session, attribute, lines, number};
 use core::net::IpAddr;
 
 /// What is said of telephone events (RFC 4733) in a description that is rewritten.
@@ -43,11 +43,24 @@ pub struct Relay<'r> {
     pub crypto: &'r [String],
     /// The value of `a=rtcp-xr` (RFC 3611 §5.1) to write for them in place of what is there, empty for none; `None`: it stays.
     pub extended_reports: Option<&'r str>,
+    /// What else it says in its own name.
+    pub added: Added<'r>,
+}
+
+/// What a relay says of its own way: ICE, certificates, ports that are shared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Added<'r> {
+    /// Attributes of the session, without `a=`.
+    pub session: &'r [String],
+    /// Attributes of streams that are relayed, without `a=`.
+    pub media: &'r [String],
+    /// For each stream, in order, its `a=mid`; empty or beyond the end: none.
+    pub mids: &'r [String],
 }
 
 /// Appends the description to `out` with the relay's addresses: `o=` is ours (see [`LocalOrigin`]), one
 /// `c=` line stands at the session, ports are replaced, and what would lead around the relay (ICE, `a=rtcp`,
-/// bundling, source filters, alternative addresses) is left out, and so is what agrees on keys: those are the relay's. Everything else stays as it is, in order; `s=` and
+/// bundling and what goes with it, source filters, alternative addresses) is left out, and so is what agrees on keys: those are the relay's. Everything else stays as it is, in order; `s=` and
 /// `t=` are added if missing. Every line ends with CRLF.
 ///
 /// Fails, with `out` as it was, if no audio codec is left of a stream to be relayed.
@@ -61,7 +74,7 @@ pub fn rewrite(
     let after_version = head(session, relay, out);
     for (index, media) in session.media.iter().enumerate() {
         let port = relay.ports.get(index).copied().unwrap_or(0);
-        if let Err(error) = stream(media, port, relay, out) {
+        if let Err(error) = stream(index, media, port, relay, out) {
             out.truncate(start);
             return Err(error);
         }
@@ -89,17 +102,28 @@ fn head(session: &Session<'_>, relay: &Relay<'_>, out: &mut Vec<u8>) -> usize {
     for (kind, value) in kept(b"trz") {
         line(out, kind, value);
     }
+    let browsers = session.media.iter().filter_map(Media::profile).any(|profile| profile.dtls);
     for (kind, value) in kept(b"a") {
+        let fits = !(browsers && super::way::is_of_browsers(attribute(value).0));
         // The direction is said of each stream below.
         let reports = attribute(value).0 == b"rtcp-xr" && relay.extended_reports.is_some();
-        if !reports && !leads_around(value) && super::media::direction_of(value).is_none() {
+        if !reports && fits && !leads_around(value) && super::media::direction_of(value).is_none() {
             line(out, kind, value);
         }
+    }
+    for value in relay.added.session {
+        line(out, b'a', value.as_bytes());
     }
     after_version
 }
 
-fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+fn stream(
+    index: usize,
+    media: &Media<'_>,
+    port: u16,
+    relay: &Relay<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
     let port = if media.port == 0 { 0 } else { port };
     let mut kept = [true; 128];
     if port != 0 && media.is_audio() && media.is_rtp() && !relay.codecs.is_empty() {
@@ -132,9 +156,18 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
         out.extend_from_slice(format!(" {payload}").as_bytes());
     }
     out.extend_from_slice(b"\r\n");
+    if let Some(mid) = relay.added.mids.get(index).filter(|mid| !mid.is_empty()) {
+        line(out, b'a', format!("mid:{mid}").as_bytes());
+    }
     if port == 0 {
         return Ok(());
     }
+    let written = match relay.protocol {
+        Some(protocol) => Profile::of(protocol.as_bytes()),
+        None => media.profile(),
+    };
+    let feedback = written.is_none_or(|profile| profile.feedback);
+    let browsers = [written, media.profile()].into_iter().flatten().any(|profile| profile.dtls);
     for (kind, value) in lines(media.section).skip(1) {
         let stays = match kind {
             // RFC 8866 §5.12: `k=` must not be used, and would be the other leg's key.
@@ -145,7 +178,14 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
                 let dropped =
                     of_payload && text.and_then(payload_of).is_some_and(|(payload, _)| !keeps(payload));
                 let reports = name == b"rtcp-xr" && relay.extended_reports.is_some();
-                !dropped && !reports && !leads_around(value) && super::media::direction_of(value).is_none()
+                // RFC 4585 §4.2, RFC 5506 §5.1: feedback goes with the profiles for it.
+                let fits = (feedback || !matches!(name, b"rtcp-fb" | b"rtcp-rsize"))
+                    && !(browsers && super::way::is_of_browsers(name));
+                !dropped
+                    && !reports
+                    && fits
+                    && !leads_around(value)
+                    && super::media::direction_of(value).is_none()
             }
             _ => true,
         };
@@ -163,8 +203,13 @@ fn stream(media: &Media<'_>, port: u16, relay: &Relay<'_>, out: &mut Vec<u8>) ->
     for value in relay.crypto.iter().filter(|_| is_speech) {
         line(out, b'a', format!("crypto:{value}").as_bytes());
     }
+    for value in relay.added.media.iter().filter(|_| is_speech) {
+        line(out, b'a', value.as_bytes());
+    }
     let direction = media.direction.and(relay.direction);
-    if direction != Direction::SendRecv || has_direction(media.section) {
+    // RFC 9429 §5.3.1: browsers are told it in any case, and some take its absence for none.
+    let told = written.is_some_and(|profile| profile.dtls);
+    if told || direction != Direction::SendRecv || has_direction(media.section) {
         line(out, b'a', direction.as_str().as_bytes());
     }
     Ok(())
@@ -196,7 +241,11 @@ fn leads_around(value: &[u8]) -> bool {
         b"candidate" | b"remote-candidates" | b"end-of-candidates" | b"rtcp" | b"rtcp-mux"
         | b"rtcp-mux-only" | b"source-filter" | b"altc" | b"nortpproxy" | b"msid-semantic" => true,
         b"group" => text.is_some_and(|text| text.starts_with(b"BUNDLE")),
-        _ => name.starts_with(b"ice-") || name == b"bundle-only" || super::crypto::is_keying(name),
+        _ => {
+            name.starts_with(b"ice-")
+                || matches!(name, b"mid" | b"bundle-only")
+                || super::crypto::is_keying(name)
+        }
     }
 }
 
@@ -228,6 +277,7 @@ mod tests {
             protocol: None,
             crypto: &[],
             extended_reports: None,
+            added: Added::default(),
         };
         let mut out = Vec::new();
         rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -267,6 +317,7 @@ mod tests {
                 protocol: None,
                 crypto: &[],
                 extended_reports: None,
+                added: Added::default(),
             };
             let mut out = b"kept".to_vec();
             rewrite(&session, &relay, &mut origin, &mut out).unwrap();
@@ -292,6 +343,7 @@ mod tests {
                 protocol,
                 crypto,
                 extended_reports: None,
+                added: Added::default(),
             };
             let mut out = Vec::new();
             rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -306,6 +358,46 @@ mod tests {
         assert_eq!(
             written(None, &crypto),
             format!("{head}m=audio 6000 RTP/SAVPF 8\r\na=crypto:{}\r\nm=audio 0 RTP/AVP 8\r\n", crypto[0])
+        );
+    }
+
+    /// RFC 9143 §7.3: what a browser offers comes to a carrier as plain audio, what a carrier answers to the browser as its own.
+    #[test]
+    fn the_way_is_the_relays_own() {
+        let offer = b"v=0\no=- 1 1 IN IP4 10.9.8.7\ns=-\na=group:BUNDLE 0 1\na=msid-semantic: WMS x\n\
+            m=audio 9 UDP/TLS/RTP/SAVPF 8\na=mid:0\na=rtcp-fb:8 nack\na=rtcp-rsize\na=extmap:1 urn:x\na=msid:- x\n\
+            a=ssrc:1 cname:x\na=ice-ufrag:abcd\na=rtcp-mux\nm=video 9 UDP/TLS/RTP/SAVPF 96\na=mid:1\n";
+        let session = Session::parse(offer).unwrap();
+        let written = |protocol, added| {
+            let relay = Relay {
+                address: "192.0.2.1".parse().unwrap(),
+                ports: &[6000],
+                codecs: &[],
+                events: Events::AsDescribed,
+                direction: Direction::SendRecv,
+                protocol: Some(protocol),
+                crypto: &[],
+                extended_reports: None,
+                added,
+            };
+            let mut out = Vec::new();
+            rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let head = "v=0\r\no=- 42 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+        assert_eq!(
+            written("RTP/AVP", Added::default()),
+            format!("{head}m=audio 6000 RTP/AVP 8\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\n")
+        );
+        let (group, mux) = (["group:BUNDLE 0".to_owned()], ["rtcp-mux".to_owned()]);
+        let mids = ["0".to_owned(), "1".to_owned()];
+        let added = Added { session: &group, media: &mux, mids: &mids };
+        assert_eq!(
+            written("UDP/TLS/RTP/SAVPF", added),
+            format!(
+                "{head}a=group:BUNDLE 0\r\nm=audio 6000 UDP/TLS/RTP/SAVPF 8\r\na=mid:0\r\na=rtcp-fb:8 nack\r\n\
+                 a=rtcp-rsize\r\na=rtcp-mux\r\na=sendrecv\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n"
+            )
         );
     }
 
@@ -324,6 +416,7 @@ mod tests {
                 protocol: None,
                 crypto: &[],
                 extended_reports: None,
+                added: Added::default(),
             };
             let mut out = Vec::new();
             rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -356,6 +449,7 @@ mod tests {
                 protocol: None,
                 crypto,
                 extended_reports,
+                added: Added::default(),
             };
             let mut out = Vec::new();
             rewrite(&session, &relay, &mut LocalOrigin::new(42), &mut out).unwrap();
@@ -379,6 +473,7 @@ mod tests {
             protocol: None,
             crypto: &[],
             extended_reports: None,
+            added: Added::default(),
         };
         let mut out = b"kept".to_vec();
         let mut origin = LocalOrigin::new(7);

@@ -79,6 +79,7 @@ impl<'a> Session<'a> {
         }
         let mut sections = sections(bytes);
         let head = sections.next().unwrap_or_default();
+        let mut ice = false;
         let mut session =
             Self { origin: None, name: None, connection: None, direction: None, media: Vec::new(), head };
         for (kind, value) in lines(head) {
@@ -86,7 +87,10 @@ impl<'a> Session<'a> {
                 b'o' => session.origin = Origin::parse(value),
                 b's' => session.name = Some(value),
                 b'c' => session.connection = Some(Connection::parse(value).ok_or(ParseError::Connection)?),
-                b'a' => session.direction = direction_of(value).or(session.direction),
+                b'a' => {
+                    ice |= value.starts_with(b"ice-ufrag:");
+                    session.direction = direction_of(value).or(session.direction);
+                }
                 _ => {}
             }
         }
@@ -94,7 +98,7 @@ impl<'a> Session<'a> {
             if session.media.len() == MEDIA_MAX {
                 return Err(ParseError::TooManyMedia);
             }
-            let media = Media::parse(section, session.connection, session.direction)?;
+            let media = Media::parse(section, session.connection, session.direction, ice)?;
             session.media.push(media);
         }
         Ok(session)

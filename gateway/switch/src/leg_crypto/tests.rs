@@ -73,7 +73,7 @@ impl Bench {
 
     /// The gateway's key of a side, and its peer's.
     fn protect(&mut self, side: Side, own: &Keying, peer: &Keying) -> (Sealer, Opener) {
-        self.bridge.protect(side, &Agreed::Keys(own, peer, Mki::default()));
+        self.bridge.agree(side, &Agreed::Keys(own, peer, Mki::default()));
         (Sealer::new(peer, Mki::default()), Opener::new(own, Mki::default()))
     }
 
@@ -175,6 +175,6 @@ fn packets_on_their_way_under_the_old_key_are_heard_until_the_new_one_is() {
     bench.protect(Side::Caller, &key(suite, 5), &key(suite, 6));
     assert!(bench.send(Side::Callee, false, &packet(1)).is_none());
     assert_eq!(bench.account(Side::Caller).unsealed, 1);
-    bench.bridge.protect(Side::Caller, &Agreed::Clear);
+    bench.bridge.agree(Side::Caller, &Agreed::Clear);
     assert_eq!(bench.send(Side::Callee, false, &packet(1)), Some(packet(1)));
 }

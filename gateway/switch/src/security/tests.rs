@@ -8,13 +8,14 @@ fn config(srtp: SrtpPolicy) -> MediaSecurity {
 }
 
 fn leg(srtp: SrtpPolicy) -> LegSecurity {
-    LegSecurity::new(&config(srtp), true, Secrets::new([srtp as u8; 32]))
+    LegSecurity::new(&config(srtp), Transport::Tls, None, Secrets::new([srtp as u8; 32]))
 }
 
 fn said(protocol: &str, crypto: &[&str]) -> Said {
     let lines: String = crypto.iter().map(|value| format!("a=crypto:{value}\n")).collect();
     let text = format!("v=0\nc=IN IP4 192.0.2.1\nm=audio 4000 {protocol} 8\n{lines}");
-    Said::of(Session::parse(text.as_bytes()).unwrap().audio().unwrap().1)
+    let session = Session::parse(text.as_bytes()).unwrap();
+    Said::of(&session, session.audio().unwrap().1)
 }
 
 /// The value of a line with a key that is all `byte`.
@@ -23,8 +24,15 @@ fn line(tag: u32, suite: Suite, byte: u8) -> String {
 }
 
 fn written(leg: &mut LegSecurity) -> (Option<&'static str>, Vec<String>) {
-    leg.write(Some(Profile::PLAIN)).unwrap()
+    let written = leg.write(Some(Profile::PLAIN), WHERE).unwrap();
+    let way = &written.way;
+    let lines = way.session.iter().chain(&way.media).chain(&way.mids);
+    assert!(lines.into_iter().all(String::is_empty), "nothing of the way where nothing was said of it");
+    (written.protocol, written.crypto)
 }
+
+/// Address, port and index of a stream.
+const WHERE: (IpAddr, u16, usize) = (IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 6000, 0);
 
 const CM: Suite = Suite::AesCm128Sha1_80;
 const GCM: Suite = Suite::AeadAes128Gcm;
@@ -47,7 +55,7 @@ fn an_answer_has_one_key_with_the_tag_of_the_first_that_is_agreed_to() {
                 assert_eq!(crypto_value(4, CM.name(), own.secret()), keys[0]);
                 assert_eq!((peer, mki), (&theirs, Mki::default()));
             }
-            Agreed::Clear => panic!("it is protected"),
+            Agreed::Dtls(_) | Agreed::Clear => panic!("it is protected"),
         }
         assert_eq!(leg.tag(), Some(4));
     }
@@ -142,7 +150,7 @@ fn who_may_choose_may_choose_the_clear() {
     assert_eq!((protocol, keys.len()), (Some("RTP/AVP"), 1));
     let mut off = leg(SrtpPolicy::Off);
     assert_eq!(written(&mut off), (Some("RTP/AVP"), vec![]));
-    assert_eq!(off.write(said("RTP/SAVPF", &[]).profile).unwrap().0, Some("RTP/AVPF"));
+    assert_eq!(off.write(said("RTP/SAVPF", &[]).profile, WHERE).unwrap().protocol, Some("RTP/AVPF"));
     assert!(off.commit(&said("RTP/SAVP", &[&line(4, CM, 9)])).is_err(), "nobody offered that");
 }
 
@@ -151,7 +159,7 @@ fn a_new_key_of_the_peer_gets_a_new_one_of_ours_and_the_old_one_stays_until_agre
     let mut leg = leg(SrtpPolicy::Required);
     let own = |agreed: Agreed<'_>| match agreed {
         Agreed::Keys(own, ..) => own.clone(),
-        Agreed::Clear => panic!("it is protected"),
+        Agreed::Dtls(_) | Agreed::Clear => panic!("it is protected"),
     };
     let first = said("RTP/SAVP", &[&line(1, CM, 1)]);
     let before = own(leg.commit(&first).unwrap());
@@ -180,15 +188,15 @@ fn keys_go_over_encrypted_signalling_unless_it_is_said_otherwise() {
     let secrets = || Secrets::new([9; 32]);
     let offer = said("RTP/SAVP", &[&line(1, CM, 1)]);
     for policy in [SrtpPolicy::Optional, SrtpPolicy::Required] {
-        let mut leg = LegSecurity::new(&config(policy), false, secrets());
+        let mut leg = LegSecurity::new(&config(policy), Transport::Udp, None, secrets());
         assert_eq!(leg.hear_offer(&offer).unwrap_err().status, 488);
-        let asked = leg.write(Some(Profile::PLAIN));
+        let asked = leg.write(Some(Profile::PLAIN), WHERE);
         match policy {
             SrtpPolicy::Required => assert_eq!(asked.unwrap_err().status, 488),
-            _ => assert_eq!(asked.unwrap(), (Some("RTP/AVP"), vec![])),
+            _ => assert!(asked.is_ok_and(|it| it.protocol == Some("RTP/AVP") && it.crypto.is_empty())),
         }
         let config = MediaSecurity { keys_in_clear: true, ..config(policy) };
-        let mut leg = LegSecurity::new(&config, false, secrets());
+        let mut leg = LegSecurity::new(&config, Transport::Udp, None, secrets());
         leg.hear_offer(&offer).unwrap();
         assert_eq!(written(&mut leg).1.len(), 1);
     }
