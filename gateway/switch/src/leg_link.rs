@@ -79,7 +79,17 @@ struct Shaking {
 
 impl Shaking {
     const fn new(joint: Joint) -> Self {
-        Self { joint, end: None, peer: None, wake: None, tries: 0, known: false, keyed: false, fault: None }
+        Self {
+            joint,
+            end: None,
+            peer: None,
+            wake: None,
+            tries: 0,
+            spent_us: 0,
+            known: false,
+            keyed: false,
+            fault: None,
+        }
     }
 }
 
