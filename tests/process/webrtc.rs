@@ -183,9 +183,8 @@ fn who_does_not_know_the_password_is_not_heard(io: &str) {
     row.far.hear();
     assert_eq!(row.far.heard(9), 0);
     row.talk(&told, invite.audio());
-    for n in 0..5 {
+    for _ in 0..5 {
         stranger.speak(told.to);
-        assert!(n < 5);
     }
     stranger.listen(&told, Duration::from_millis(200));
     row.far.hear();

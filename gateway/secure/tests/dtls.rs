@@ -69,7 +69,7 @@ fn shake(loss: u64, seed: u64) -> (Duration, [Side; 2], [Fingerprint; 2]) {
         if sides.iter().all(|side| side.keys.is_some()) {
             return (now.since(start), sides, prints);
         }
-        now = now + Duration::from_millis(10);
+        now += Duration::from_millis(10);
         assert!(now.since(start) < Duration::from_secs(30), "no keys after 30 s");
     }
     panic!("no end");

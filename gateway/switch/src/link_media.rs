@@ -12,8 +12,8 @@ use sansio::{Datagram, Key, Outbox, Time, TimerId};
 use sip::{Event, LegId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Handshakes that run on a shard at a time. One takes a few milliseconds of processor time in all, in parts of a millisecond
-/// between which media passes; those beyond wait for a retransmission of the peer's, or for [`LATER`].
+/// Handshakes that run on a shard at a time, in parts of one flight each between which media passes. Those beyond wait for a
+/// retransmission of the peer's, or for [`LATER`].
 const HANDSHAKES_MAX: usize = 64;
 /// When a handshake of ours that found no place is tried again.
 const LATER: Duration = Duration::from_millis(500);

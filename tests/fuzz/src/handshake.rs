@@ -18,7 +18,7 @@ pub fn dtls(bytes: &[u8]) {
     while let Some((&length, tail)) = rest.split_first() {
         let (datagram, tail) = tail.split_at(tail.len().min(usize::from(length) * 4));
         rest = tail;
-        now = now + Duration::from_millis(u64::from(length));
+        now += Duration::from_millis(u64::from(length));
         inputs += 1;
         if end.handle(now, datagram).is_err() || inputs > 32 {
             return;

@@ -17,7 +17,7 @@ pub fn ice(bytes: &[u8]) {
     let mut now = Time::from_millis(1000);
     for (at, part) in bytes.chunks(96).take(16).enumerate() {
         let Some((&how, part)) = part.split_first() else { continue };
-        now = now + Duration::from_millis(u64::from(how) * 50);
+        now += Duration::from_millis(u64::from(how) * 50);
         let source = ([192, 0, 2, how & 15], 4000).into();
         let (chosen, known) = (agent.chosen(), agent.knows(source));
         let (datagram, shows) = finish(how, part, &own, at as u8);

@@ -76,7 +76,7 @@ fn who_does_not_know_the_password_is_nobody() {
     let mut agent = agent();
     let good = check(&agent, 5, true);
     let wrong = good.clone().integrity(b"wrong").fingerprint().finish();
-    let none = good.clone().fingerprint().finish();
+    let none = good.fingerprint().finish();
     let other = Writer::new(Class::Request, stun::BINDING, [9; 12]).attribute(stun::USERNAME, b"evil:remo");
     let other = sealed(&agent, other);
     for (bytes, code) in [(wrong, 401), (none, 400), (other, 401)] {
