@@ -43,8 +43,8 @@ pub(crate) struct LegSession {
     pub(crate) security: LegSecurity,
     /// How its peer says keys.
     pub(crate) dtmf: Dtmf,
-    /// The payload type of telephone events in what its peer described or offered last.
-    pub(crate) asked: Option<u8>,
+    /// Telephone events in what its peer described or offered last: payload types and their clocks.
+    pub(crate) asked: Vec<(u8, u32)>,
     /// Which streams beside speech its trunk lets pass.
     pub(crate) allowed: Allowed,
     /// Of which streams of our own are numbered.
@@ -66,7 +66,7 @@ impl LegSession {
             codecs: Vec::new(),
             security,
             dtmf: Dtmf::Pass,
-            asked: None,
+            asked: Vec::new(),
             allowed: Allowed { video: None, t38: None },
             seed: id as u32,
             reporting: Reporting::PASSED,
@@ -180,6 +180,8 @@ pub(crate) struct Described {
     payload_types: u128,
     formats: Vec<Format>,
     event_type: Option<u8>,
+    /// Telephone events by payload type and clock.
+    events: Vec<(u8, u32)>,
     codecs: Vec<(u8, String)>,
     /// What it says of protection.
     security: Said,
@@ -238,6 +240,11 @@ impl Described {
             payload_types: all.iter().fold(0, |types, codec| types | 1 << (codec.payload & 127)),
             formats: formats.collect(),
             event_type: all.iter().find(|codec| codec.is("telephone-event")).map(|codec| codec.payload),
+            events: all
+                .iter()
+                .filter(|codec| codec.is("telephone-event"))
+                .map(|codec| (codec.payload, codec.clock))
+                .collect(),
             codecs,
             security: Said::of(&session, audio),
             speech: true,
@@ -256,6 +263,7 @@ impl Described {
             payload_types: 0,
             formats: Vec::new(),
             event_type: None,
+            events: Vec::new(),
             codecs: Vec::new(),
             security: Said::default(),
             speech: false,
@@ -303,7 +311,7 @@ pub(crate) fn offer(
     let own = media.sessions[at(towards)].codec_names();
     let codecs = if codecs.is_empty() && media.bridge.translates() { &own } else { codecs };
     if let Ok(described) = Described::read(body) {
-        media.sessions[at(across(towards))].asked = described.event_type;
+        media.sessions[at(across(towards))].asked.clone_from(&described.events);
     }
     match anchor_as(body, media, towards, codecs, true) {
         Ok(out) => {
@@ -360,7 +368,7 @@ pub(crate) fn mirror(
     codecs: &[String],
 ) -> Result<Vec<u8>, Refusal> {
     let described = Described::read(body)?;
-    media.sessions[at(towards)].asked = described.event_type;
+    media.sessions[at(towards)].asked.clone_from(&described.events);
     let offered = described.direction;
     let direction = match (offered.sends, offered.receives) {
         (true, true) => sdp::Direction::SendRecv,
@@ -479,7 +487,7 @@ pub(crate) fn apply(now: Time, media: &mut CallMedia, side: Side, described: &De
     if described.speech {
         media.sessions[at(side)].codecs.clone_from(&described.codecs);
     }
-    media.sessions[at(side)].asked = described.event_type;
+    media.sessions[at(side)].asked.clone_from(&described.events);
     media.bridge.set_remote(now, side.into(), &remote);
     streams::apply(now, media, side, &described.streams, origin);
     keys::arrange(media);

@@ -31,8 +31,8 @@ impl Shard {
         let seed = media.sessions[0].seed;
         let taken = media.bridge.press(now, side.into(), event, press.duration, seed);
         self.tend_bridge(now, key, out);
-        // Not now: on hold, or too many wait.
-        Some(if taken { 200 } else { 480 })
+        // Not now: on hold, or too many wait. RFC 5057 §5.1: what this must not be is a status that ends the call.
+        Some(if taken { 200 } else { 488 })
     }
 
     /// Does what is due of a call's keys.

@@ -36,7 +36,9 @@ pub(crate) fn events(media: &CallMedia, towards: Side, described: &Media<'_>, of
             _ => Events::AsDescribed,
         };
     }
-    match own.asked {
+    // Of the clock of the speech that was agreed upon (RFC 4733 §2.1).
+    let asked = own.asked.iter().find(|(_, of)| *of == clock).map(|(payload, _)| *payload);
+    match asked {
         None => Events::Without,
         Some(payload) if is_described(payload) => Events::AsDescribed,
         Some(payload) => Events::With { payload, clock },

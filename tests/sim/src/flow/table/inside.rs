@@ -78,6 +78,13 @@ pub(super) const FLOWS: &[Flow] = &[
         s.answer().inside = &[(1000, Inside::Info)];
         s.call().hang_up = Some(ms(8000));
     }),
+    row("keys in INFO of one kind and of another", "RFC 6086 §4.2", OK, |s| {
+        s.config.dtmf = switch::Dtmf::InfoPlain;
+        s.profile(0, |profile| profile.dtmf = Some(switch::Dtmf::Info));
+        s.call().inside = &[(500, Inside::Info), (1500, Inside::Info)];
+        s.answer().inside = &[(1000, Inside::Info)];
+        s.call().hang_up = Some(ms(8000));
+    }),
     row("MESSAGE in a call, both ways", "RFC 3428 §4", OK, |s| {
         s.call().inside = &[(500, Inside::Message)];
         s.answer().inside = &[(1000, Inside::Message)];
