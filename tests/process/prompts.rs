@@ -55,7 +55,7 @@ fn alaw(code: u8) -> i16 {
 /// u-law as ITU-T G.711 table 2a has it.
 fn ulaw(code: u8) -> i16 {
     let code = !code;
-    let size = ((i16::from(code & 15) << 3) + 0x84 << (code >> 4 & 7)) - 0x84;
+    let size = (((i16::from(code & 15) << 3) + 0x84) << (code >> 4 & 7)) - 0x84;
     if code & 0x80 == 0 { size } else { -size }
 }
 
@@ -349,7 +349,7 @@ fn what_is_repeated_is_heard_until_it_is_stopped(io: &str) {
     assert_eq!((status, said.contains("\"stopped\":1")), (200, true), "{said}");
     scene.pass(30, true, true);
     scene.wait_state("stopped");
-    assert_eq!(scene.gateway.ask("DELETE", &path).1.contains("\"stopped\":0"), true);
+    assert!(scene.gateway.ask("DELETE", &path).1.contains("\"stopped\":0"));
     let ear = &scene.caller_ear;
     ear.assert_one_stream();
     assert!(Ear::is_mark(ear.heard.last().unwrap(), 0xb2), "the callee is heard again");

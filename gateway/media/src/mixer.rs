@@ -384,7 +384,7 @@ mod tests {
         let tones = [(500.0, 6000), (1000.0, 6000), (1500.0, 6000)];
         let mut room = Room::new(Rate::Hz8000, &tones, 3);
         let (customer, agent, boss) = (0, 1, 2);
-        let mut levels = |room: &mut Room, hearer: usize| {
+        let levels = |room: &mut Room, hearer: usize| {
             room.hear(hearer, 5);
             let heard = room.hear(hearer, 25);
             tones.map(|(hertz, _)| (room.peak(&heard, hertz) / 100.0).round() as i32)

@@ -59,7 +59,7 @@ fn heard(clip: &Clip, hertz: f64) -> (f64, f64) {
 #[test]
 fn every_rate_and_every_encoding_is_the_same_sound_in_every_codec() {
     let mut sounds = Vec::new();
-    for rate in wave::RATES {
+    for rate in RATES {
         sounds.push(Sound::parse(&wave(1, 1, rate, 16, &linear(&sine(700.0, rate, 0.5)))).unwrap());
     }
     let stereo: Vec<i16> = sine(700.0, 44_100, 0.5).into_iter().flat_map(|it| [it, it]).collect();

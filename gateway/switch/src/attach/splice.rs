@@ -260,7 +260,8 @@ mod tests {
         let mut splice = Splice::new(Time::ZERO, OWN);
         let mut out = Vec::new();
         for n in 0..spoken + played + spoken {
-            let (now, theirs) = (at(n), theirs(first.wrapping_add(n as u16)));
+            let timestamp = theirs(first).timestamp.wrapping_add(160 * n as u32);
+            let (now, theirs) = (at(n), Header { timestamp, ..theirs(first.wrapping_add(n as u16)) });
             if n == spoken {
                 assert_eq!(splice.ready(now), now);
                 splice.play(1);
