@@ -58,7 +58,7 @@ pub struct Counts {
 }
 
 /// The sound of one stream, from payloads to samples.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Playout {
     decoder: Decoder,
     codec: Codec,
@@ -146,7 +146,7 @@ impl Playout {
             self.make_up(self.codec.rate().hertz() as usize / 400);
         }
         let from = self.queued;
-        let coming = self.codec.samples_of(payload.len());
+        let coming = self.codec.samples_of(payload);
         let count = self.decoder.decode(payload, &mut self.samples[from..]);
         self.counts.cut += coming.saturating_sub(count) as u64;
         self.counts.payloads += 1;
