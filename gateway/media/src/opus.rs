@@ -321,7 +321,7 @@ mod tests {
         let count = rate.hertz() as usize / 2;
         let mut next = |n: usize| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 16).cast_signed() as i16 >> if n * 8 / count % 2 == 0 { 2 } else { 5 }
+            (seed >> 16).cast_signed() as i16 >> if (n * 8 / count).is_multiple_of(2) { 2 } else { 5 }
         };
         (0..count).map(&mut next).collect()
     }

@@ -209,8 +209,8 @@ impl Playout {
 
     /// Samples of so many ticks; no more than there may be at all.
     fn samples_of(&self, ticks: u32) -> usize {
-        let each = (self.codec.rate().hertz() / self.codec.clock_rate()).max(1);
-        (ticks as usize).saturating_mul(each as usize).min(self.samples.len())
+        let (rate, clock) = (self.codec.rate().hertz() as usize, self.codec.clock_rate() as usize);
+        ((ticks as usize).saturating_mul(rate) / clock).min(self.samples.len())
     }
 }
 
