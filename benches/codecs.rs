@@ -7,10 +7,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use media::Tone;
 use media::codec::{Codec, Decoder, Encoder, Rate};
 use media::noise::{Analyser, Generator, Noise};
+use media::opus::Settings;
 use media::resample::Resampler;
 use std::hint::black_box;
 
-const CODECS: [Codec; 7] = [
+const CODECS: [Codec; 10] = [
     Codec::Pcmu,
     Codec::Pcma,
     Codec::G722,
@@ -18,6 +19,9 @@ const CODECS: [Codec; 7] = [
     Codec::L16(Rate::Hz8000),
     Codec::L16(Rate::Hz16000),
     Codec::L16(Rate::Hz48000),
+    Codec::Opus(Settings::of(Rate::Hz8000)),
+    Codec::Opus(Settings::of(Rate::Hz16000)),
+    Codec::Opus(Settings::of(Rate::Hz48000)),
 ];
 /// Samples of 20 ms at the highest rate, and octets of the largest payload.
 const SAMPLES: usize = 960;
@@ -49,6 +53,7 @@ fn codecs(c: &mut Criterion) {
     for codec in CODECS {
         let name = match codec {
             Codec::L16(rate) => format!("l16_{}", rate.hertz()),
+            Codec::Opus(settings) => format!("opus_{}", settings.rate.hertz()),
             _ => codec.name().to_lowercase(),
         };
         let voice = voice(codec.rate());

@@ -5,7 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use media::codec::Codec;
+use media::codec::{Codec, Encoder, Rate};
+use media::opus::Settings;
 use rtp::{HEADER_LEN, Header, Policy, quality};
 use sansio::{Outbox, Random, SocketEvent, SocketId, Time};
 use std::hint::black_box;
@@ -171,7 +172,11 @@ fn relay(c: &mut Criterion) {
 fn translate(c: &mut Criterion) {
     let spoken =
         |codec: Codec, payload_type: u8| Spoken { codec, payload_type, event_type: None, noise_type: None };
-    let known = [(Codec::Pcma, 8), (Codec::Pcmu, 0), (Codec::G722, 9), (Codec::G729, 18)];
+    // Of constant size, so that it is known.
+    let opus = Settings::of(Rate::Hz48000).asked(b"maxaveragebitrate=24000;cbr=1");
+    let opus = Codec::Opus(opus);
+    let size = |codec: Codec| if codec == opus { 60 } else { codec.octets(20) };
+    let known = [(Codec::Pcma, 8), (Codec::Pcmu, 0), (Codec::G722, 9), (Codec::G729, 18), (opus, 111)];
     let mut group = c.benchmark_group("translate");
     group.throughput(Throughput::Elements(1));
     for (here, there) in
@@ -179,13 +184,20 @@ fn translate(c: &mut Criterion) {
     {
         let mut calls = Calls::new(1);
         let side = calls.streams[0].side;
-        calls.bridges[0].translate(side, spoken(here.0, here.1), spoken(there.0, there.1));
-        let octets = here.0.octets(20);
+        let (from, to) = (here.0.at(there.0.rate()), there.0.at(here.0.rate()));
+        calls.bridges[0].translate(side, spoken(from, here.1), spoken(to, there.1));
+        let octets = size(here.0);
+        if here.0 == opus {
+            let mut encoder = Encoder::new(opus, false);
+            let mut voice = [0; 960];
+            media::Tone::dual((180.0, 9000), (730.0, 5000), 48_000).fill(&mut voice);
+            encoder.encode(&voice, &mut calls.streams[0].packet[HEADER_LEN..HEADER_LEN + octets]);
+        }
         calls.streams[0].header.payload_type = here.1;
         group.bench_function(format!("{}_to_{}", here.0.name(), there.0.name()), |b| {
             b.iter(|| {
                 let sent = calls.relay_of(0, HEADER_LEN + octets);
-                assert_eq!(sent, HEADER_LEN + there.0.octets(20));
+                assert_eq!(sent, HEADER_LEN + size(there.0));
             });
         });
     }

@@ -46,8 +46,8 @@ const CORES: &[&str] = &[
     "control/engine",
 ];
 
-/// Cores that use `ring`, which is in part C and assembly: they would need a C compiler for that machine.
-const WITH_C: &[&str] = &["gateway/rtp", "gateway/stir", "gateway/switch"];
+/// Cores that use `ring` or libopus, which are C and assembly: they would need a C compiler for that machine.
+const WITH_C: &[&str] = &["gateway/rtp", "gateway/media", "gateway/stir", "gateway/switch"];
 
 /// What no core may name, outside its tests.
 const WORLD: &[&str] = &[

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 on_both_drivers! {
     each_law_of_g711_is_translated_to_the_other
     g711_is_translated_to_g722_and_g729_and_back
+    g711_is_translated_to_opus_and_back
+    opus_passes_untouched_where_both_speak_it
     nothing_is_translated_where_a_codec_is_shared
     what_a_side_changes_is_offered_to_the_other_in_its_codec
     events_keep_their_time_and_take_the_other_sides_number
@@ -22,6 +24,8 @@ on_both_drivers! {
 }
 
 const PACKETS: usize = 50;
+/// The payload type of Opus.
+const OPUS: u8 = 111;
 
 /// One side's RTP: what it sends is given, what it hears is kept.
 struct Ear {
@@ -97,7 +101,8 @@ fn talk(
             [(&mut *a, a_to, a_type, a_voice), (&mut *b, b_to, b_type, b_voice)]
         {
             let size = voice.len() / PACKETS;
-            ear.send(to, payload_type, n as u32 * 160, &voice[n * size..(n + 1) * size]);
+            let ticks = if payload_type == OPUS { 960 } else { 160 };
+            ear.send(to, payload_type, n as u32 * ticks, &voice[n * size..(n + 1) * size]);
         }
         std::thread::sleep(Duration::from_millis(20));
         a.hear();
@@ -345,6 +350,120 @@ fn g711_is_translated_to_g722_and_g729_and_back(io: &str) {
     row.end(call);
 }
 
+/// The packets of an Ogg stream of Opus (RFC 7845), without its two headers.
+fn from_ogg(stream: &[u8]) -> Vec<Vec<u8>> {
+    let (mut packets, mut open, mut rest) = (Vec::new(), Vec::new(), stream);
+    while rest.len() > 27 {
+        assert_eq!(&rest[..4], b"OggS");
+        let (lacing, mut content) = rest[27..].split_at(rest[26].into());
+        for size in lacing {
+            let (piece, after) = content.split_at((*size).into());
+            open.extend_from_slice(piece);
+            content = after;
+            if *size < 255 {
+                packets.push(std::mem::take(&mut open));
+            }
+        }
+        rest = content;
+    }
+    packets.split_off(2)
+}
+
+/// An Ogg stream of one channel of such packets of 20 ms, a page each (RFC 3533 §6, RFC 7845 §5).
+fn to_ogg(packets: &[Vec<u8>]) -> Vec<u8> {
+    let head = b"OpusHead\x01\x01\0\0\x80\xbb\0\0\0\0\0".to_vec();
+    let tags = b"OpusTags\0\0\0\0\0\0\0\0".to_vec();
+    let mut stream = Vec::new();
+    for (n, packet) in [head, tags].iter().chain(packets).enumerate() {
+        let mut page = b"OggS\0".to_vec();
+        page.push(if n == 0 { 2 } else { 0 });
+        page.extend((n.saturating_sub(1) as u64 * 960).to_le_bytes());
+        page.extend([1, 0, 0, 0]);
+        page.extend((n as u32).to_le_bytes());
+        page.extend([0; 4]);
+        page.push((packet.len() / 255 + 1) as u8);
+        page.extend(vec![255; packet.len() / 255]);
+        page.push((packet.len() % 255) as u8);
+        page.extend(packet);
+        let sum = page.iter().fold(0u32, |sum, octet| {
+            (0..8).fold(sum ^ u32::from(*octet) << 24, |sum, _| {
+                (sum << 1) ^ if sum >> 31 == 1 { 0x04c1_1db7 } else { 0 }
+            })
+        });
+        page[22..26].copy_from_slice(&sum.to_le_bytes());
+        stream.extend(page);
+    }
+    stream
+}
+
+/// A tone in Opus as ffmpeg encodes it, in packets of 20 ms and one size.
+fn opus(hertz: f64) -> Vec<u8> {
+    let long: Vec<i16> = tone(hertz).into_iter().cycle().take(12_000).collect();
+    let to = ["-c:a", "libopus", "-b:a", "24k", "-vbr", "off", "-frame_duration", "20", "-f", "ogg"];
+    let packets = from_ogg(&ffmpeg(&["-f", "s16le", "-ar", "8000", "-ac", "1"], &to, &linear(&long)));
+    assert!(packets[..PACKETS].iter().all(|packet| packet.len() == packets[0].len()));
+    packets[..PACKETS].concat()
+}
+
+fn g711_is_translated_to_opus_and_back(io: &str) {
+    let (alaw, opus) = (nearest(&tone(440.0), from_alaw), opus(1010.0));
+    let mut row = Row::start(io, "", "\"opus\"");
+    let offer = row.ears[0].sdp("8 96", EVENTS);
+    let lines = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1; maxaveragebitrate=20000\r\na=rtpmap:110 telephone-event/48000\r\n";
+    let answer = row.ears[1].sdp("111 110", lines);
+    let (offered, answered, call, _) = row.call(&offer, &answer);
+    // RFC 7587 §7: 48000 and two channels whatever is sent, and the gateway's own wishes; RFC 4733 §2.1: events at the same rate.
+    assert_eq!((media_line(&offered), media_line(&answered)), ("111 110", "8 96"));
+    for line in [
+        "a=rtpmap:111 opus/48000/2\r\n",
+        "a=fmtp:111 maxplaybackrate=8000;sprop-maxcapturerate=8000;useinbandfec=1\r\n",
+        "a=rtpmap:110 telephone-event/48000\r\n",
+    ] {
+        assert!(offered.contains(line), "{offered}");
+    }
+    row.talk(&offered, &answered, (8, &alaw), (OPUS, &opus));
+    assert!(share(&from_alaw(&row.ears[0].payloads(8, 160)), 8000.0, 1010.0) > 0.9);
+    let octets = row.ears[1].payloads(OPUS, 960).len();
+    assert!((1500..=2750).contains(&octets), "{octets} octets a second for 20 kbit/s");
+    let packets: Vec<Vec<u8>> = row.ears[1].heard.iter().map(|packet| packet[12..].to_vec()).collect();
+    let heard = samples(&ffmpeg(&["-f", "ogg"], &["-ar", "48000", "-f", "s16le"], &to_ogg(&packets)));
+    assert!((47_000..=48_000).contains(&heard.len()), "{}", heard.len());
+    assert!(share(&heard, 48_000.0, 440.0) > 0.9);
+    // Keys keep how long they were pressed, in the clock of each side.
+    let [caller, callee] = &mut row.ears;
+    callee.heard.clear();
+    caller.send(
+        place(&answered),
+        96,
+        PACKETS as u32 * 160,
+        &[5, 0x8a, 800u16.to_be_bytes()[0], 800u16.to_be_bytes()[1]],
+    );
+    let late = Instant::now() + Duration::from_secs(5);
+    while callee.heard.is_empty() {
+        assert!(Instant::now() < late);
+        std::thread::sleep(Duration::from_millis(5));
+        callee.hear();
+    }
+    let [high, low] = 4800u16.to_be_bytes();
+    assert_eq!((callee.heard[0][1] & 0x7f, &callee.heard[0][12..]), (110, &[5, 0x8a, high, low][..]));
+    let cdr = row.end(call);
+    assert_eq!(cdr["media"]["callee"]["codec"], "opus");
+}
+
+fn opus_passes_untouched_where_both_speak_it(io: &str) {
+    let voice = opus(440.0);
+    let mut row = Row::start(io, "", "\"opus\", \"PCMA\"");
+    let lines = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 stereo=1\r\n";
+    let (offer, answer) = (row.ears[0].sdp("0 111", lines), row.ears[1].sdp("111", lines));
+    let (offered, answered, call, _) = row.call(&offer, &answer);
+    assert_eq!((media_line(&offered), media_line(&answered)), ("111", "111"));
+    assert!(offered.contains("a=fmtp:111 stereo=1\r\n") && answered.contains("a=fmtp:111 stereo=1\r\n"));
+    row.talk(&offered, &answered, (OPUS, &voice), (OPUS, &voice));
+    assert!(row.ears.iter().all(|ear| ear.payloads(OPUS, 960) == voice));
+    assert_eq!(row.gateway.metric("trunkline_rtp_translated_total"), 0.0);
+    row.end(call);
+}
+
 fn nothing_is_translated_where_a_codec_is_shared(io: &str) {
     let ulaw = nearest(&tone(440.0), from_ulaw);
     let mut row = Row::start(io, "", "\"G729\", \"PCMU\"");
@@ -448,7 +567,7 @@ fn a_profile_may_forbid_it(io: &str) {
     let mut call = row.caller.invite(Way::Udp(row.gateway.sip), row.gateway.sip, "1000", &offer);
     assert_eq!(row.caller.answered(&mut call).status(), Some(488));
     // Nor is there anything to be done where a codec is not known.
-    let mut row = Row::start(io, "", "\"opus\"");
+    let mut row = Row::start(io, "", "\"iLBC\"");
     let offer = row.ears[0].sdp("0", "");
     let mut call = row.caller.invite(Way::Udp(row.gateway.sip), row.gateway.sip, "1000", &offer);
     assert_eq!(row.caller.answered(&mut call).status(), Some(488));

@@ -6,7 +6,7 @@
 use crate::noise::{Generator, Noise};
 use crate::plc::Concealer;
 pub use crate::resample::Rate;
-use crate::{g711, g722, g729};
+use crate::{g711, g722, g729, opus};
 
 /// A codec, with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Codec {
     G729,
     /// Linear samples of 16 bits in network order, one channel, RFC 3551 §4.5.11.
     L16(Rate),
+    /// Opus, RFC 7587, of one channel: SDP says two, whatever is sent.
+    Opus(opus::Settings),
 }
 
 /// How silence is said without sending all of it.
@@ -41,15 +43,20 @@ impl Codec {
             Self::G722 => "G722",
             Self::G729 => "G729",
             Self::L16(_) => "L16",
+            Self::Opus(_) => "opus",
         }
     }
 
     /// The codec of an encoding name, a clock rate and a number of channels, as they stand in `a=rtpmap`.
     pub fn of(name: &str, clock_rate: u32, channels: u32) -> Option<Self> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        // RFC 7587 §7: always 48000 and two channels.
+        if is("opus") && (clock_rate, channels) == (opus::CLOCK, 2) {
+            return Some(Self::Opus(opus::Settings::of(Rate::Hz48000)));
+        }
         if channels != 1 {
             return None;
         }
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
         match clock_rate {
             8000 if is("PCMU") => Some(Self::Pcmu),
             8000 if is("PCMA") => Some(Self::Pcma),
@@ -67,7 +74,7 @@ impl Codec {
             Self::Pcma => Some(8),
             Self::G722 => Some(9),
             Self::G729 => Some(18),
-            Self::L16(_) => None,
+            Self::L16(_) | Self::Opus(_) => None,
         }
     }
 
@@ -87,6 +94,7 @@ impl Codec {
         match self {
             Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => 8000,
             Self::L16(rate) => rate.hertz(),
+            Self::Opus(_) => opus::CLOCK,
         }
     }
 
@@ -96,16 +104,37 @@ impl Codec {
             Self::Pcmu | Self::Pcma | Self::G729 => Rate::Hz8000,
             Self::G722 => Rate::Hz16000,
             Self::L16(rate) => rate,
+            Self::Opus(settings) => settings.rate,
         }
     }
 
-    /// Samples and octets of the smallest piece that is encoded on its own.
+    /// The same codec to and from samples of that rate, where it can be had of several: Opus.
+    #[must_use]
+    pub fn at(self, rate: Rate) -> Self {
+        match self {
+            Self::Opus(settings) => Self::Opus(settings.at(rate)),
+            other => other,
+        }
+    }
+
+    /// The same codec as its receiver asks for it in `a=fmtp`, without the payload type.
+    #[must_use]
+    pub fn asked(self, parameters: &[u8]) -> Self {
+        match self {
+            Self::Opus(settings) => Self::Opus(settings.asked(parameters)),
+            other => other,
+        }
+    }
+
+    /// Samples of the smallest piece that is decoded or made up on its own, and its octets; of Opus, whose octets vary, the most that 10 ms
+    /// take at its bit rate, for 2.5 ms that can be made up.
     pub const fn frame(self) -> (usize, usize) {
         match self {
             Self::Pcmu | Self::Pcma => (1, 1),
             Self::G722 => (2, 1),
             Self::G729 => (g729::FRAME, g729::SPEECH_OCTETS),
             Self::L16(_) => (1, 2),
+            Self::Opus(settings) => (opus::piece(settings.rate), opus::OCTETS_MAX),
         }
     }
 
@@ -116,17 +145,31 @@ impl Codec {
         (if frames == 0 { 1 } else { frames }) * self.frame().0
     }
 
-    /// Octets of a packet of `ptime` milliseconds without silence compression.
+    /// Octets of a packet of `ptime` milliseconds without silence compression; of Opus the most.
     pub const fn octets(self, ptime: u32) -> usize {
-        self.samples(ptime) / self.frame().0 * self.frame().1
+        match self {
+            Self::Opus(_) => opus::OCTETS_MAX,
+            _ => self.samples(ptime) / self.frame().0 * self.frame().1,
+        }
+    }
+
+    /// How many of so many samples the next packet takes that has room for so many octets: whole frames; of Opus 60, 40, 20 or 10 ms.
+    pub const fn packet(self, samples: usize, room: usize) -> usize {
+        let (frame, octets) = self.frame();
+        if let Self::Opus(settings) = self {
+            return if room == 0 { 0 } else { opus::packet(settings.rate, samples) };
+        }
+        let (held, fits) = (samples / frame, room / octets);
+        frame * if held < fits { held } else { fits }
     }
 
     /// Samples that a payload decodes to; octets that are no whole frame count for nothing.
-    pub const fn samples_of(self, octets: usize) -> usize {
+    pub fn samples_of(self, payload: &[u8]) -> usize {
         let (samples, size) = self.frame();
-        let whole = octets / size * samples;
+        let whole = payload.len() / size * samples;
         match self {
-            Self::G729 if octets % size == g729::SILENCE_OCTETS => whole + samples,
+            Self::Opus(settings) => opus::samples_of(settings.rate, payload),
+            Self::G729 if payload.len() % size == g729::SILENCE_OCTETS => whole + samples,
             _ => whole,
         }
     }
@@ -135,6 +178,7 @@ impl Codec {
     pub const fn ticks(self, samples: usize) -> u32 {
         match self {
             Self::G722 => samples as u32 / 2,
+            Self::Opus(settings) => samples as u32 * (opus::CLOCK / settings.rate.hertz()),
             _ => samples as u32,
         }
     }
@@ -142,14 +186,14 @@ impl Codec {
     /// How silence is said.
     pub const fn silence(self) -> Silence {
         match self {
-            Self::G729 => Silence::InBand,
+            Self::G729 | Self::Opus(_) => Silence::InBand,
             _ => Silence::ComfortNoise,
         }
     }
 }
 
 /// Turns samples into payloads, for one stream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Encoder {
     /// G.711 µ-law.
     Pcmu,
@@ -161,6 +205,8 @@ pub enum Encoder {
     G729(Box<g729::Encoder>),
     /// Linear samples.
     L16(Rate),
+    /// Opus.
+    Opus(Box<opus::Encoder>),
 }
 
 /// What became of a packet's samples.
@@ -181,6 +227,7 @@ impl Encoder {
             Codec::G722 => Self::G722(Box::default()),
             Codec::G729 => Self::G729(Box::new(g729::Encoder::new(compress_silence))),
             Codec::L16(rate) => Self::L16(rate),
+            Codec::Opus(settings) => Self::Opus(Box::new(opus::Encoder::new(settings))),
         }
     }
 
@@ -192,10 +239,11 @@ impl Encoder {
             Self::G722(_) => Codec::G722,
             Self::G729(_) => Codec::G729,
             Self::L16(rate) => Codec::L16(*rate),
+            Self::Opus(encoder) => Codec::Opus(encoder.settings()),
         }
     }
 
-    /// Encodes a packet's samples, in whole frames and as many as `payload` has room for.
+    /// Encodes a packet's samples, as many as [`Codec::packet`] says.
     pub fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> Encoded {
         let octets = match self {
             Self::Pcmu => g711::ulaw_encode_frame(samples, payload),
@@ -205,6 +253,7 @@ impl Encoder {
                 let (octets, skipped) = encoder.encode_packet(samples, payload);
                 return Encoded { octets, skipped };
             }
+            Self::Opus(encoder) => encoder.encode(samples, payload),
             Self::L16(_) => {
                 let octets = payload.as_chunks_mut::<2>().0;
                 let count = octets.len().min(samples.len());
@@ -219,20 +268,21 @@ impl Encoder {
 }
 
 /// Turns payloads into samples, for one stream, and fills in for those that do not come.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Decoder {
     state: Decoding,
     /// Comfort noise of RFC 3389, while it lasts.
     noise: Option<Generator>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Decoding {
     Pcmu(Concealer),
     Pcma(Concealer),
     G722(Box<g722::Decoder>, Concealer),
     G729(Box<g729::Decoder>),
     L16(Rate, Concealer),
+    Opus(Box<opus::Decoder>),
 }
 
 impl Decoder {
@@ -245,18 +295,20 @@ impl Decoder {
             Codec::G722 => Decoding::G722(Box::default(), concealer()),
             Codec::G729 => Decoding::G729(Box::default()),
             Codec::L16(rate) => Decoding::L16(rate, concealer()),
+            Codec::Opus(settings) => Decoding::Opus(Box::new(opus::Decoder::new(settings))),
         };
         Self { state, noise: None }
     }
 
     /// The codec.
     pub const fn codec(&self) -> Codec {
-        match self.state {
+        match &self.state {
             Decoding::Pcmu(_) => Codec::Pcmu,
             Decoding::Pcma(_) => Codec::Pcma,
             Decoding::G722(..) => Codec::G722,
             Decoding::G729(_) => Codec::G729,
-            Decoding::L16(rate, _) => Codec::L16(rate),
+            Decoding::L16(rate, _) => Codec::L16(*rate),
+            Decoding::Opus(decoder) => Codec::Opus(decoder.settings()),
         }
     }
 
@@ -268,6 +320,7 @@ impl Decoder {
             Decoding::Pcma(concealer) => (g711::alaw_decode_frame(payload, samples), concealer),
             Decoding::G722(decoder, concealer) => (decoder.decode(payload, samples), concealer),
             Decoding::G729(decoder) => return decoder.decode(payload, samples),
+            Decoding::Opus(decoder) => return decoder.decode(payload, samples),
             Decoding::L16(_, concealer) => {
                 let octets = payload.as_chunks::<2>().0;
                 for (sample, octets) in samples.iter_mut().zip(octets) {
@@ -280,8 +333,17 @@ impl Decoder {
         count
     }
 
+    /// Fills `samples` for the packet that should have come just before `next`, from what that one repeats of it, if it does; else like
+    /// [`Self::conceal`]. `next` is to be decoded afterwards.
+    pub fn recover(&mut self, next: &[u8], samples: &mut [i16]) -> usize {
+        match &mut self.state {
+            Decoding::Opus(decoder) => decoder.recover(next, samples),
+            _ => self.conceal(samples),
+        }
+    }
+
     /// Takes a comfort noise payload (RFC 3389): what is missing from now on is filled with such noise. `seed` is what the noise is drawn from,
-    /// when it begins. G.729 has its own descriptions and takes none.
+    /// when it begins. G.729 and Opus have their own descriptions and take none.
     pub fn describe_silence(&mut self, payload: &[u8], seed: u32) {
         if let (Some(noise), Silence::ComfortNoise) = (Noise::parse(payload), self.codec().silence()) {
             self.noise.get_or_insert_with(|| Generator::new(seed)).set(noise);
@@ -289,10 +351,11 @@ impl Decoder {
     }
 
     /// Fills `samples` for packets that did not come: in silence with comfort noise, else by what was last heard. Returns how many samples,
-    /// all of them but for G.729, whose frames are whole.
+    /// all of them but for G.729 and Opus, whose frames are whole.
     pub fn conceal(&mut self, samples: &mut [i16]) -> usize {
         let concealer = match &mut self.state {
             Decoding::G729(decoder) => return decoder.missing(samples),
+            Decoding::Opus(decoder) => return decoder.missing(samples),
             Decoding::Pcmu(concealer)
             | Decoding::Pcma(concealer)
             | Decoding::G722(_, concealer)
@@ -343,7 +406,7 @@ mod tests {
             assert_eq!((codec.name(), codec.clock_rate()), (name, clock));
             assert_eq!(codec.static_payload_type(), payload_type);
             assert_eq!((codec.samples(20), codec.octets(20)), (samples, octets), "{name}");
-            assert_eq!(codec.samples_of(octets), samples);
+            assert_eq!(codec.samples_of(&vec![0; octets]), samples);
             assert_eq!(codec.ticks(samples), clock / 50);
             assert_eq!(Codec::of(&name.to_lowercase(), clock, 1), Some(codec));
             assert_eq!(Codec::of(name, clock, 2), None);
@@ -356,7 +419,7 @@ mod tests {
         assert_eq!((Codec::of("L16", 44_100, 1), Codec::of_static_payload_type(11)), (None, None));
         // Whole frames, and at least one.
         assert_eq!(
-            (Codec::G729.samples(5), Codec::G729.octets(25), Codec::G729.samples_of(12)),
+            (Codec::G729.samples(5), Codec::G729.octets(25), Codec::G729.samples_of(&[0; 12])),
             (80, 20, 160)
         );
     }

@@ -58,7 +58,7 @@ pub struct Counts {
 }
 
 /// The sound of one stream, from payloads to samples.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Playout {
     decoder: Decoder,
     codec: Codec,
@@ -146,7 +146,7 @@ impl Playout {
             self.make_up(self.codec.rate().hertz() as usize / 400);
         }
         let from = self.queued;
-        let coming = self.codec.samples_of(payload.len());
+        let coming = self.codec.samples_of(payload);
         let count = self.decoder.decode(payload, &mut self.samples[from..]);
         self.counts.cut += coming.saturating_sub(count) as u64;
         self.counts.payloads += 1;
@@ -209,8 +209,8 @@ impl Playout {
 
     /// Samples of so many ticks; no more than there may be at all.
     fn samples_of(&self, ticks: u32) -> usize {
-        let each = (self.codec.rate().hertz() / self.codec.clock_rate()).max(1);
-        (ticks as usize).saturating_mul(each as usize).min(self.samples.len())
+        let (rate, clock) = (self.codec.rate().hertz() as usize, self.codec.clock_rate() as usize);
+        ((ticks as usize).saturating_mul(rate) / clock).min(self.samples.len())
     }
 }
 

@@ -4,23 +4,26 @@
 //! the other codec allow. Loss stays loss, which the receiver conceals better than it could a second time.
 
 use crate::codec::{Codec, Decoder, Encoder};
+use crate::opus;
 use crate::resample::Resampler;
 
 /// Most milliseconds of a payload that are taken; what is beyond is no telephony.
 const LONGEST: u32 = 120;
 /// Most milliseconds of a payload that comes out.
 const PACKET: u32 = 60;
-/// Milliseconds that are decoded at a time.
+/// Milliseconds that are decoded at a time, but of Opus, whose packets are whole.
 const PIECE: u32 = 20;
-/// Samples of a piece at the highest rate.
+/// Samples that are resampled at a time, at the highest rate.
 const PIECE_SAMPLES: usize = 960;
 
 /// The way of one stream from a codec to another. Some 4 KB and what the codecs need; nothing is allocated after it is made.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Transcoder {
     decoder: Decoder,
     resampler: Option<Resampler>,
     encoder: Encoder,
+    /// What was decoded last, at the rate of what it is decoded from.
+    decoded: Box<[i16]>,
     /// Samples of the other codec's rate that wait to be whole frames, and how many they are.
     held: Vec<i16>,
 }
@@ -35,6 +38,7 @@ impl Transcoder {
             decoder: Decoder::new(from),
             resampler,
             encoder: Encoder::new(to, false),
+            decoded: vec![0; from.samples(LONGEST)].into_boxed_slice(),
             held: Vec::with_capacity(room as usize),
         }
     }
@@ -63,23 +67,21 @@ impl Transcoder {
     pub fn put(&mut self, payload: &[u8]) {
         let (from, mut left) = (self.from(), self.from().samples(LONGEST));
         for piece in payload.chunks(from.octets(PIECE).max(1)) {
-            let mut samples = [0; PIECE_SAMPLES];
-            let count = self.decoder.decode(piece, &mut samples).min(left);
+            let count = self.decoder.decode(piece, &mut self.decoded).min(left);
             left -= count;
-            self.hold(&samples[..count]);
+            self.hold(count);
         }
     }
 
     /// A payload of `samples` did not come: the decoder goes on as if it had, for the sake of those that do.
     pub fn miss(&mut self, samples: usize) {
-        let mut room = [0; PIECE_SAMPLES];
         let mut left = samples.min(self.from().samples(LONGEST));
         while left > 0 {
             let count = left.min(self.from().samples(PIECE));
-            let given = self.decoder.conceal(&mut room[..count]);
+            let given = self.decoder.conceal(&mut self.decoded[..count]);
             if let Some(resampler) = &mut self.resampler {
                 let mut raised = [0; PIECE_SAMPLES];
-                resampler.process(&room[..given], &mut raised);
+                resampler.process(&self.decoded[..given], &mut raised);
             }
             left -= count;
         }
@@ -87,28 +89,45 @@ impl Transcoder {
 
     /// Nothing was sent for `samples`, since there was silence: noise as it was described takes their place. To be taken as what comes is.
     pub fn fill(&mut self, samples: usize) {
-        let mut room = [0; PIECE_SAMPLES];
         let count = samples.min(self.from().samples(PIECE));
-        let given = self.decoder.conceal(&mut room[..count]);
-        self.hold(&room[..given]);
+        let given = self.decoder.conceal(&mut self.decoded[..count]);
+        self.hold(given);
     }
 
-    fn hold(&mut self, samples: &[i16]) {
-        let room = self.held.capacity() - self.held.len();
+    /// A payload of `samples` did not come, and `next`, which came after it, says once more what was in it: that is held as if it had come.
+    /// False, and nothing is done, if it does not.
+    pub fn recover(&mut self, next: &[u8], samples: usize) -> bool {
+        let Codec::Opus(_) = self.from() else { return false };
+        if !opus::repeats(next) {
+            return false;
+        }
+        let count = samples.min(self.from().samples(LONGEST));
+        let given = self.decoder.recover(next, &mut self.decoded[..count]);
+        self.hold(given);
+        true
+    }
+
+    /// Holds the first samples of those decoded, at the other codec's rate.
+    fn hold(&mut self, count: usize) {
+        let samples = &self.decoded[..count];
         let Some(resampler) = &mut self.resampler else {
+            let room = self.held.capacity() - self.held.len();
             return self.held.extend_from_slice(&samples[..samples.len().min(room)]);
         };
-        let mut changed = [0; PIECE_SAMPLES];
-        let count = resampler.process(samples, &mut changed);
-        self.held.extend_from_slice(&changed[..count.min(room)]);
+        let most = PIECE_SAMPLES / resampler.most(1).max(1);
+        for piece in samples.chunks(most) {
+            let mut changed = [0; PIECE_SAMPLES];
+            let count = resampler.process(piece, &mut changed);
+            let room = self.held.capacity() - self.held.len();
+            self.held.extend_from_slice(&changed[..count.min(room)]);
+        }
     }
 
     /// Writes the next payload of whole frames, at most 60 ms and what there is room for; returns its octets and how many
-    /// samples at the rate of [`Self::to`] it stands for. `None`: less than a frame is left.
+    /// samples at the rate of [`Self::to`] it stands for. No octets: it is silence that is not sent. `None`: less than a frame is left.
     pub fn take(&mut self, payload: &mut [u8]) -> Option<(usize, usize)> {
-        let (samples, octets) = self.to().frame();
-        let most = (payload.len() / octets * samples).min(self.to().samples(PACKET));
-        let count = (self.held.len() / samples * samples).min(most);
+        let to = self.to();
+        let count = to.packet(self.held.len().min(to.samples(PACKET)), payload.len());
         if count == 0 {
             return None;
         }
@@ -124,7 +143,10 @@ mod tests {
     use super::*;
     use crate::resample::Rate;
 
-    const ALL: [Codec; 6] = [
+    const ALL: [Codec; 9] = [
+        Codec::Opus(opus::Settings::of(Rate::Hz8000)),
+        Codec::Opus(opus::Settings::of(Rate::Hz16000)),
+        Codec::Opus(opus::Settings::of(Rate::Hz48000)),
         Codec::Pcmu,
         Codec::Pcma,
         Codec::G722,
@@ -175,7 +197,9 @@ mod tests {
                     way.put(&payload);
                     let mut out = [0; 1400];
                     let (octets, samples) = way.take(&mut out).unwrap();
-                    assert_eq!((octets, samples), (to.octets(20), to.samples(20)), "{from:?} {to:?}");
+                    assert_eq!(samples, to.samples(20), "{from:?} {to:?}");
+                    let whole = if matches!(to, Codec::Opus(_)) { octets } else { to.octets(20) };
+                    assert_eq!(octets, whole, "{from:?} {to:?}");
                     assert!(way.take(&mut out).is_none());
                     let mut decoded = [0; 960];
                     let count = decoder.decode(&out[..octets], &mut decoded);
@@ -185,6 +209,7 @@ mod tests {
                 // Waveforms are kept but by G.729, which is no codec for tones.
                 let (least, range) = match (from, to) {
                     (Codec::G729, _) | (_, Codec::G729) => (-1.5, 0.6..1.4),
+                    (Codec::Opus(_), _) | (_, Codec::Opus(_)) => (-0.5, 0.9..1.05),
                     _ => (-0.01, 0.97..1.03),
                 };
                 assert!(purity > least, "{from:?} {to:?}: {purity} dB");
@@ -223,6 +248,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_packet_repeats_of_the_one_before_it_is_heard_in_its_place() {
+        // RFC 6716 §2.1.7: every fifth packet of a voice is lost, and the next one has it.
+        let opus = Codec::Opus(opus::Settings {
+            redundant: true,
+            bit_rate: 32_000,
+            ..opus::Settings::of(Rate::Hz8000)
+        });
+        let packets = tone(opus, 20);
+        let mut way = Transcoder::new(opus, Codec::L16(Rate::Hz8000));
+        let (mut heard, mut found, mut out) = (Vec::new(), 0, [0; 1400]);
+        for (n, payload) in packets.iter().enumerate().skip(1) {
+            if n % 5 == 4 {
+                continue;
+            }
+            if n % 5 == 0 {
+                found += usize::from(way.recover(payload, 160));
+            }
+            way.put(payload);
+            while let Some((octets, _)) = way.take(&mut out) {
+                heard.extend(out[..octets].as_chunks::<2>().0.iter().map(|it| i16::from_be_bytes(*it)));
+            }
+        }
+        // Of what stays the same for long, less is repeated.
+        assert!(found >= 5, "{found} of 9");
+        assert_eq!(heard.len(), (39 + found) * 160);
+        let (purity, level) = purity(&heard, 8000.0);
+        assert!(purity > -0.6 && (0.9..1.1).contains(&(level / 5657.0)), "{purity} dB, {level}");
+        assert!(!Transcoder::new(Codec::G729, Codec::Pcma).recover(&packets[7], 80));
+    }
+
+    #[test]
     fn any_octets_become_something_and_what_is_missing_stays_missing() {
         for from in ALL {
             for to in ALL {
@@ -233,7 +289,10 @@ mod tests {
                     way.put(&payload);
                     way.miss(length * 3);
                     while way.take(&mut out).is_some() {}
-                    assert!(way.held() < to.frame().0);
+                    assert!(
+                        way.held()
+                            < to.frame().0.max(if matches!(to, Codec::Opus(_)) { to.samples(10) } else { 0 })
+                    );
                 }
             }
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use media::codec::{Codec, Decoder, Encoder, Rate};
+use media::opus::Settings;
 use media::playout::{Order, Playout, Source};
 use rtp::Header;
 use rtp::jitter::{Adjust, Bounds, Buffer, Config, Content, Step};
@@ -228,6 +229,20 @@ fn g729_is_played_and_concealed_in_whole_frames() {
     assert!((0.7..1.1).contains(&ratio), "{ratio}");
 }
 
+#[test]
+fn what_is_missing_lasts_as_long_as_it_would_have_whatever_the_clock_is() {
+    // RFC 7587 §4.1, RFC 3551 §4.5.2: clocks faster and slower than the samples.
+    let opus = |rate| Codec::Opus(Settings::of(rate));
+    for codec in
+        [Codec::Pcma, Codec::G722, Codec::G729, opus(Rate::Hz8000), opus(Rate::Hz16000), opus(Rate::Hz48000)]
+    {
+        let mut playout = Playout::new(codec, 1);
+        playout.carry_out(Order::Nothing(codec.clock_rate() / 50));
+        assert_eq!(playout.queued(), codec.clock_rate() / 50, "{codec:?}");
+        assert_eq!(playout.counts().made_up, codec.samples(20) as u64, "{codec:?}");
+    }
+}
+
 /// What a hostile or broken source orders.
 struct Anything(Random);
 
@@ -249,7 +264,8 @@ impl Source for Anything {
 
 #[test]
 fn any_orders_fill_any_frame() {
-    for codec in [Codec::Pcma, Codec::G722, Codec::G729, Codec::L16(Rate::Hz48000)] {
+    let opus = Codec::Opus(Settings::of(Rate::Hz8000));
+    for codec in [Codec::Pcma, Codec::G722, Codec::G729, Codec::L16(Rate::Hz48000), opus] {
         let mut playout = Playout::new(codec, 1);
         let mut source = Anything(Random::new(3));
         for n in 0..3000usize {

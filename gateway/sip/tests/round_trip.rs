@@ -131,8 +131,8 @@ proptest! {
         let known = [
             OfferedCodec::PCMU,
             OfferedCodec::PCMA,
-            OfferedCodec { payload: 9, name: "G722", clock: 8000, parameters: None },
-            OfferedCodec { payload: 97, name: "iLBC", clock: 8000, parameters: Some("mode=30") },
+            OfferedCodec::G722,
+            OfferedCodec { payload: 97, name: "iLBC", clock: 8000, channels: 1, parameters: Some("mode=30") },
         ];
         let mut codecs: Vec<_> = offered.iter().map(|&index| known[index]).collect();
         codecs.sort_by_key(|codec| codec.payload);
@@ -140,7 +140,7 @@ proptest! {
         codecs.push(OfferedCodec::TELEPHONE_EVENT);
         let direction = [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive][direction];
         let address = if v6 { "2001:db8::5" } else { "192.0.2.5" }.parse().unwrap();
-        let local = Local { address, port, ptime: 20, direction, events: true, secured: false };
+        let local = Local { address, port, ptime: 20, direction, events: true, secured: false, parameters: None };
         let (mut offer, mut relayed, mut answer) = (Vec::new(), Vec::new(), Vec::new());
         write_offer(&local, &codecs, &mut LocalOrigin::new(9), &mut offer);
         let session = Session::parse(&offer).unwrap();
@@ -162,7 +162,7 @@ proptest! {
         prop_assert_eq!(audio.direction, direction);
         prop_assert!(audio.codecs().eq(session.media[0].codecs()));
         let names: Vec<&str> = known.iter().map(|codec| codec.name).collect();
-        let mine = Local { address, port: 7000, ptime: 20, direction: Direction::SendRecv, events: true, secured: false };
+        let mine = Local { address, port: 7000, ptime: 20, direction: Direction::SendRecv, events: true, secured: false, parameters: None };
         let chosen = write_answer(&relayed, &mine, &names, &mut LocalOrigin::new(11), &mut answer).unwrap();
         prop_assert_eq!(chosen.codec.payload, codecs[0].payload);
         prop_assert_eq!(chosen.telephone_event, Some(101));

@@ -17,13 +17,14 @@ use sip::Received;
 use sip::message::Name;
 use sip::sdp::OfferedCodec;
 
-/// The codecs that can be offered without anybody's description of them: their payload types are fixed (RFC 3551 §6).
-pub(crate) const KNOWN: [OfferedCodec<'static>; 5] = [
+/// The codecs that can be offered without anybody's description of them: their payload types are fixed (RFC 3551 §6), or of no other's in such an offer.
+pub(crate) const KNOWN: [OfferedCodec<'static>; 6] = [
     OfferedCodec::PCMA,
     OfferedCodec::PCMU,
-    OfferedCodec { payload: 9, name: "G722", clock: 8000, parameters: None },
-    OfferedCodec { payload: 18, name: "G729", clock: 8000, parameters: None },
-    OfferedCodec { payload: 3, name: "GSM", clock: 8000, parameters: None },
+    OfferedCodec::OPUS,
+    OfferedCodec::G722,
+    OfferedCodec::G729,
+    OfferedCodec::GSM,
 ];
 /// Those that a trunk is offered which names none: what every phone has.
 const USUAL: [&str; 2] = ["PCMA", "PCMU"];
@@ -45,10 +46,19 @@ pub(crate) fn own_offer(media: &mut CallMedia, codecs: &[String]) -> Result<Vec<
         ));
     }
     if keys::offers_events(&media.sessions[at(Side::Callee)], true) {
-        offered.push(OfferedCodec::TELEPHONE_EVENT);
+        add_events(&mut offered);
     }
     let port = media.bridge.leg(Leg::Callee).pair().rtp_port;
     media.sessions[at(Side::Callee)].offer(port, &offered, sip::sdp::Direction::SendRecv)
+}
+
+/// Appends telephone events at each clock rate of the codecs offered (RFC 4733 §2.1).
+pub(crate) fn add_events(offered: &mut Vec<OfferedCodec<'_>>) {
+    for event in [OfferedCodec::TELEPHONE_EVENT, OfferedCodec::TELEPHONE_EVENT_48000] {
+        if offered.iter().any(|codec| codec.clock == event.clock) {
+            offered.push(event);
+        }
+    }
 }
 
 impl Shard {

@@ -109,7 +109,8 @@ impl LegSession {
         direction: sdp::Direction,
     ) -> Result<Vec<u8>, Refusal> {
         let address = self.address;
-        let local = Local { address, port, ptime: 20, direction, events: false, secured: true };
+        let local =
+            Local { address, port, ptime: 20, direction, events: false, secured: true, parameters: None };
         let mut plain = Vec::new();
         sdp::write_offer(&local, codecs, &mut LocalOrigin::new(0), &mut plain);
         self.write(&parse(&plain)?, &[port], &[], Events::AsDescribed, sdp::Direction::SendRecv)

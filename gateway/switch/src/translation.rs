@@ -8,12 +8,13 @@
 use crate::bridge::Side as Leg;
 use crate::call::{CallMedia, across, at};
 use crate::keys;
-use crate::offer::KNOWN;
+use crate::offer::{KNOWN, add_events};
 use crate::session::{self, Described, Origin};
 use crate::status::Refusal;
 use crate::translator::Spoken;
 use link::Side;
-use media::codec::Codec;
+use media::codec::{Codec, Rate};
+use media::opus::Settings;
 use sansio::Time;
 use sip::sdp::{self, Events, Local, LocalOrigin, Media, OfferedCodec, Session, write_answer};
 
@@ -38,15 +39,18 @@ impl Translating {
 pub(crate) fn offer(body: &[u8], media: &mut CallMedia, towards: Side, codecs: &[String]) -> Option<Vec<u8>> {
     let session = Session::parse(body).ok()?;
     let audio = audio(&session)?;
-    spoken(audio)?;
-    let known = |name: &String| KNOWN.into_iter().find(|known| known.name.eq_ignore_ascii_case(name));
-    let mut offered: Vec<OfferedCodec<'_>> =
-        codecs.iter().filter_map(known).filter(|it| Codec::of(it.name, it.clock, 1).is_some()).collect();
+    let asked = spoken(audio)?;
+    let known = |name: &String| {
+        let known = KNOWN.into_iter().find(|known| known.name.eq_ignore_ascii_case(name))?;
+        let codec = Codec::of(known.name, known.clock, known.channels.into())?;
+        Some(OfferedCodec { parameters: parameters(codec, asked.codec.rate()).or(known.parameters), ..known })
+    };
+    let mut offered: Vec<OfferedCodec<'_>> = codecs.iter().filter_map(known).collect();
     if offered.is_empty() {
         return None;
     }
-    if keys::offers_events(&media.sessions[at(towards)], event(audio).is_some()) {
-        offered.push(OfferedCodec::TELEPHONE_EVENT);
+    if keys::offers_events(&media.sessions[at(towards)], asked.event_type.is_some()) {
+        add_events(&mut offered);
     }
     let port = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let direction = session::direction(audio);
@@ -87,6 +91,8 @@ fn settle(
     let (Some(theirs), Some(asked)) = (audio(&answered), audio(&offered)) else { return Err(none()) };
     let mut here = spoken(theirs).ok_or_else(none)?;
     let mut there = spoken(asked).ok_or_else(none)?;
+    // Where a codec can be had at several rates, it is had at the other's.
+    (here.codec, there.codec) = (here.codec.at(there.codec.rate()), there.codec.at(here.codec.rate()));
     let towards = across(from);
     let port = media.bridge.leg(Leg::from(towards)).pair().rtp_port;
     let local = Local {
@@ -97,6 +103,7 @@ fn settle(
         // Digits that one side cannot say are not promised to the other.
         events: keys::answers_events(media, towards, here.event_type.is_some()),
         secured: true,
+        parameters: parameters(there.codec, here.codec.rate()),
     };
     let mut plain = Vec::with_capacity(512);
     write_answer(&offered, &local, &[there.codec.name()], &mut LocalOrigin::new(0), &mut plain)
@@ -128,16 +135,18 @@ fn spoken(audio: &Media<'_>) -> Option<Spoken> {
     audio.codecs().find_map(|codec| {
         let name = core::str::from_utf8(codec.name).ok()?;
         Some(Spoken {
-            codec: Codec::of(name, codec.clock, codec.channels.into())?,
+            codec: Codec::of(name, codec.clock, codec.channels.into())?
+                .asked(codec.parameters.unwrap_or_default()),
             payload_type: codec.payload,
-            event_type: event(audio),
+            // RFC 4733 §2.1: its clock is the audio's.
+            event_type: audio.telephone_event(codec.clock),
             // Nobody is offered it.
             noise_type: None,
         })
     })
 }
 
-/// Telephone events at the clock rate that all the codecs that can be translated have.
-fn event(audio: &Media<'_>) -> Option<u8> {
-    audio.telephone_event(8000)
+/// What the gateway asks of who sends it a codec, to be translated to one of that rate; `None` if that is what its offer says, or nothing.
+fn parameters(codec: Codec, rate: Rate) -> Option<&'static str> {
+    matches!(codec, Codec::Opus(_)).then(|| Settings::parameters(rate))
 }

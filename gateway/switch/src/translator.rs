@@ -3,7 +3,7 @@
 //! The gateway is then a translator (RFC 3550 §7.1): SSRC, losses and the sender's clock go through; payload types are the other
 //! leg's, and so are sequence numbers where packets are gathered or divided. Nothing is allocated once it is made.
 
-use media::codec::{Codec, Silence};
+use media::codec::Codec;
 use media::transcode::Transcoder;
 use media::{g711, g729};
 use rtp::{Header, Packet};
@@ -35,7 +35,7 @@ pub struct Spoken {
 }
 
 /// The way from one leg's codec to the other's.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Translator {
     from: u8,
     to: u8,
@@ -45,7 +45,7 @@ pub struct Translator {
     way: Way,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Way {
     AlawToUlaw,
     UlawToAlaw,
@@ -120,10 +120,14 @@ impl Translator {
             noise if noise == self.noise.0 => self.noise.1,
             _ => return false,
         };
-        let is_speech = header.payload_type == self.from;
+        let what = match header.payload_type {
+            own if own == self.from => What::Speech,
+            event if event == self.events.0 => What::Event,
+            _ => What::Noise,
+        };
         let recode: fn(&mut [u8]) = match &mut self.way {
             Way::Through(stream) => {
-                return stream.translate(header, payload_type, is_speech, payload, send);
+                return stream.translate(header, payload_type, what, payload, send);
             }
             Way::AlawToUlaw => g711::alaw_to_ulaw_in_place,
             Way::UlawToAlaw => g711::ulaw_to_alaw_in_place,
@@ -131,7 +135,7 @@ impl Translator {
         let mut room = [0; PAYLOAD_MAX];
         let Some(recoded) = room.get_mut(..payload.len()) else { return false };
         recoded.copy_from_slice(payload);
-        if is_speech {
+        if what == What::Speech {
             recode(recoded);
         }
         send(Header { payload_type, ..header }, recoded);
@@ -139,8 +143,16 @@ impl Translator {
     }
 }
 
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Speech,
+    Event,
+    Noise,
+}
+
 /// A stream that is decoded and encoded.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Stream {
     transcoder: Transcoder,
     /// Clock rates, theirs and ours, in Hz.
@@ -155,7 +167,9 @@ struct Stream {
     samples: usize,
     /// When the first sample that is held was spoken, in our clock.
     held_at: u32,
-    /// Whether nothing is sent since there is silence.
+    /// What was encoded last was silence that is not sent.
+    unsaid: bool,
+    /// Whether nothing comes since there is silence.
     quiet: bool,
 }
 
@@ -169,6 +183,7 @@ impl Stream {
             shift: 0,
             samples: 0,
             held_at: 0,
+            unsaid: false,
             quiet: false,
         }
     }
@@ -177,20 +192,30 @@ impl Stream {
         &mut self,
         header: Header,
         payload_type: u8,
-        is_speech: bool,
+        what: What,
         payload: &[u8],
         mut send: impl FnMut(Header, &[u8]),
     ) -> bool {
-        if !self.follow(&header, is_speech) {
-            return false;
-        }
+        let Some(lost) = self.follow(&header) else { return false };
         let timestamp = self.ours(header.timestamp);
-        if !is_speech {
+        let header = Header { payload_type, timestamp, ..header };
+        if what != What::Speech {
             // Events bear the time of their beginning (RFC 4733 §2.2.1); what was held belongs before them.
             self.transcoder.forget();
             let sequence = header.sequence.wrapping_add(self.shift);
-            send(Header { payload_type, sequence, timestamp, ..header }, payload);
+            let event = rtp::event::Payload::parse(payload).filter(|_| what == What::Event);
+            match event.filter(|_| self.clocks.0 != self.clocks.1) {
+                Some(event) => {
+                    let (event, later) = self.event(event);
+                    let timestamp = timestamp.wrapping_add(later);
+                    send(Header { sequence, timestamp, ..header }, &event.octets());
+                }
+                None => send(Header { sequence, ..header }, payload),
+            }
             return true;
+        }
+        if (1..=LED).contains(&lost) {
+            self.make_good(lost as usize, header, payload, &mut send);
         }
         let ours = self.transcoder.to();
         let expected = self.held_at.wrapping_add(ours.ticks(self.transcoder.held()));
@@ -198,54 +223,76 @@ impl Stream {
             self.transcoder.forget();
             self.held_at = timestamp;
         }
-        self.samples = self.transcoder.from().samples_of(payload.len());
+        self.samples = self.transcoder.from().samples_of(payload);
         self.transcoder.put(payload);
-        // RFC 3551 §4.5.6: a description of silence ends a packet; both sides of G.729 say it so.
-        let (from, to) = (self.transcoder.from().silence(), self.transcoder.to().silence());
-        self.quiet = from == Silence::InBand
-            && to != from
-            && payload.len() % g729::SPEECH_OCTETS == g729::SILENCE_OCTETS;
-        let mut room = [0; PAYLOAD_MAX];
-        let mut marker = header.marker;
-        while let Some((octets, samples)) = self.transcoder.take(&mut room) {
-            let (sequence, timestamp) = (header.sequence.wrapping_add(self.shift), self.held_at);
-            send(Header { payload_type, sequence, timestamp, marker, ..header }, &room[..octets]);
-            marker = false;
-            self.shift = self.shift.wrapping_add(1);
-            self.held_at = self.held_at.wrapping_add(ours.ticks(samples));
-        }
-        // The packet itself: none became of it, one, or several.
-        self.shift = self.shift.wrapping_sub(1);
+        // RFC 3551 §4.5.6: a description of silence ends a packet.
+        let from_g729 = self.transcoder.from() == Codec::G729 && self.transcoder.to() != Codec::G729;
+        self.quiet = from_g729 && payload.len() % g729::SPEECH_OCTETS == g729::SILENCE_OCTETS;
+        self.give(header, &mut send);
         true
     }
 
     fn fill(&mut self, payload_type: u8, mut send: impl FnMut(Header, &[u8])) {
         let Some((ssrc, last)) = self.last.filter(|_| self.quiet) else { return };
         self.transcoder.fill(self.transcoder.from().samples(FILLED_MS));
-        let mut room = [0; PAYLOAD_MAX];
-        while let Some((octets, samples)) = self.transcoder.take(&mut room) {
-            self.shift = self.shift.wrapping_add(1);
-            let (sequence, timestamp) = (last.wrapping_add(self.shift), self.held_at);
-            send(Header { payload_type, marker: false, sequence, timestamp, ssrc }, &room[..octets]);
-            self.held_at = self.held_at.wrapping_add(self.transcoder.to().ticks(samples));
-        }
+        // It has a number of its own, behind the last packet that came.
+        self.shift = self.shift.wrapping_add(1);
+        self.give(Header { payload_type, marker: false, sequence: last, timestamp: 0, ssrc }, &mut send);
     }
 
-    /// Whether a packet goes on from the last one, or begins anew; losses in between are made good for the decoder.
-    fn follow(&mut self, header: &Header, is_speech: bool) -> bool {
+    /// An event as long in our clock as it is in theirs, and how much later its segment begins: what is longer than the field goes on in
+    /// another one (RFC 4733 §2.5.1.3).
+    fn event(&self, event: rtp::event::Payload) -> (rtp::event::Payload, u32) {
+        let total = i64::from(event.duration) * self.clocks.1 / self.clocks.0;
+        let longest = i64::from(u16::MAX);
+        let before = (total - 1).max(0) / longest * longest;
+        (rtp::event::Payload { duration: (total - before) as u16, ..event }, before as u32)
+    }
+
+    /// Packets were lost before this one: the decoder is led over them, and the last of them is sent after all if this one repeats it.
+    fn make_good(&mut self, lost: usize, header: Header, next: &[u8], send: &mut impl FnMut(Header, &[u8])) {
+        self.transcoder.miss(self.samples * (lost - 1));
+        if !self.transcoder.recover(next, self.samples) {
+            return self.transcoder.miss(self.samples);
+        }
+        let ticks = self.transcoder.to().ticks(self.transcoder.held());
+        self.held_at = header.timestamp.wrapping_sub(ticks);
+        let header = Header { marker: false, sequence: header.sequence.wrapping_sub(1), ..header };
+        self.give(header, send);
+    }
+
+    /// Sends what became of a packet: nothing, one packet, or several.
+    fn give(&mut self, header: Header, send: &mut impl FnMut(Header, &[u8])) {
+        let mut room = [0; PAYLOAD_MAX];
+        let mut marker = header.marker || self.unsaid;
+        while let Some((octets, samples)) = self.transcoder.take(&mut room) {
+            // Silence that is not sent has a time and no number; what follows it is marked (RFC 3551 §4.1).
+            self.unsaid = octets == 0;
+            if octets > 0 {
+                let (sequence, timestamp) = (header.sequence.wrapping_add(self.shift), self.held_at);
+                send(Header { sequence, timestamp, marker, ..header }, &room[..octets]);
+                self.shift = self.shift.wrapping_add(1);
+                marker = false;
+            }
+            self.held_at = self.held_at.wrapping_add(self.transcoder.to().ticks(samples));
+        }
+        // The packet itself.
+        self.shift = self.shift.wrapping_sub(1);
+    }
+
+    /// How many packets were lost before this one; none if it begins anew. `None` if it is late or came before.
+    fn follow(&mut self, header: &Header) -> Option<i16> {
         let ahead = match self.last {
             Some((ssrc, last)) if ssrc == header.ssrc => header.sequence.wrapping_sub(last).cast_signed(),
             _ => i16::MAX,
         };
         if (-NEAR..=0).contains(&ahead) {
-            return false;
+            return None;
         }
-        if ahead > 1 && ahead <= NEAR {
+        if ahead > 1 {
             self.transcoder.forget();
-            if is_speech && ahead <= LED + 1 {
-                self.transcoder.miss(self.samples * (ahead as usize - 1));
-            }
-        } else if ahead != 1 {
+        }
+        if !(1..=NEAR).contains(&ahead) {
             self.transcoder.forget();
             // Another source has another clock, and what it says goes out as its own.
             let same = self.last.is_some_and(|(ssrc, _)| ssrc == header.ssrc);
@@ -253,7 +300,7 @@ impl Stream {
             self.origin = (header.timestamp, ours);
         }
         self.last = Some((header.ssrc, header.sequence));
-        true
+        Some(if ahead <= NEAR { (ahead - 1).max(0) } else { 0 })
     }
 
     /// A moment of their clock in ours.

@@ -260,6 +260,7 @@ pub fn sdp(bytes: &[u8]) {
         direction: Direction::SendRecv,
         events: true,
         secured: false,
+        parameters: None,
     };
     let mut out = Vec::new();
     if write_answer(&session, &local, &["PCMU", "PCMA"], &mut LocalOrigin::new(1), &mut out).is_ok() {

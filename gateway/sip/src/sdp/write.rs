@@ -14,7 +14,7 @@ pub enum WriteError {
 
 /// Our end of the one audio stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Local {
+pub struct Local<'a> {
     /// Where we receive.
     pub address: IpAddr,
     /// The RTP port; RTCP is one above.
@@ -27,6 +27,8 @@ pub struct Local {
     pub events: bool,
     /// Whether keys are added to what is written: then an offer of SRTP can be answered too.
     pub secured: bool,
+    /// `a=fmtp` of the codec in an answer, without the payload type; `None`: what the offer says holds both ways.
+    pub parameters: Option<&'a str>,
 }
 
 /// A codec as we offer it.
@@ -38,18 +40,36 @@ pub struct OfferedCodec<'a> {
     pub name: &'a str,
     /// Clock rate in Hz.
     pub clock: u32,
+    /// Channels.
+    pub channels: u8,
     /// `a=fmtp` without the payload type.
     pub parameters: Option<&'a str>,
 }
 
 impl OfferedCodec<'_> {
     /// G.711 µ-law.
-    pub const PCMU: Self = Self { payload: 0, name: "PCMU", clock: 8000, parameters: None };
+    pub const PCMU: Self = Self::assigned(0, "PCMU");
     /// G.711 A-law.
-    pub const PCMA: Self = Self { payload: 8, name: "PCMA", clock: 8000, parameters: None };
+    pub const PCMA: Self = Self::assigned(8, "PCMA");
+    /// G.722, whose clock RFC 3551 §4.5.2 has at half its samples.
+    pub const G722: Self = Self::assigned(9, "G722");
+    /// G.729.
+    pub const G729: Self = Self::assigned(18, "G729");
+    /// GSM full rate.
+    pub const GSM: Self = Self::assigned(3, "GSM");
+    /// Opus (RFC 7587 §7: 48000 and two channels always), which takes redundancy against loss.
+    pub const OPUS: Self =
+        Self { payload: 111, name: "opus", clock: 48_000, channels: 2, parameters: Some("useinbandfec=1") };
     /// Telephone events 0 to 16 at 8000 Hz (RFC 4733).
     pub const TELEPHONE_EVENT: Self =
-        Self { payload: 101, name: "telephone-event", clock: 8000, parameters: Some("0-16") };
+        Self { payload: 101, name: "telephone-event", clock: 8000, channels: 1, parameters: Some("0-16") };
+    /// The same beside a codec of 48000 Hz: events have the clock of the audio (RFC 4733 §2.1).
+    pub const TELEPHONE_EVENT_48000: Self = Self { payload: 110, clock: 48_000, ..Self::TELEPHONE_EVENT };
+
+    /// A codec of 8000 Hz and one channel whose payload type RFC 3551 §6 assigns.
+    const fn assigned(payload: u8, name: &'static str) -> Self {
+        Self { payload, name, clock: 8000, channels: 1, parameters: None }
+    }
 }
 
 /// What was agreed for a stream.
@@ -70,7 +90,12 @@ pub fn choose<'a>(media: &Media<'a>, names: &[&str]) -> Option<Chosen<'a>> {
 }
 
 /// Appends an offer of one audio stream to `out`.
-pub fn write_offer(local: &Local, codecs: &[OfferedCodec<'_>], origin: &mut LocalOrigin, out: &mut Vec<u8>) {
+pub fn write_offer(
+    local: &Local<'_>,
+    codecs: &[OfferedCodec<'_>],
+    origin: &mut LocalOrigin,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     let after_version = session(local, out);
     out.extend_from_slice(format!("m=audio {} RTP/AVP", local.port).as_bytes());
@@ -79,7 +104,7 @@ pub fn write_offer(local: &Local, codecs: &[OfferedCodec<'_>], origin: &mut Loca
     }
     out.extend_from_slice(b"\r\n");
     for codec in codecs {
-        map(out, codec.payload, codec.name.as_bytes(), codec.clock, 1);
+        map(out, codec.payload, codec.name.as_bytes(), codec.clock, codec.channels);
         if let Some(parameters) = codec.parameters {
             out.extend_from_slice(format!("a=fmtp:{} {parameters}\r\n", codec.payload).as_bytes());
         }
@@ -92,7 +117,7 @@ pub fn write_offer(local: &Local, codecs: &[OfferedCodec<'_>], origin: &mut Loca
 /// every other stream rejected (RFC 3264 §6). Returns what was chosen.
 pub fn write_answer<'a>(
     offer: &Session<'a>,
-    local: &Local,
+    local: &Local<'_>,
     names: &[&str],
     origin: &mut LocalOrigin,
     out: &mut Vec<u8>,
@@ -128,7 +153,7 @@ pub fn write_answer<'a>(
     Ok(chosen)
 }
 
-fn answered(media: &Media<'_>, chosen: &Chosen<'_>, local: &Local, out: &mut Vec<u8>) {
+fn answered(media: &Media<'_>, chosen: &Chosen<'_>, local: &Local<'_>, out: &mut Vec<u8>) {
     let codec = chosen.codec;
     out.extend_from_slice(codec.payload.to_string().as_bytes());
     if let Some(event) = chosen.telephone_event {
@@ -136,7 +161,7 @@ fn answered(media: &Media<'_>, chosen: &Chosen<'_>, local: &Local, out: &mut Vec
     }
     out.extend_from_slice(b"\r\n");
     map(out, codec.payload, codec.name, codec.clock, codec.channels);
-    if let Some(parameters) = codec.parameters {
+    if let Some(parameters) = local.parameters.map(str::as_bytes).or(codec.parameters) {
         out.extend_from_slice(format!("a=fmtp:{} ", codec.payload).as_bytes());
         out.extend_from_slice(parameters);
         out.extend_from_slice(b"\r\n");
@@ -149,7 +174,7 @@ fn answered(media: &Media<'_>, chosen: &Chosen<'_>, local: &Local, out: &mut Vec
 }
 
 /// `v=` to `t=`, without `o=`; returns where that belongs.
-fn session(local: &Local, out: &mut Vec<u8>) -> usize {
+fn session(local: &Local<'_>, out: &mut Vec<u8>) -> usize {
     out.extend_from_slice(b"v=0\r\n");
     let after_version = out.len();
     out.extend_from_slice(b"s=-\r\n");
@@ -182,7 +207,7 @@ fn ending(out: &mut Vec<u8>, ptime: u16, direction: Direction) {
 mod tests {
     use super::*;
 
-    fn local(address: &str) -> Local {
+    fn local(address: &str) -> Local<'static> {
         Local {
             address: address.parse().unwrap(),
             port: 7000,
@@ -190,6 +215,7 @@ mod tests {
             direction: Direction::SendRecv,
             events: true,
             secured: false,
+            parameters: None,
         }
     }
 

@@ -192,3 +192,79 @@ fn nothing_is_filled_where_both_say_silence_or_nobody_does() {
         way.fill(|_, _| panic!("nothing to be filled"));
     }
 }
+
+#[test]
+fn rfc_7587_section_4_1_opus_has_a_clock_of_48_khz_and_events_have_it_too() {
+    // RFC 4733 §2.1.
+    let opus = Codec::of("opus", 48_000, 2).unwrap().at(Rate::Hz8000);
+    let mut way = Translator::new(spoken(Codec::Pcma, 8), spoken(opus, 111));
+    let mut back = Translator::new(spoken(opus, 111), spoken(Codec::Pcma, 8));
+    for n in 0..20u16 {
+        let sent = feed(&mut way, header(8, n, 1000 + u32::from(n) * 160), &[0x55; 160]).unwrap();
+        let [(out, payload)] = &sent[..] else { panic!("{sent:?}") };
+        assert_eq!((out.payload_type, out.sequence, out.timestamp), (111, n, 1000 + u32::from(n) * 960));
+        let again = feed(&mut back, *out, payload).unwrap();
+        assert_eq!((again[0].0.timestamp, again[0].1.len()), (1000 + u32::from(n) * 160, 160));
+    }
+    let digit = |duration: u16| [&[5, 0x8a][..], &duration.to_be_bytes()].concat();
+    let sent = feed(&mut way, header(101, 20, 4200), &digit(800)).unwrap();
+    assert_eq!((sent[0].0.timestamp, &sent[0].1), (1000 + 20 * 960, &digit(4800)));
+    let again = feed(&mut back, sent[0].0, &sent[0].1).unwrap();
+    assert_eq!((again[0].0.timestamp, &again[0].1), (4200, &digit(800)));
+    // RFC 4733 §2.5.1.3: two seconds do not fit.
+    let sent = feed(&mut way, header(101, 21, 4200), &digit(16_000)).unwrap();
+    assert_eq!(
+        (sent[0].0.timestamp, &sent[0].1),
+        (1000 + 20 * 960 + 65_535, &digit((96_000 - 65_535u32) as u16))
+    );
+}
+
+#[test]
+fn a_packet_that_was_lost_is_sent_after_all_if_the_next_one_repeats_it() {
+    let opus = Codec::of("opus", 48_000, 2).unwrap().asked(b"useinbandfec=1; maxaveragebitrate=24000");
+    let opus = opus.at(Rate::Hz8000);
+    let mut way = Translator::new(spoken(Codec::Pcma, 8), spoken(opus, 111));
+    let mut back = Translator::new(spoken(opus, 111), spoken(Codec::Pcma, 8));
+    let voice = |n: u16| -> Vec<u8> {
+        let wave = |k: u32| f64::from(u32::from(n) * 160 + k) * 500.0 * std::f64::consts::TAU / 8000.0;
+        (0..160).map(|k| g711::alaw_encode((wave(k).sin() * 8000.0) as i16)).collect()
+    };
+    let mut numbers = Vec::new();
+    for n in 0..40u16 {
+        let sent = feed(&mut way, header(8, n, u32::from(n) * 160), &voice(n)).unwrap();
+        if n % 4 == 3 {
+            continue;
+        }
+        for (out, payload) in feed(&mut back, sent[0].0, &sent[0].1).unwrap() {
+            assert_eq!(payload.len(), 160);
+            numbers.push((out.sequence, out.timestamp));
+        }
+    }
+    // What stays the same for long is not always repeated.
+    assert!(numbers.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert!(numbers.iter().all(|(number, time)| *time == u32::from(*number) * 160));
+    assert_eq!(numbers.iter().filter(|(number, _)| number % 4 != 3).count(), 30);
+    assert!(numbers.len() >= 35, "{numbers:?}");
+}
+
+#[test]
+fn silence_that_is_not_sent_leaves_no_gap_in_the_numbers_and_speech_after_it_is_marked() {
+    // RFC 7587 §3.1.3: usedtx.
+    let opus = Codec::of("opus", 48_000, 2).unwrap().asked(b"usedtx=1").at(Rate::Hz8000);
+    let mut way = Translator::new(spoken(Codec::Pcma, 8), spoken(opus, 111));
+    let (mut seed, mut heard) = (1u32, Vec::new());
+    for n in 0..200u16 {
+        let quiet = (50..150).contains(&n);
+        let mut octets = [0xd5; 160];
+        for (k, octet) in octets.iter_mut().enumerate().filter(|_| !quiet) {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let wave = f64::from(u32::from(n) * 160 + k as u32) * 300.0 * std::f64::consts::TAU / 8000.0;
+            *octet = g711::alaw_encode((wave.sin() * 9000.0) as i16 + (seed >> 22) as i16);
+        }
+        heard.extend(feed(&mut way, header(8, n, u32::from(n) * 160), &octets).unwrap());
+    }
+    assert!(heard.len() < 160, "{} of 200 packets were sent", heard.len());
+    assert!(heard.windows(2).all(|pair| pair[1].0.sequence.wrapping_sub(pair[0].0.sequence) == 1));
+    let gaps = heard.windows(2).filter(|pair| pair[1].0.timestamp - pair[0].0.timestamp != 960);
+    assert!(gaps.clone().count() > 0 && gaps.clone().all(|pair| pair[1].0.marker));
+}
