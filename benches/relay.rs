@@ -4,6 +4,7 @@
 //! stay far below that. `cargo bench --bench relay`; `cargo test --benches` runs each once.
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 
+use allocation_counter::measure;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use media::codec::{Codec, Encoder, Rate};
 use media::opus::Settings;
@@ -12,12 +13,12 @@ use sansio::{Outbox, Random, SocketEvent, SocketId, Time};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use switch::RtpPorts;
 use switch::bridge::{Bridge, Side};
 use switch::keys::{Dtmf, Speaker};
 use switch::leg_media::{Direction, Format, PayloadMap, Remote};
 use switch::ports::{Pair, PortPool};
 use switch::translator::Spoken;
+use switch::{Reporting, RtcpPolicy, RtpPorts, Secrets};
 
 /// 20 ms of G.711.
 const PAYLOAD: usize = 160;
@@ -221,5 +222,41 @@ fn parts(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, relay, translate, parts);
+/// What a call costs besides its packets: each second is judged once, and a report goes to each side about every four.
+fn reports(c: &mut Criterion) {
+    let mut group = c.benchmark_group("call");
+    for (name, extended) in [("report", false), ("report_extended", true)] {
+        let mut calls = Calls::new(1);
+        for side in [Side::Caller, Side::Callee] {
+            calls.bridges[0].set_reporting(side, Reporting { rtcp: RtcpPolicy::Own, extended });
+        }
+        let (mut random, mut secrets) = (Random::new(1), Secrets::new([1; 32]));
+        let mut report = move || {
+            // Something to be reported, and more time than any interval takes.
+            calls.relay(0);
+            let now = calls.streams[0].at + Duration::from_secs(10);
+            calls.streams[0].at = now;
+            calls.bridges[0].report((now, now.as_nanos()), &mut random, &mut secrets, &mut calls.out);
+            while let Some(send) = calls.out.next_send() {
+                calls.out.pool().release(black_box(send).packet);
+            }
+        };
+        report();
+        report();
+        assert_eq!(measure(&mut report).count_total, 0, "memory is asked for with the first report only");
+        group.bench_function(name, |b| b.iter(&mut report));
+    }
+    let mut calls = Calls::new(1);
+    group.bench_function("second_judged", |b| {
+        b.iter(|| {
+            let octets = calls.relay(0) + calls.relay(1);
+            let now = calls.streams[0].at;
+            calls.bridges[0].judge(now);
+            (octets, calls.bridges[0].trouble(now, Duration::from_secs(5)))
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, relay, translate, parts, reports);
 criterion_main!(benches);

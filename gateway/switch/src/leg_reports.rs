@@ -72,6 +72,8 @@ impl Reporting {
 
 /// Other RTCP passed within this time speaks for the gateway as well: three intervals.
 const PASSED_LATELY: Duration = Duration::from_secs(15);
+/// The other peer is given as long for its first report, and an interval more: many begin with a whole interval, not with half of it.
+const FIRST_AWAITED: Duration = Duration::from_secs(5);
 /// Characters of a name: 96 bits (RFC 7022 §4.2).
 const CNAME: usize = 16;
 /// Octets that a compound packet of ours has at most, with UDP and IP, for the interval's calculation.
@@ -424,11 +426,10 @@ impl Bridge {
             if matches!(policy, RtcpPolicy::Pass | RtcpPolicy::Off) {
                 continue;
             }
-            // The other peer's may be on its way: it is given the whole of the first interval.
-            let initial = policy == RtcpPolicy::Own || translated;
             let due = match leg.reports.due {
                 Some(due) => due,
-                None => now + leg.interval(initial, random),
+                None if policy == RtcpPolicy::Own || translated => now + leg.interval(true, random),
+                None => now + FIRST_AWAITED + leg.interval(true, random),
             };
             leg.reports.due = Some(due);
             if now >= due {

@@ -73,7 +73,10 @@ impl Shard {
         let (ntp, limit) = (self.ntp(now), self.config.one_way_after);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.watch_timer = None;
-        let (Some(media), Some(watch)) = (call.media.as_mut(), call.watch.as_mut()) else { return };
+        let (Some(media), Some(watch)) = (call.media.as_mut(), call.watch.as_mut()) else {
+            call.watch = None;
+            return;
+        };
         let (mut trouble, mut charge) = (None, false);
         if now >= watch.second {
             watch.second = now + SECOND;
