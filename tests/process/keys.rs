@@ -142,8 +142,9 @@ fn keys_in(samples: &[i16]) -> Vec<(char, u32)> {
 
 /// Silence, keys as tones of 100 ms each with as much silence between them, and silence, in A-law: made by ffmpeg.
 fn tones(keys: &str) -> Vec<u8> {
-    let of = |key: char| match "123A456B789C*0#D".find(key).unwrap() {
-        place => ([697, 770, 852, 941][place / 4], [1209, 1336, 1477, 1633][place % 4]),
+    let of = |key: char| {
+        let place = "123A456B789C*0#D".find(key).unwrap();
+        ([697, 770, 852, 941][place / 4], [1209, 1336, 1477, 1633][place % 4])
     };
     let parts: Vec<String> = keys
         .chars()
