@@ -72,12 +72,6 @@ pub(crate) fn flows() -> Vec<Flow> {
         "4.2", "Registration by a flow", "baresip (TCP, outbound), GW, baresip", yes crate::register::baresip_outbound,
             "reg-id and +sip.instance are kept, Flow-Timer is told; the call and its end go over the phone's connection";
     });
-    all.extend(rows! { "RFC 5764";
-        "4.1", "DTLS-SRTP, one leg", "baresip (TLS, DTLS-SRTP), GW, baresip", yes crate::security::keyed_caller,
-            "keys by DTLS 1.2 under each other's fingerprint; voice and a DTMF key each way; the other leg is in the clear";
-        "4.1", "DTLS-SRTP, both legs", "baresip (TLS, DTLS-SRTP), GW, baresip (TLS, DTLS-SRTP)", yes crate::security::keyed_both,
-            "the same, offered by the gateway on the other leg";
-    });
     all.extend(rows! { "RFC 6086";
         "4", "INFO", "SIPp, GW, SIPp", yes info,
             "INFO with application/dtmf-relay and its answer are relayed";
