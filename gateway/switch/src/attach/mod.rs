@@ -387,7 +387,9 @@ fn voice(media: &CallMedia, side: Side) -> Option<(Codec, u8, u32)> {
     let known = |payload_type: u8| {
         let (_, name) = own.codecs().iter().find(|(number, _)| *number == payload_type)?;
         let clock = leg.clock_of(payload_type)?;
-        Some((Codec::of(name, clock, 1)?, payload_type))
+        // RFC 7587 §7: Opus says 2 whatever is in it.
+        let channels = if name.eq_ignore_ascii_case("opus") { 2 } else { 1 };
+        Some((Codec::of(name, clock, channels)?, payload_type))
     };
     let sent = match &across.translator {
         Some(translator) => Some(translator.says()),

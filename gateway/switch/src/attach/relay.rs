@@ -16,7 +16,7 @@ const BLOCK: usize = 24;
 
 /// Sends on an RTP packet `datagram` of one leg to the other, numbered as its stream goes, unless something plays there.
 pub(crate) fn relay<M>(
-    from: &mut LegMedia,
+    from: &LegMedia,
     to: &mut LegMedia,
     packet: &Packet<'_>,
     datagram: &[u8],
