@@ -65,7 +65,7 @@ pub(crate) fn stops(seed: u64, options: Options) -> Report {
         // The transactions of a stopped shard die with it.
         .filter(|line| {
             !(line.contains("still holds Census")
-                && line.contains("calls: 0, legs: 0, seizures: 0, pairs: 0, call_timers: 0"))
+                && line.contains("calls: 0, legs: 0, seizures: 0, pairs: 0, links: 0, call_timers: 0"))
         })
         .collect();
     for shard in &town.shards {

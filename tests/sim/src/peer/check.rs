@@ -25,7 +25,9 @@ impl Peer {
         }
         let summary = text.field("Event").starts_with("message-summary");
         let kind = if summary { super::errand::SUMMARY } else { super::write::content_type(text.method()) };
-        if !text.body.is_empty() && text.field("Content-Type") != kind {
+        // The gateway says keys in INFO as their taker likes.
+        let keys = text.method() == "INFO" && text.field("Content-Type") == "application/dtmf";
+        if !text.body.is_empty() && text.field("Content-Type") != kind && !keys {
             wrong.push("a body that is not said to be what it is".to_owned());
         }
         match text.status() {
