@@ -4,8 +4,8 @@ use crate::attempt::seconds;
 use crate::b2bua::name;
 use crate::call::{Call, LegSlot};
 use crate::identity::Waiter;
+use crate::leg_facts;
 use crate::mail::Mail;
-use crate::session;
 use crate::shard::{Service, Shard, Timer};
 use crate::status::Refusal;
 use core::time::Duration;
@@ -140,7 +140,7 @@ impl Shard {
             pdd_us: draft.ringing.map(since),
             setup_us: draft.answered.map(since),
             end,
-            media: draft.media.clone().or_else(|| call.media.as_ref().map(session::summary)),
+            media: draft.media.clone().or_else(|| call.media.as_ref().map(leg_facts::summary)),
             identity: call.identity.record.clone(),
             session_id: Some(call.ends.record()),
             transfer: draft.transfer.clone(),

@@ -30,6 +30,7 @@ mod invite;
 mod keep;
 pub mod keys;
 mod leg_crypto;
+mod leg_facts;
 mod leg_link;
 pub mod leg_media;
 pub mod leg_quality;

@@ -1,8 +1,8 @@
 //! What a shard says of itself when asked, and the spool of records that control has not acknowledged.
 
+use crate::leg_facts;
 use crate::mail::Mail;
 use crate::registrant;
-use crate::session;
 use crate::shard::{Service, Shard};
 use crate::trunk::Trunk;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -101,7 +101,7 @@ impl Shard {
                 peer: call.draft.peer,
                 started: call.draft.started_wall,
                 answered: call.draft.answered.map(|at| wall(call, at)),
-                media: call.media.as_ref().map(|media| Box::new(session::summary(media))),
+                media: call.media.as_ref().map(|media| Box::new(leg_facts::summary(media))),
             })
             .collect()
     }

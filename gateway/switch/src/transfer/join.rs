@@ -7,6 +7,7 @@
 use super::sessions::{fit, open};
 use crate::b2bua::name;
 use crate::call::{Change, across, at};
+use crate::leg_facts;
 use crate::mail::Mail;
 use crate::session::{self, Described};
 use crate::shard::{Shard, Timer};
@@ -57,7 +58,7 @@ impl Shard {
         let Some(given) = self.calls.get_mut(from).and_then(|call| call.media.take()) else { return false };
         let Some(kept) = self.calls.get_mut(to).and_then(|call| call.media.take()) else { return false };
         let (mut given, mut kept) = (given, kept);
-        let summary = session::summary(&given);
+        let summary = leg_facts::summary(&given);
         // What they had beside speech was between others.
         for media in [&mut given, &mut kept] {
             let streams = core::mem::take(&mut media.streams);
