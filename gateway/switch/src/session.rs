@@ -165,6 +165,26 @@ impl LegSession {
         self.last = before;
     }
 
+    /// RFC 3264 §6: an answer has a line for each that was offered. Those that the other side left out of its answer, though it
+    /// must not, are refused.
+    fn refuse_rest(&mut self, answered: usize, out: &mut Vec<u8>) {
+        let Ok(offered) = parse(&self.said) else { return };
+        if offered.media.len() <= answered {
+            return;
+        }
+        // Of whom one stream is named, all are (RFC 5888 §9.1).
+        let named = out.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"a=mid:"));
+        for media in offered.media.iter().skip(answered) {
+            let line = [b"m=", media.kind, b" 0 ", media.protocol, b" ", media.formats, b"\r\n"].concat();
+            out.extend_from_slice(&line);
+            if let Some(mid) = media.mid().filter(|_| named) {
+                out.extend_from_slice(&[b"a=mid:", mid, b"\r\n"].concat());
+            }
+        }
+        self.last.clone_from(out);
+        self.written.clone_from(out);
+    }
+
     /// Whether the peer describes what it described before, the version aside.
     pub(crate) fn is_unchanged(&self, described: &Described) -> bool {
         self.heard == Some(described.substance)
@@ -402,7 +422,12 @@ fn rewrite(
     }
     let names: Vec<&str> = codecs.iter().map(String::as_str).collect();
     let ports = &ports[..session.media.len().min(sdp::MEDIA_MAX)];
-    media.sessions[at(towards)].write(session, ports, &names, events, direction)
+    let session_of = &mut media.sessions[at(towards)];
+    let mut out = session_of.write(session, ports, &names, events, direction)?;
+    if offering == Some(false) {
+        session_of.refuse_rest(session.media.len(), &mut out);
+    }
+    Ok(out)
 }
 
 /// The codecs named by both; of an empty list, all.
