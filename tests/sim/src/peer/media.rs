@@ -215,8 +215,11 @@ impl Peer {
         let above = |place: SocketAddr| SocketAddr::new(place.ip(), place.port() + u16::from(report));
         let (from, before) = (media.remote.map(above), media.remote_before.map(above));
         if report && is_gateways(payload) {
-            // It speaks for itself where it does not hear the other side's reports.
-        } else if right && report {
+            // It speaks for itself where it does not hear the other side's reports; so it does in a call that an INVITE began which
+            // came once more when its transaction was over, of which we know nothing.
+            return;
+        }
+        if right && report {
             media.rtcp.1 += 1;
         } else if right {
             media.received += 1;
