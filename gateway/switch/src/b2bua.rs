@@ -123,6 +123,7 @@ impl Shard {
                 let cause = reason.as_deref().and_then(relay::q850).unwrap_or(16);
                 let end = self.end(Side::Caller, 487, cause, "caller gave up");
                 let headers: Vec<(&str, &str)> = reason.iter().map(|text| ("Reason", &**text)).collect();
+                self.answer_unheard(key);
                 self.finish(now, key, end, &headers, out);
             }
             Event::Bye { message, .. } => self.on_bye(now, key, side, &message, out),
@@ -403,11 +404,8 @@ impl Shard {
             LostCause::Unanswered => 480,
             _ => self.status_so_far(key),
         };
-        if matches!(why, LostCause::NoPrack | LostCause::Unanswered)
-            && let Some(call) = self.calls.get_mut(key)
-        {
-            // The callee's answer never got to the caller: to him, and in the record, the call was refused.
-            self.stats.calls_answers_unheard += u64::from(call.draft.answered.take().is_some());
+        if matches!(why, LostCause::NoPrack | LostCause::Unanswered) {
+            self.answer_unheard(key);
         }
         let end = End { side: Side::Gateway, status, q850: Some(q850), cause: cause.into() };
         self.finish(now, key, end, headers, out);

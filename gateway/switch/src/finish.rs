@@ -43,15 +43,27 @@ impl Shard {
         self.finish(now, key, end, &[], out);
     }
 
+    /// The callee's answer never got to the caller: to him, and in the record, the call was refused.
+    pub(crate) fn answer_unheard(&mut self, key: Key) {
+        if let Some(call) = self.calls.get_mut(key) {
+            self.stats.calls_answers_unheard += u64::from(call.draft.answered.take().is_some());
+        }
+    }
+
     /// Ends a call in whatever state: both legs are told, everything it held is given back, its record goes to control.
     pub(crate) fn finish(
         &mut self,
         now: Time,
         key: Key,
-        end: End,
+        mut end: End,
         headers: &[(&str, &str)],
         out: &mut Outbox<Mail>,
     ) {
+        if self.calls.get(key).is_some_and(|call| self.endpoint.keeps_answer(call.caller)) {
+            // Over before the caller acknowledged what rang (RFC 3262 §3): it hears 480 instead of the answer.
+            self.answer_unheard(key);
+            end.status = 480;
+        }
         self.leave_transfer(now, key, out);
         self.end_plays(now, key, out);
         if self.calls.get(key).is_some_and(|call| call.trying.is_some()) {

@@ -22,7 +22,7 @@ counters! {
     calls_started,
     /// Calls answered.
     calls_answered,
-    /// Of those, calls whose answer the caller never heard, since he acknowledged no ringing (504) or took too long: their records say refused.
+    /// Of those, calls whose answer the caller never heard, since he acknowledged no ringing (504), took too long, or the call ended (480) or was cancelled before: their records say refused.
     calls_answers_unheard,
     /// Calls refused because the source is in no allowed network (403).
     calls_source_refused,

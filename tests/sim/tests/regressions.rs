@@ -147,3 +147,34 @@ fn a_session_change_that_ends_with_its_call_leaves_no_transaction() {
         }
     }
 }
+
+/// A callee hung up while its answer waited for the PRACK of what rang, which the line had lost (RFC 3262 §3): the caller
+/// got 480, and the record said answered.
+#[test]
+fn an_answer_that_was_never_heard_is_none_in_the_record() {
+    let mut unheard = 0;
+    for lost in 1..16 {
+        let mut call = plan(1);
+        call.skills.reliable = true;
+        let caller = Peer::new(Places::V4.host(1, 0), 1, vec![call]);
+        let mut carrier = Peer::new(Places::V4.host(9, 0), 2, Vec::new());
+        carrier.default = Behaviour {
+            early_media: Some(Duration::from_millis(50)),
+            after: Duration::from_millis(100),
+            hang_up: Some(Duration::from_millis(30)),
+            rtp: None,
+            ..Behaviour::plain()
+        };
+        carrier.default.skills.reliable = true;
+        let mut town =
+            Town::build(&mut Random::new(1), blueprint(1, vec![caller], vec![carrier]), true).unwrap();
+        town.world.network.doom(lost);
+        town.world.run(Time::from_millis(120_000));
+        let outcome = town.peer(town.callers[0]).unwrap().records()[0].outcome;
+        let (_, cdr) = town.cdrs().pop().unwrap();
+        let told = if cdr.answered.is_some() { Outcome::Answered } else { Outcome::Status(cdr.end.status) };
+        assert_eq!(told, outcome, "without datagram {lost}:\n{}", town.world.log.text());
+        unheard += u32::from(outcome == Outcome::Status(480));
+    }
+    assert!(unheard > 0, "no loss kept the answer back");
+}

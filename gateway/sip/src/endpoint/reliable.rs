@@ -25,6 +25,12 @@ impl Endpoint {
         self.reliable && self.legs.get(leg.0).is_some_and(|leg| leg.abilities.only_reliable)
     }
 
+    /// Whether the caller was answered, and the answer waits for the PRACK of a session description (RFC 3262 §3).
+    pub fn keeps_answer(&self, leg: LegId) -> bool {
+        let provisionals = self.legs.get(leg.0).and_then(|leg| leg.provisionals.as_ref());
+        provisionals.is_some_and(|provisionals| provisionals.answer.is_some())
+    }
+
     /// Sends a provisional response reliably, after those that are not acknowledged yet.
     pub(crate) fn provisional_reliable(
         &mut self,

@@ -1,7 +1,7 @@
 //! Peers that know more than RFC 3261: reliable provisional responses, UPDATE, session timers; short calls and long ones.
 
 use super::{audit, blueprint, compare, conduct, records};
-use crate::mix::{Menu, Mix};
+use crate::mix::{Expect, Menu, Mix};
 use crate::peer::{Behaviour, Outcome, Peer, Record, Role, Skills, Verdict};
 use crate::scene::{Options, Report, Topology, draw_link, draw_pace, outcome};
 use crate::town::{Places, Town};
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// The longest call of a scene.
 const LONGEST: Duration = Duration::from_secs(500);
+
+/// A PRACK takes longer than this only on lines that lose it several times.
+const UNHEARD: Duration = Duration::from_secs(8);
 
 /// A mix of calls whose sides know of extensions, each or both or neither; some last several session intervals, in some
 /// a side has forgotten that it wanted to refresh.
@@ -36,6 +39,13 @@ pub(crate) fn extensions(seed: u64, options: Options) -> Report {
                 plan.hang_up = Some(Duration::from_secs(3600));
                 forgetful.insert(plan.serial);
             }
+        }
+        if let Some(expect @ Expect::Answered) = mix.expected.get_mut(&plan.serial)
+            && plan.skills.reliable
+            && answer.hang_up.is_some_and(|talk| talk < UNHEARD)
+        {
+            // The answer waits for the PRACK of what rang (RFC 3262 §3): who hangs up before was never heard.
+            *expect = Expect::Either(480);
         }
         let good = random.below(carriers_count as u64) as usize;
         for (carrier, answers) in answers.iter_mut().enumerate() {
