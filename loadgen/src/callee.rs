@@ -1,5 +1,6 @@
 //! The carrier's part: answers, rings, refuses, falls silent, talks, hangs up, as it was told.
 
+use crate::audio::{End, Voice};
 use crate::lines::{Alarm, Lines};
 use crate::mail::Mail;
 use crate::measure::Outcome;
@@ -129,8 +130,8 @@ impl Carrier {
             return lines.over(key, now, Outcome::Refused(status));
         }
         if self.behaviour.early_media {
-            let local = self.local(key, lines);
-            lines.describe(&mut self.body, name, local);
+            let end = self.end(key, lines);
+            lines.describe(&mut self.body, name, end);
             let _ = lines.endpoint.provisional(now, leg, 183, &[], Some(Body::sdp(&self.body)));
             lines.speak(key, now);
         } else {
@@ -143,15 +144,15 @@ impl Carrier {
         }
     }
 
-    fn local(&self, key: Key, lines: &Lines) -> SocketAddr {
+    fn end(&self, key: Key, lines: &Lines) -> End {
         let voice = lines.calls.get(key).and_then(|call| call.voice.as_ref());
-        voice.map_or_else(|| SocketAddr::new(self.own.ip(), 9), |voice| voice.local)
+        voice.map_or_else(|| lines.nowhere(self.own.ip()), Voice::end)
     }
 
     fn answer(&mut self, now: Time, key: Key, lines: &mut Lines) {
         let Some(call) = lines.calls.get(key) else { return };
-        let (leg, name, local) = (call.leg, call.name, self.local(key, lines));
-        lines.describe(&mut self.body, name, local);
+        let (leg, name, end) = (call.leg, call.name, self.end(key, lines));
+        lines.describe(&mut self.body, name, end);
         if lines.endpoint.answer(now, leg, &[], Some(Body::sdp(&self.body))).is_ok() {
             *lines.part.finals.entry("200".to_owned()).or_insert(0) += 1;
             lines.answered(key, now);
@@ -177,9 +178,8 @@ impl Carrier {
             Alarm::HangUp => lines.hang_up(key, now),
             Alarm::Reinvite => {
                 let Some(call) = lines.calls.get(key) else { return };
-                let (leg, name, local, answered) =
-                    (call.leg, call.name, self.local(key, lines), call.answered);
-                lines.describe(&mut self.body, name, local);
+                let (leg, name, end, answered) = (call.leg, call.name, self.end(key, lines), call.answered);
+                lines.describe(&mut self.body, name, end);
                 // Refused if one of the peer's is under way: then that one will do.
                 let _ = lines.endpoint.reinvite(now, leg, Some(Body::sdp(&self.body)));
                 if let (Some(answered), Some(after)) = (answered, self.behaviour.bye_after) {

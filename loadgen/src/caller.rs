@@ -1,6 +1,7 @@
 //! The caller's part: places calls when they are due, talks for their time, hangs up.
 
 use crate::arrival::{Arrivals, Due};
+use crate::audio::{End, Voice};
 use crate::lines::{Alarm, Lines, Stage};
 use crate::mail::Mail;
 use crate::measure::{CallRecord, Outcome, nanos};
@@ -214,8 +215,8 @@ impl Caller {
         } else {
             None
         };
-        let local = voice.as_ref().map_or_else(|| SocketAddr::new(self.own.ip(), 9), |voice| voice.local);
-        let leg = self.invite(due, name, local, now, lines);
+        let end = voice.as_ref().map_or_else(|| lines.nowhere(self.own.ip()), Voice::end);
+        let leg = self.invite(due, name, end, now, lines);
         let Ok(leg) = leg else {
             lines.drop_voice(voice, now);
             lines.part.limiter_hits += 1;
@@ -234,7 +235,7 @@ impl Caller {
         &mut self,
         due: Due,
         name: crate::mark::CallName,
-        local: SocketAddr,
+        end: End,
         now: Time,
         lines: &mut Lines,
     ) -> Result<sip::LegId, sip::StartError> {
@@ -251,7 +252,7 @@ impl Caller {
         let _ = write!(texts.to, "<{}>", texts.uri);
         self.config.caller.write(due.number, &mut texts.user);
         let _ = write!(texts.from, "<sip:{}@{}>", texts.user, own);
-        lines.describe(&mut texts.body, name, local);
+        lines.describe(&mut texts.body, name, end);
         let (transport, socket) = match to.transport {
             SipTransport::Udp => (Transport::Udp, crate::shard::SIP_UDP),
             SipTransport::Tcp => (Transport::Tcp, crate::shard::SIP_TCP),

@@ -30,6 +30,7 @@ mod ports;
 mod run;
 mod session;
 mod shard;
+mod sign;
 pub mod summary;
 pub mod verdict;
 

@@ -1,6 +1,6 @@
 //! The calls of one shard and all they hold: legs, ports, streams, alarms. The only place where a call is removed.
 
-use crate::audio::{Sound, Voice};
+use crate::audio::{End, Sound, Voice};
 use crate::mail::{FARM, Mail};
 use crate::mark::{CallName, Direction};
 use crate::measure::{CallRecord, Outcome, Part, VoiceRecord, nanos};
@@ -8,7 +8,7 @@ use crate::pace::Pacer;
 use crate::plan::Media;
 use crate::ports::Ports;
 use crate::session;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use sansio::{Datagram, Key, Outbox, Random, Slab, SocketId, Time, TimerId, Wheel};
 use sip::{Endpoint, LegId};
@@ -59,7 +59,7 @@ pub(crate) struct Call {
     pub(crate) reason: String,
     pub(crate) voice: Option<Voice>,
     /// What the voice came to, once it ended.
-    closed: Option<(CallName, VoiceRecord)>,
+    closed: Option<(CallName, Option<VoiceRecord>)>,
     alarm: Option<TimerId>,
 }
 
@@ -120,7 +120,7 @@ impl Lines {
             by_leg: Vec::new(),
             ports: Ports::new(sip.ip(), config.media.ports, config.calls_max.saturating_add(256), start),
             pacer: Pacer::new(ptime, now),
-            sound: Sound::new(config.media.codec, ptime, config.media.is_translated()),
+            sound: Sound::new(config.media.codec, ptime, config.media.marks()),
             alarms: Wheel::new(now, config.calls_max),
             shard: config.shard,
             farm: config.farm,
@@ -198,8 +198,13 @@ impl Lines {
     }
 
     /// Our session description, for a call with or without voice.
-    pub(crate) fn describe(&self, body: &mut Vec<u8>, call: CallName, local: SocketAddr) {
-        session::write(body, call.0, local, self.media.codec, self.media.ptime_ms.0);
+    pub(crate) fn describe(&self, body: &mut Vec<u8>, call: CallName, end: End) {
+        session::write(body, call.0, end.local, (self.media.codec, end.payload_type), self.media.ptime_ms.0);
+    }
+
+    /// Where a call without voice says that it hears: nowhere.
+    pub(crate) fn nowhere(&self, ip: IpAddr) -> End {
+        End { local: SocketAddr::new(ip, 9), payload_type: self.media.codec.payload_type() }
     }
 
     /// Takes the peer's session description; false if it cannot be talked to.
@@ -207,7 +212,7 @@ impl Lines {
         let Some(voice) = self.calls.get_mut(key).and_then(|call| call.voice.as_mut()) else { return true };
         match session::read(body) {
             Some(audio) => {
-                voice.remote = Some(audio.address);
+                voice.meet(audio.address, audio.payload_type);
                 audio.codec == self.sound.codec
             }
             None => false,
@@ -310,7 +315,7 @@ impl Lines {
                 self.part.sdt.record(nanos(now.since(answered)));
             }
         }
-        let (peer, voice) = call.closed.map_or((CallName::NOBODY, None), |(peer, voice)| (peer, Some(voice)));
+        let (peer, voice) = call.closed.unwrap_or((CallName::NOBODY, None));
         self.part.ended(CallRecord {
             call: call.name,
             peer,

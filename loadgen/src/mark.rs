@@ -176,7 +176,7 @@ fn long(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Multiplies and folds eight bytes at a time: any changed bit changes the sum (but for one chance in 2³²).
-fn checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     let mut sum = 0x9e37_79b9_7f4a_7c15u64 ^ bytes.len() as u64;
     let mut words = bytes.chunks_exact(8);
     for chunk in words.by_ref() {

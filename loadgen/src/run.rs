@@ -10,7 +10,7 @@ use crate::mail::Mail;
 use crate::observe::Watched;
 use crate::options::{AnswerOptions, CallOptions, LoadError, RunOptions};
 use crate::partfile::{PartHead, PartWriter};
-use crate::plan::{self, Arrival, Count, Hold, Phases, Plan, Rate, Seconds, Target};
+use crate::plan::{self, Arrival, Codec, Count, Hold, Phases, Plan, Rate, Seconds, Target};
 use crate::verdict::{self, Health};
 use crate::{hold::HoldLaw, shard};
 use core::net::{IpAddr, SocketAddr};
@@ -399,9 +399,10 @@ fn describe(plan: &Plan, text: &str, options: &RunOptions, callers: &Farm, resul
     result.target.address = format!("{transport}:{}", plan.target.to.address);
     result.target.transport = Some(transport.to_owned());
     if plan.media.rtp {
-        let codec = format!("{}/8000", plan.media.codec.name());
+        let written = |codec: Codec| format!("{}/{}", codec.name(), codec.clock());
+        let codec = written(plan.media.codec);
         result.target.codec = Some(match plan.media.carrier_codec.filter(|_| plan.media.is_translated()) {
-            Some(other) => format!("{codec} to {}/8000", other.name()),
+            Some(other) => format!("{codec} to {}", written(other)),
             None => codec,
         });
         result.target.packet_ms = Some(u32::from(plan.media.ptime_ms.0));

@@ -223,7 +223,7 @@ impl Shard {
                 if let Some(call) = lines.calls.get(key)
                     && let Some(voice) = &call.voice
                 {
-                    lines.describe(&mut body, call.name, voice.local);
+                    lines.describe(&mut body, call.name, voice.end());
                 }
                 let status = if usable { 200 } else { 488 };
                 let body = (usable && !body.is_empty()).then(|| Body::sdp(&body));

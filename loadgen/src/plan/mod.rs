@@ -391,6 +391,17 @@ impl Default for Media {
     }
 }
 
+/// How packets say whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// In the bytes of their payload.
+    Bytes,
+    /// In levels, which both laws of G.711 keep apart.
+    Levels,
+    /// In tones, over many packets.
+    Signs,
+}
+
 impl Media {
     /// The same as carriers see it: their codec, and the callers' as the other one.
     pub fn of_carriers(self) -> Self {
@@ -402,9 +413,19 @@ impl Media {
     pub fn is_translated(&self) -> bool {
         self.carrier_codec.is_some_and(|codec| codec != self.codec)
     }
+
+    /// How packets say whose they are, so that it gets through.
+    pub(crate) fn marks(&self) -> Marks {
+        match self.carrier_codec {
+            Some(Codec::Opus) => Marks::Signs,
+            _ if self.codec == Codec::Opus => Marks::Signs,
+            _ if self.is_translated() => Marks::Levels,
+            _ => Marks::Bytes,
+        }
+    }
 }
 
-/// G.711, in its two laws.
+/// What is spoken: G.711 in its two laws, or Opus.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum Codec {
     /// A-law, payload type 8.
@@ -414,14 +435,26 @@ pub enum Codec {
     /// µ-law, payload type 0.
     #[serde(rename = "PCMU")]
     Pcmu,
+    /// Opus at 24 kbit/s (RFC 7587).
+    #[serde(rename = "opus")]
+    Opus,
 }
 
 impl Codec {
-    /// RTP payload type, RFC 3551 §6.
+    /// RTP payload type, RFC 3551 §6; the one that we offer where none is assigned.
     pub const fn payload_type(self) -> u8 {
         match self {
             Self::Pcma => 8,
             Self::Pcmu => 0,
+            Self::Opus => 111,
+        }
+    }
+
+    /// Its encoding in SDP, behind its name: clock rate and channels (RFC 3551 §6, RFC 7587 §7).
+    pub const fn clock(self) -> &'static str {
+        match self {
+            Self::Pcma | Self::Pcmu => "8000",
+            Self::Opus => "48000/2",
         }
     }
 
@@ -430,6 +463,7 @@ impl Codec {
         match self {
             Self::Pcma => "PCMA",
             Self::Pcmu => "PCMU",
+            Self::Opus => "opus",
         }
     }
 }
@@ -564,6 +598,11 @@ impl Plan {
         let wrong = |message: String| PlanError { file: file.to_owned(), message };
         let plan: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let samples = usize::from(plan.media.ptime_ms.0) * 8;
+        if plan.media.marks() == Marks::Signs && samples != crate::sign::SAMPLES {
+            return Err(wrong(String::from(
+                "[media] ptime_ms: with codec or carrier_codec opus it has to be 20",
+            )));
+        }
         if plan.media.is_translated() && samples < crate::mark::LEVEL_SAMPLES {
             return Err(wrong(String::from(
                 "[media] ptime_ms: marks that are translated (carrier_codec) take 12 ms; give 20, or one codec to both sides",
@@ -669,7 +708,7 @@ mod tests {
             names.push(plan.name);
         }
         names.sort();
-        assert_eq!(names, ["smoke", "stairs", "thousand", "transcode"]);
+        assert_eq!(names, ["smoke", "stairs", "thousand", "transcode", "transcode-opus"]);
     }
 
     #[test]
