@@ -52,7 +52,7 @@ impl From<Side> for link::Side {
     }
 }
 
-/// Both legs' media of a call. About 1.5 KiB, the fields that every packet touches side by side; 6 KiB more for each leg that
+/// Both legs' media of a call. About 5 KB, the fields that every packet touches side by side; 6 KiB more for each leg that
 /// is protected.
 #[derive(Debug)]
 pub struct Bridge {
