@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 on_both_drivers! {
     load_reaches_a_carrier_directly
     load_reaches_a_carrier_through_the_gateway
+    load_follows_each_packet_through_opus_and_back
     a_carrier_can_refuse_and_keep_silent
 }
 
@@ -228,6 +229,45 @@ fn load_reaches_a_carrier_through_the_gateway(io: &str) {
         assert!(packets("callee", "received") >= 60, "{cdr}");
         assert_eq!(packets("caller", "sent"), packets("callee", "received"), "{cdr}");
         assert_eq!(packets("callee", "sent"), packets("caller", "received"), "{cdr}");
+    }
+    gateway.wait_calls(0);
+    whole(&out, code, &result);
+}
+
+/// Opus keeps no sample of what is said: every packet is told all the same, by the tones that calls spell their names in.
+fn load_follows_each_packet_through_opus_and_back(io: &str) {
+    let (carrier, out) = (free(), folder("opus"));
+    let gateway = Gateway::start(io, &[&format!("--trunk=carrier={carrier},codecs=opus")]);
+    let plan = out.join("opus.toml");
+    let text = format!(
+        "name = \"opus\"\n[target]\nto = \"sip:44{{100-999}}@{}\"\n\
+         [[carrier]]\nname = \"carrier\"\nlisten = \"{carrier}\"\n\
+         [arrival]\nlaw = \"constant\"\nrate = 5.0\nseconds = 1.0\n\
+         [hold]\nlaw = \"fixed\"\nseconds = 4.0\n\
+         [media]\ncodec = \"PCMA\"\ncarrier_codec = \"opus\"\n[limits]\nmos = 1.0\n",
+        gateway.sip
+    );
+    std::fs::write(&plan, text).unwrap();
+    let mut command: Command = binary();
+    command.args(["load", "run", "--io", io, "--out"]).arg(&out).arg(&plan);
+    let (code, said, err) = finish_within(&mut command, PATIENCE * 3);
+    let text = std::fs::read_to_string(out.join("result.json"))
+        .unwrap_or_else(|error| panic!("{error}: {said}{err}"));
+    let result: Value = serde_json::from_str(&text).unwrap();
+    assert_ne!(result["verdict"], "FAIL", "{}", result["reasons"]);
+    assert_eq!(result["target"]["codec"], "PCMA/8000 to opus/48000/2");
+    for direction in result["media"]["directions"].as_array().unwrap() {
+        // Four seconds of 20 ms a call, each in its place, and no other call's.
+        assert!(direction["received"].as_u64() >= Some(5 * 190), "{direction}");
+        for count in ["unreadable", "cross_talk", "duplicated"] {
+            assert_eq!(direction[count], 0, "{direction}");
+        }
+    }
+    for cdr in gateway.wait_cdrs(5) {
+        for (leg, codec) in [("caller", "PCMA"), ("callee", "opus")] {
+            assert_eq!(cdr["media"][leg]["codec"], codec, "{cdr}");
+            assert_eq!(cdr["media"][leg]["untranslated"], 0, "{cdr}");
+        }
     }
     gateway.wait_calls(0);
     whole(&out, code, &result);
