@@ -211,11 +211,12 @@ impl Lines {
     pub(crate) fn connect(&mut self, key: Key, body: &[u8]) -> bool {
         let Some(voice) = self.calls.get_mut(key).and_then(|call| call.voice.as_mut()) else { return true };
         match session::read(body) {
-            Some(audio) => {
+            // RFC 3261 §14.1: what is refused leaves the session as it was.
+            Some(audio) if audio.codec == self.sound.codec => {
                 voice.meet(audio.address, audio.payload_type);
-                audio.codec == self.sound.codec
+                true
             }
-            None => false,
+            _ => false,
         }
     }
 
